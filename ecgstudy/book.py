@@ -1,0 +1,180 @@
+"""The study as a book: execute the notebooks in order, stage them beside the prose, render the pages."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+
+from ecgstudy.paths import NOTEBOOKS, REPOSITORY, data_root, written_whole
+from ecgstudy.profiles import ProfileError, profile_values
+
+
+class BookError(RuntimeError):
+    """A notebook that failed or a page that does not render: which one, why, and where to look."""
+
+
+def notebook_names() -> list[str]:
+    """Names of the notebooks in the order in which they are executed."""
+    return sorted(path.stem for path in NOTEBOOKS.glob("[0-9]*.ipynb"))
+
+
+def build_folder(profile: str) -> Path:
+    """Folder of everything that ``profile`` builds: executed notebooks and the rendered book."""
+    return REPOSITORY / "_build" / profile
+
+
+def _state() -> bytes:
+    """Fingerprint of all that every notebook depends on: the package, the pins, the results, the data at hand."""
+    digest = hashlib.sha256(sys.version.encode())
+    code = [p for p in (REPOSITORY / "ecgstudy").rglob("*") if p.suffix in {".py", ".csv", ".yaml"}]
+    results = [p for p in (REPOSITORY / "results").rglob("*") if p.is_file()]
+    for path in sorted([*code, *results, REPOSITORY / "requirements.lock", REPOSITORY / "data_manifest.yaml"]):
+        digest.update(path.relative_to(REPOSITORY).as_posix().encode() + path.read_bytes())
+    root = data_root()
+    # Recordings are large and never change under one name: size and time of change stand for their content.
+    for folder, folders, files in os.walk(root):
+        folders.sort()
+        for file in sorted(files):
+            stat = (Path(folder) / file).stat()
+            digest.update(f"{folder}/{file} {stat.st_size} {stat.st_mtime_ns}".encode())
+    return digest.digest()
+
+
+def run_notebooks(
+    profile: str, names: Iterable[str] | None = None, parameters: Mapping[str, Any] | None = None, *, force: bool = False
+) -> list[Path]:
+    """Execute notebooks in order, each only if something it depends on has changed since.
+
+    Parameters
+    ----------
+    profile
+        ``smoke``, ``demo``, ``real`` or ``paper``.
+    names
+        Which notebooks (without ``.ipynb``), all when None.
+    parameters
+        Values that replace the profile's. Each must be known to at least one of the notebooks.
+    force
+        Execute also what has not changed.
+
+    Returns
+    -------
+    list of Path
+        The executed notebooks, under ``build_folder(profile)``.
+
+    Raises
+    ------
+    ProfileError
+        for an unknown profile, notebook or parameter, before anything is executed.
+    BookError
+        when a cell fails: its notebook, the error, and where the executed part stands.
+    """
+    names, parameters = list(names or notebook_names()), dict(parameters or {})
+    known = {name: profile_values(profile, name) for name in names}
+    for name in names:
+        if name not in notebook_names():
+            raise ProfileError(f"no notebook {name!r}; there are {', '.join(notebook_names())}")
+    for parameter in parameters:
+        if not any(parameter in values for values in known.values()):
+            raise ProfileError(f"no notebook has a parameter {parameter!r}; see notebooks/profiles/{profile}.yaml")
+    state, done = _state(), []
+    for name in names:
+        given = {"profile": profile} | {k: v for k, v in parameters.items() if k in known[name]}
+        source, target = NOTEBOOKS / f"{name}.ipynb", build_folder(profile) / "notebooks" / f"{name}.ipynb"
+        values = json.dumps(known[name] | given, sort_keys=True)
+        key = hashlib.sha256(state + source.read_bytes() + values.encode()).hexdigest()
+        done.append(target)
+        if not force and _key_of(target) == key:
+            print(f"{name}: unchanged", flush=True)
+            continue
+        _execute(source, target, given, key)
+    return done
+
+
+def _key_of(executed: Path) -> str | None:
+    try:
+        return json.loads(executed.read_text())["metadata"]["ecgstudy"]["key"]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _execute(source: Path, target: Path, parameters: dict[str, Any], key: str) -> None:
+    start, failed = time.monotonic(), target.with_name(f"{target.stem}.failed.ipynb")
+    with written_whole(target) as partial:
+        try:
+            papermill.execute_notebook(
+                source,
+                str(partial) + ".ipynb",
+                parameters=parameters,
+                progress_bar={"desc": f"{source.stem:<20}", "unit": "cell"},
+                cwd=Path.cwd(),
+            )
+        except papermill.PapermillExecutionError as error:
+            Path(str(partial) + ".ipynb").replace(failed)
+            raise BookError(
+                f"{source.name} failed in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
+                f"What it had done until then: {failed}"
+            ) from error
+        finally:
+            executed = Path(str(partial) + ".ipynb")
+            if executed.exists():
+                executed.replace(partial)
+        notebook = nbformat.read(partial, as_version=4)
+        notebook.metadata["ecgstudy"] = {"key": key, "seconds": round(time.monotonic() - start, 1)}
+        # Where papermill wrote, and when, belongs to this machine and not to the book.
+        notebook.metadata.pop("papermill", None)
+        for cell in notebook.cells:
+            cell.metadata.pop("papermill", None)
+            if "injected-parameters" in cell.metadata.get("tags", []):
+                cell.metadata["tags"].append("remove-cell")
+        nbformat.write(notebook, partial)
+    failed.unlink(missing_ok=True)
+
+
+def render(profile: str) -> Path:
+    """Render the executed notebooks and the prose to HTML, warnings as errors.
+
+    Returns
+    -------
+    Path
+        The book's first page.
+
+    Raises
+    ------
+    BookError
+        with Sphinx's own words, when a page does not render cleanly.
+    """
+    build = build_folder(profile)
+    source, stamp = build / "source", build / "rendered.sha256"
+    with written_whole(source) as staging:
+        # The staging tree mirrors the repository, so that links to the source of a page hold.
+        shutil.copytree(REPOSITORY / "book", staging / "book")
+        (staging / "notebooks").mkdir()
+        for name in notebook_names():
+            shutil.copy(build / "notebooks" / f"{name}.ipynb", staging / "notebooks")
+        for name in ("_config.yml", "_toc.yml"):
+            shutil.copy(REPOSITORY / name, staging)
+        digest = hashlib.sha256()
+        for path in sorted(p for p in staging.rglob("*") if p.is_file()):
+            digest.update(path.relative_to(staging).as_posix().encode() + path.read_bytes())
+    page = build / "_build" / "html" / "index.html"
+    if page.exists() and stamp.exists() and stamp.read_text() == digest.hexdigest():
+        return page
+    stamp.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "jupyter_book.cli.main", "build", source, "--path-output", build]
+    result = subprocess.run(
+        [*map(str, command), "-W", "-n", "--keep-going", "--all"], capture_output=True, text=True, check=False
+    )
+    if result.returncode:
+        lines = [line for line in result.stderr.splitlines() if "WARNING" in line or "ERROR" in line]
+        raise BookError("the book does not render:\n" + "\n".join(lines or result.stderr.splitlines()[-30:]))
+    stamp.write_text(digest.hexdigest())
+    return page

@@ -1,0 +1,155 @@
+"""The command line: ``ecgstudy run``, ``book``, ``serve`` and ``data``."""
+
+import functools
+import http.server
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from ecgstudy.paths import data_root
+from ecgstudy.profiles import ProfileError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+data = typer.Typer(no_args_is_help=True, help="List, fetch and check the data sets of data_manifest.yaml.")
+app.add_typer(data, name="data")
+
+Profile = Annotated[str, typer.Option(help="smoke, demo, real or paper: a file under notebooks/profiles.")]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option("-p", "--parameter", help="NAME=VALUE: a parameter that replaces the profile's (repeatable)."),
+]
+
+
+def _fail(error: Exception) -> typer.Exit:
+    typer.secho(f"ecgstudy: {error}", fg="red", err=True)
+    return typer.Exit(1)
+
+
+def _parse(parameters: list[str] | None) -> dict[str, Any]:
+    parsed = {}
+    for parameter in parameters or []:
+        name, equals, value = parameter.partition("=")
+        if not equals:
+            raise ProfileError(f"-p {parameter}: write it as NAME=VALUE")
+        parsed[name] = yaml.safe_load(value)
+    return parsed
+
+
+@app.command()
+def run(
+    notebooks: Annotated[list[str] | None, typer.Argument(help="Which notebooks, e.g. 03_cnn_gap; all if none.")] = None,
+    profile: Profile = "demo",
+    parameter: Parameters = None,
+    force: Annotated[bool, typer.Option(help="Execute also what has not changed.")] = False,
+) -> None:
+    """Execute the notebooks in order with papermill; what has not changed is not executed again."""
+    from ecgstudy import book
+
+    # The kernels may be started elsewhere: a relative folder must mean the same there.
+    os.environ["ECGSTUDY_DATA"] = str(data_root())
+    try:
+        for path in book.run_notebooks(profile, notebooks, _parse(parameter), force=force):
+            typer.echo(path)
+    except (book.BookError, ProfileError, OSError) as error:
+        raise _fail(error) from None
+
+
+@app.command("book")
+def build(profile: Profile = "demo", parameter: Parameters = None) -> None:
+    """Execute what has changed and render the book."""
+    from ecgstudy import book
+
+    os.environ["ECGSTUDY_DATA"] = str(data_root())
+    try:
+        book.run_notebooks(profile, None, _parse(parameter))
+        typer.echo("rendering ...")
+        page = book.render(profile)
+    except (book.BookError, ProfileError, OSError) as error:
+        raise _fail(error) from None
+    typer.echo(f"The book: {page.as_uri()}")
+
+
+@app.command()
+def serve(profile: Profile = "demo", port: Annotated[int, typer.Option(help="Port on localhost.")] = 8000) -> None:
+    """Show the built book on localhost."""
+    from ecgstudy import book
+
+    folder = book.build_folder(profile) / "_build" / "html"
+    if not (folder / "index.html").exists():
+        raise _fail(FileNotFoundError(f"no book under {folder}: build it with `make book PROFILE={profile}`"))
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
+        typer.echo(f"The book: http://127.0.0.1:{server.server_port}/  (Ctrl-C ends)")
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            typer.echo("")
+
+
+@data.command("list")
+def data_list() -> None:
+    """Show each data set, its licence, and whether it is at hand."""
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    from ecgstudy.data import manifest
+
+    name_ = Column("name", no_wrap=True)
+    table = Table(name_, "title", "version", "licence", "records", "at hand", title=f"Data sets under {data_root()}")
+    for name, dataset in manifest.load_manifest().items():
+        there = sum(1 for _ in dataset.record_paths())
+        state = f"{there:,}" if there else "no"
+        table.add_row(name, dataset.title, dataset.version, dataset.licence, f"{dataset.records:,}", state)
+    Console().print(table)
+
+
+@data.command("fetch")
+def data_fetch(
+    name: Annotated[str, typer.Argument(help="A data set of `ecgstudy data list`.")],
+    records: Annotated[str | None, typer.Option(help="Only these: names with commas, or a file of one name a line.")] = None,
+    connections: Annotated[int, typer.Option(help="Files under way at the same time.")] = 8,
+) -> None:
+    """Bring a data set to $ECGSTUDY_DATA, checked; what is there and right is not fetched again."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from ecgstudy.data import fetch
+    from ecgstudy.data.manifest import DataError
+
+    chosen = None
+    if records is not None:
+        listed = Path(records).read_text().split() if Path(records).is_file() else records.split(",")
+        chosen = {name.strip() for name in listed if name.strip()}
+    rate = TextColumn("{task.completed} files, {task.fields[rate]:.1f} MB/s")
+    with Progress(TextColumn(name), BarColumn(), rate, TimeRemainingColumn()) as bar:
+        task = bar.add_task(name, total=None, rate=0.0)
+
+        def show(state: fetch.Progress) -> None:
+            bar.update(task, completed=state.files, total=state.files_total, rate=state.rate / 1e6)
+
+        try:
+            summary = fetch.fetch(name, records=chosen, connections=connections, progress=show)
+        except DataError as error:
+            raise _fail(error) from None
+    for note in summary.notes:
+        typer.echo(note)
+    typer.echo(f"{summary.folder}: {summary.files:,} files, {summary.fetched:,} of them fetched now")
+
+
+@data.command("verify")
+def data_verify(name: Annotated[str, typer.Argument(help="A data set of `ecgstudy data list`.")]) -> None:
+    """Check every file of a data set against its checksum."""
+    from ecgstudy.data import manifest
+
+    try:
+        report = manifest.verify(name)
+    except manifest.DataError as error:
+        raise _fail(error) from None
+    typer.echo(report.text())
+    raise typer.Exit(0 if report.whole else 1)
+
+
+if __name__ == "__main__":
+    app()

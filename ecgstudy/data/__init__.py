@@ -1,0 +1,1 @@
+"""Data: from the files of each data set to a cohort that a system can be trained on."""

@@ -1,0 +1,182 @@
+"""The data audit: one row a record, and the tables that are drawn from it."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ecgstudy.data import synthetic
+from ecgstudy.data.beats import DS1, DS2, read_beats
+from ecgstudy.data.delineations import read_delineation
+from ecgstudy.data.labels import CLASSES
+from ecgstudy.data.manifest import DataError, locate
+from ecgstudy.data.records import Record, find_records, read_record
+from ecgstudy.paths import RESULTS, data_root
+
+# Data sets with 12-lead or two-lead signals, in the order in which the audit tells of them.
+SIGNALS = ("ludb", "mitdb", "ptb-xl", "challenge-2021", "cpsc-2018-original")
+
+
+def at_hand(data_sets: Sequence[str] = SIGNALS) -> dict[str, Path]:
+    """Folders of those data sets that are under ``$ECGSTUDY_DATA``."""
+    found = {}
+    for name in data_sets:
+        try:
+            found[name] = locate(name)
+        except DataError:
+            continue
+    return found
+
+
+def committed() -> pd.DataFrame:
+    """The audit of the study's real recordings as committed in ``results/audit.csv``."""
+    table = pd.read_csv(RESULTS / "audit.csv", keep_default_na=False, na_values={"low": "", "high": ""})
+    return table.astype(dict.fromkeys(CLASSES, bool))
+
+
+def audit(records: Iterable[Record | tuple[str, Exception]]) -> pd.DataFrame:
+    """Look at each record once and keep what a reader must know of it; memory does not grow with the signals.
+
+    Returns
+    -------
+    DataFrame
+        One row a record: name, source, patient_id, fs (Hz), seconds, leads (how many), one boolean column a class,
+        low and high (mV, the 0.1 and 99.9 percentile of all leads), flat (leads that do not move), missing (share of
+        samples), signal_hash, codes, notes, and error for what could not be read: (name, error) as ``read_all`` gives it.
+    """
+    return pd.DataFrame([_row(record) for record in records])
+
+
+def _row(record: Record | tuple[str, Exception]) -> dict:
+    if isinstance(record, tuple):
+        name, error = record
+        return {"name": name, "source": "unreadable", "error": str(error), "notes": "", "codes": "", "flat": ""}
+    x = record.signal
+    finite = np.isfinite(x)
+    low, high = np.percentile(x[finite], [0.1, 99.9]) if finite.any() else (np.nan, np.nan)
+    # nanmin over nothing warns: a lead without a finite sample is as flat as one that does not move.
+    moves = np.where(finite, x, -np.inf).max(axis=1) > np.where(finite, x, np.inf).min(axis=1)
+    flat = [lead for lead, moving in zip(record.leads, moves, strict=True) if not moving]
+    return {
+        "name": record.name,
+        "source": record.source,
+        "patient_id": record.patient_id,
+        "fs": float(record.fs),
+        "seconds": record.seconds,
+        "leads": len(record.leads),
+        **{c: c in record.labels for c in CLASSES},
+        "low": round(float(low), 3),
+        "high": round(float(high), 3),
+        "flat": " ".join(flat),
+        "missing": round(1 - finite.mean(), 6),
+        "signal_hash": record.signal_hash[:16],
+        "codes": "|".join(record.codes),
+        "notes": "|".join(record.notes),
+        "error": "",
+    }
+
+
+def class_counts(table: pd.DataFrame) -> pd.DataFrame:
+    """Records of each class by source, those with none of the nine, and all."""
+    read = table[table["error"] == ""]
+    labels = read[list(CLASSES)].astype(bool)
+    counts = labels.groupby(read["source"]).sum()
+    counts["none"] = (~labels.any(axis=1)).groupby(read["source"]).sum()
+    counts["records"] = read.groupby("source").size()
+    counts.loc["all"] = counts.sum()
+    return counts.astype(int)
+
+
+def cooccurrence(table: pd.DataFrame) -> pd.DataFrame:
+    """How many records carry each pair of classes; on the diagonal, each class."""
+    y = table.loc[table["error"] == "", list(CLASSES)].astype(int)
+    return y.T @ y
+
+
+def ranges(table: pd.DataFrame) -> pd.DataFrame:
+    """Rates, durations, amplitudes and flat leads by source."""
+    groups = table[table["error"] == ""].groupby("source")
+    rows = {
+        source: {
+            "records": len(g),
+            "leads": "/".join(f"{n:g}" for n in sorted(g["leads"].unique())),
+            "rate (Hz)": "/".join(f"{f:g}" for f in sorted(g["fs"].unique())),
+            "seconds": f"{g['seconds'].min():.0f}–{g['seconds'].max():.0f}, median {g['seconds'].median():.0f}",
+            "low (mV), median": g["low"].median(),
+            "high (mV), median": g["high"].median(),
+            "largest (mV)": max(g["high"].max(), -g["low"].min()),
+            "with a flat lead": int((g["flat"] != "").sum()),
+            "with missing samples": int((g["missing"] > 0).sum()),
+        }
+        for source, g in groups
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("source").reset_index()
+
+
+def duplicates(table: pd.DataFrame) -> pd.DataFrame:
+    """Signals that stand under more than one name: the names, and whether their labels agree."""
+    read = table[table["error"] == ""]
+    rows = []
+    for _, group in read.groupby("signal_hash", sort=False):
+        if len(group) > 1:
+            labels = ["+".join(c for c in CLASSES if row[c]) or "none" for _, row in group.iterrows()]
+            names = [f"{row['source']}/{row['name']}" for _, row in group.iterrows()]
+            agree = "yes" if len(set(labels)) == 1 else "no"
+            rows.append({"records": " = ".join(names), "labels": " / ".join(dict.fromkeys(labels)), "agree": agree})
+    return pd.DataFrame(rows, columns=["records", "labels", "agree"])
+
+
+def traps(table: pd.DataFrame) -> pd.DataFrame:
+    """Every kind of note that reading left: how many records, of which sources, and one of them."""
+    notes = table.assign(note=table["notes"].str.split("|")).explode("note")
+    notes = notes[notes["note"].fillna("") != ""]
+    # Numbers differ from record to record; the kind of trap does not.
+    kind = notes["note"].str.replace(r"\d+(\.\d+)?", "n", regex=True)
+    found = notes.groupby(kind, sort=False).agg(
+        records=("name", "size"),
+        sources=("source", lambda s: ", ".join(sorted(set(s)))),
+        example=("name", "first"),
+        trap=("note", "first"),
+    )
+    return found.sort_values("records", ascending=False)[["trap", "records", "sources", "example"]].reset_index(drop=True)
+
+
+def wave_counts(ludb: Path, limit: int | None = None) -> pd.DataFrame:
+    """LUDB's marked waves by kind: how many, and of how many the onset or offset is missing."""
+    waves = pd.concat([read_delineation(path) for path in find_records(ludb)[:limit]])
+    groups = waves.groupby("wave")
+    ends = {"marked": groups.size(), "without onset": groups["onset"].apply(lambda s: int(s.isna().sum()))}
+    ends["without offset"] = groups["offset"].apply(lambda s: int(s.isna().sum()))
+    return pd.DataFrame(ends).reset_index()
+
+
+def beat_counts(mitdb: Path, limit: int | None = None) -> pd.DataFrame:
+    """MIT-BIH's beats by AAMI class: in all, in DS1 and in DS2."""
+    beats = pd.concat([read_beats(path).assign(record=path.stem) for path in find_records(mitdb)[:limit]])
+    halves = {"all": slice(None), "DS1": beats["record"].isin(DS1), "DS2": beats["record"].isin(DS2)}
+    counted = {half: beats.loc[rows, "aami"].value_counts().reindex(list("NSVFQ"), fill_value=0) for half, rows in halves.items()}
+    return pd.DataFrame(counted).T.rename_axis("beats").reset_index()
+
+
+def example(*, label: str | None = None, seed: int = 0) -> Record | None:
+    """One record to look at: real from the 2021 challenge if that is at hand, else simulated.
+
+    With a ``label``, a real record of ten seconds that carries it, or None where there is none at hand.
+    """
+    if not at_hand(["challenge-2021"]):
+        return synthetic.simulate(0, seed).record if label is None else None
+    for path in find_records(data_root() / "challenge-2021"):
+        record = read_record(path)
+        if record.seconds == 10 and not record.notes and (label is None or label in record.labels):
+            return record
+    return None
+
+
+def examples(classes: Sequence[str], seed: int = 0) -> list[Record]:
+    """For each class a simulated record and, where one is at hand, a real one."""
+    found = []
+    for name in classes:
+        real = example(label=name)
+        found += [synthetic.simulate(0, seed, labels=frozenset({name})).record, *([real] if real else [])]
+    return found

@@ -1,0 +1,299 @@
+"""A cohort: many records at one rate and lead order, in a memory-mapped cache that is built once."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from ecgstudy.data import labels as label_table
+from ecgstudy.data import manifest, synthetic
+from ecgstudy.data.records import LEADS, Record, RecordError, find_records, read_record
+from ecgstudy.paths import cache_root, data_root, written_whole
+from ecgstudy.preprocessing import fill_gaps, resample
+
+# Raised when the same input would give another cache.
+CACHE_VERSION = 1
+# The real nine-class cohort, in this order: where one signal stands under two names, the first is kept.
+REAL_SOURCES = ("cpsc-2018-original", "challenge-2021", "ptb-xl")
+_STEP_MV = {"float32": None, "int16": 1e-3}  # int16 keeps whole microvolts, within ±32.7 mV
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """Many records at one rate; ``cohort[i]`` is the signal (leads, samples) float32 in mV of record ``i``.
+
+    Attributes
+    ----------
+    folder
+        Where the cache stands.
+    fs
+        Rate in Hz of all records.
+    table
+        One row a record: name, source, patient_id, signal_hash, fs (as recorded), seconds, samples, offset, age, sex,
+        fold (the data set's official one), codes and notes (joined by ``|``).
+    labels
+        (records, 9) booleans in the order of ``CLASSES``.
+    left_out
+        Records that are not in it: name, reason (unreadable, or the same signal as another), detail.
+    checksum
+        Of the records' signals and labels as they were read and of the rate: names the cohort in every run.
+    """
+
+    folder: Path
+    fs: float
+    table: pd.DataFrame
+    labels: NDArray[np.bool_]
+    left_out: pd.DataFrame
+    checksum: str
+    _flat: NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, record: int) -> NDArray[np.float32]:
+        start, samples = (int(self.table[column].iat[record]) for column in ("offset", "samples"))
+        stored = self._flat[start * len(LEADS) : (start + samples) * len(LEADS)].reshape(len(LEADS), samples)
+        return stored.astype(np.float32) * np.float32(1e-3) if stored.dtype == np.int16 else np.asarray(stored)
+
+    def batches(self, size: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.bool_]]]:
+        """Records in order, ``size`` at a time: indices, signals (size, leads, longest) and validity (size, longest)."""
+        for first in range(0, len(self), size):
+            indices = np.arange(first, min(first + size, len(self)))
+            signals = [self[i] for i in indices]
+            longest = max(s.shape[1] for s in signals)
+            x = np.zeros((len(indices), len(LEADS), longest), dtype=np.float32)
+            valid = np.zeros((len(indices), longest), dtype=bool)
+            for row, s in enumerate(signals):
+                x[row, :, : s.shape[1]], valid[row, : s.shape[1]] = s, True
+            yield indices, x, valid
+
+    def folds(self, k: int, seed: int = 0, among: NDArray[np.intp] | None = None) -> NDArray[np.intp]:
+        """Fold 0 … k-1 of each record (-1 for those not ``among``), the same for one seed on every machine.
+
+        No patient and no signal is in two folds; the classes are spread evenly over the folds (iterative
+        stratification, Sechidis et al. 2011), counted by patient.
+        """
+        among = np.arange(len(self)) if among is None else np.asarray(among)
+        group = patient_groups(self.table.iloc[among])
+        members = pd.DataFrame(self.labels[among]).groupby(group).max().sort_index()
+        # A last column for "none of the nine", else such records fall where they like.
+        y = np.column_stack([members, ~members.any(axis=1)]).astype(int)
+        if len(y) < k:
+            raise ValueError(f"{len(y)} patients cannot be split into {k} folds: take a larger cohort or fewer folds")
+        fold_of_group = np.empty(len(y), dtype=np.intp)
+        stratifier = MultilabelStratifiedKFold(n_splits=k, shuffle=True, random_state=seed)
+        for fold, (_, test) in enumerate(stratifier.split(y, y)):
+            fold_of_group[test] = fold
+        fold = np.full(len(self), -1, dtype=np.intp)
+        fold[among] = fold_of_group[members.index.get_indexer(group)]
+        return fold
+
+
+def patient_groups(table: pd.DataFrame) -> NDArray[np.int32]:
+    """Number the groups of records that may not be separated: those that share a patient or a signal, however linked."""
+    n = len(table)
+    patient = pd.factorize(table["patient_id"], sort=True)[0]
+    signal_ = pd.factorize(table["signal_hash"], sort=True)[0] + patient.max() + 1
+    records = np.tile(np.arange(n), 2)
+    nodes = n + np.concatenate([patient, signal_])
+    size = int(nodes.max()) + 1
+    graph = coo_array((np.ones(2 * n), (records, nodes)), shape=(size, size))
+    return connected_components(graph, directed=False)[1][:n]
+
+
+def build_cohort(
+    records: Iterable[Record | tuple[str, Exception]],
+    *,
+    fs: float,
+    identity: dict[str, Any],
+    dtype: str = "float32",
+    by_content: bool = True,
+    total: int | None = None,
+    progress: Callable[[int, int | None], None] | None = None,
+) -> Cohort:
+    """Resample records into a memory-mapped cache, or open the one that is there.
+
+    Parameters
+    ----------
+    records
+        Read one at a time, only if there is no cache yet; memory does not grow with their signals. A pair
+        (name, error) stands for a record that cannot be read: it is left out and listed. Of records with the same
+        signal the first is kept.
+    fs
+        Rate of the cohort in Hz.
+    identity
+        What the records are (JSON-able): with ``fs`` and ``dtype`` it names the cache.
+    dtype
+        ``float32``, or ``int16`` in steps of 1 µV within ±32.7 mV for half the disk.
+    by_content
+        Whether ``checksum`` is of what was read, or (simulated records, whose last bit a machine may round its own
+        way) of ``identity``.
+    total, progress
+        ``progress(done, total)`` is called after each record.
+    """
+    config = {"version": CACHE_VERSION, "fs": fs, "dtype": dtype, **identity}
+    key = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
+    folder = cache_root() / "cohorts" / key
+    if not (folder / "cohort.json").exists():
+        with written_whole(folder) as partial:
+            partial.mkdir()
+            _write(partial, records, config, by_content, total, progress)
+    return _open(folder)
+
+
+def _write(
+    folder: Path,
+    records: Iterable[Record | tuple[str, Exception]],
+    config: dict[str, Any],
+    by_content: bool,
+    total: int | None,
+    progress: Callable[[int, int | None], None] | None,
+) -> None:
+    rows, labels, left_out = [], [], []
+    seen: dict[str, str] = {}
+    digest, offset = hashlib.sha256(json.dumps(config["fs"] if by_content else config).encode()), 0
+    with (folder / "signals.bin").open("wb") as out:
+        for done, record in enumerate(records, start=1):
+            if progress:
+                progress(done, total)
+            if isinstance(record, tuple):
+                left_out.append({"name": record[0], "reason": "unreadable", "detail": str(record[1])})
+                continue
+            reason = _unfit(record, seen)
+            if reason:
+                left_out.append({"name": record.name, **reason})
+                continue
+            seen[record.signal_hash] = record.name
+            x = resample(fill_gaps(record.signal), record.fs, config["fs"])
+            if config["dtype"] == "int16":
+                x = np.clip(np.rint(x * 1000), -32767, 32767).astype(np.int16)
+            out.write(np.ascontiguousarray(x).tobytes())
+            if by_content:
+                digest.update(f"{record.signal_hash} {sorted(record.labels)}".encode())
+            labels.append(record.labels)
+            rows.append(
+                {
+                    "name": record.name,
+                    "source": record.source,
+                    "patient_id": record.patient_id,
+                    "signal_hash": record.signal_hash,
+                    "fs": float(record.fs),
+                    "seconds": record.seconds,
+                    "samples": x.shape[1],
+                    "offset": offset,
+                    "age": record.age,
+                    "sex": record.sex,
+                    "fold": record.fold,
+                    "codes": "|".join(record.codes),
+                    "notes": "|".join(record.notes),
+                }
+            )
+            offset += x.shape[1]
+    if not rows:
+        raise ValueError(f"no record to make a cohort of ({len(left_out)} left out): {config}")
+    table = pd.DataFrame(rows)
+    table[list(label_table.CLASSES)] = label_table.multi_hot(labels)
+    table.to_parquet(folder / "table.parquet")
+    pd.DataFrame(left_out, columns=["name", "reason", "detail"]).to_parquet(folder / "left_out.parquet")
+    about = {**config, "checksum": digest.hexdigest()[:16], "samples": offset}
+    (folder / "cohort.json").write_text(json.dumps(about, indent=1))
+
+
+def _unfit(record: Record, seen: dict[str, str]) -> dict[str, str] | None:
+    if record.leads != LEADS:
+        return {"reason": "not twelve leads", "detail": " ".join(record.leads)}
+    if record.signal_hash in seen:
+        return {"reason": "same signal", "detail": seen[record.signal_hash]}
+    return None
+
+
+def _open(folder: Path) -> Cohort:
+    about = json.loads((folder / "cohort.json").read_text())
+    expected = about["samples"] * len(LEADS) * np.dtype(about["dtype"]).itemsize
+    if (folder / "signals.bin").stat().st_size != expected:
+        raise RecordError(f"{folder / 'signals.bin'} is not whole: delete the folder {folder} and run again")
+    table = pd.read_parquet(folder / "table.parquet")
+    return Cohort(
+        folder=folder,
+        fs=about["fs"],
+        table=table.drop(columns=list(label_table.CLASSES)),
+        labels=table[list(label_table.CLASSES)].to_numpy(dtype=bool),
+        left_out=pd.read_parquet(folder / "left_out.parquet"),
+        checksum=about["checksum"],
+        _flat=np.memmap(folder / "signals.bin", dtype=about["dtype"], mode="r"),
+    )
+
+
+def record_paths(data_sets: Sequence[str], limit: int | None = None) -> list[Path]:
+    """Every record of data sets under ``$ECGSTUDY_DATA``, or at most ``limit`` of each folder, evenly spaced.
+
+    Raises
+    ------
+    manifest.DataError
+        when a data set is not at hand: which, where it was looked for, the command that fetches it.
+    """
+    by_folder: dict[Path, list[Path]] = {}
+    for data_set in data_sets:
+        for path in find_records(manifest.locate(data_set)):
+            by_folder.setdefault(path.parent, []).append(path)
+    thinned = [paths[:: max(1, len(paths) // limit)][:limit] if limit else paths for paths in by_folder.values()]
+    return [path for paths in thinned for path in paths]
+
+
+def read_all(paths: Sequence[Path]) -> Iterator[Record | tuple[str, Exception]]:
+    """Read records one after the other; what cannot be read comes as (name, error) in its place."""
+    for path in paths:
+        try:
+            yield read_record(path)
+        except RecordError as error:
+            yield path.stem, error
+
+
+def real_cohort(
+    fs: float, *, sources: Sequence[str] = REAL_SOURCES, limit: int | None = None, **options: Any
+) -> Cohort:
+    """Make the real nine-class cohort: every distinct 12-lead record of the sources at hand under ``$ECGSTUDY_DATA``.
+
+    Parameters
+    ----------
+    fs
+        Rate in Hz.
+    sources
+        Data sets, in order of precedence.
+    limit
+        Take at most so many records of each source folder, evenly spaced (for tests).
+    options
+        Passed to ``build_cohort``.
+
+    """
+    paths = record_paths(sources, limit)
+    # Size and time of change stand for content: hashing 260 MB at every start would cost more than it saves.
+    files = [file for path in paths for suffix in (".hea", ".dat", ".mat") if (file := path.with_suffix(suffix)).exists()]
+    stamps = [(f.relative_to(data_root()).as_posix(), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    identity = {
+        "cohort": "real",
+        "manifest": manifest.manifest_checksum(),
+        "files": hashlib.sha256(repr(stamps).encode()).hexdigest(),
+    }
+    return build_cohort(read_all(paths), fs=fs, identity=identity, total=len(paths), **options)
+
+
+def synthetic_cohort(
+    records: int, fs: float, *, seed: int = 0, seconds: float = 10.0, balance: float = 0.5, **options: Any
+) -> Cohort:
+    """Simulate a cohort: ``records`` of ``seconds`` each, the same for one seed (see ``ecgstudy.data.synthetic``)."""
+    what = {"records": records, "seed": seed, "seconds": seconds, "balance": balance}
+    simulated = (
+        synthetic.simulate(i, seed, fs=fs, seconds=seconds, balance=balance).record for i in range(records)
+    )
+    identity = {"cohort": "synthetic", "simulator": synthetic.VERSION, **what}
+    return build_cohort(simulated, fs=fs, identity=identity, by_content=False, total=records, **options)

@@ -1,0 +1,1 @@
+"""Explanations: maps of where a network looked."""

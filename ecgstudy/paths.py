@@ -1,0 +1,60 @@
+"""Where things are on disk, and how a file is written so that half of it is never taken for the whole."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+MANIFEST = REPOSITORY / "data_manifest.yaml"
+NOTEBOOKS = REPOSITORY / "notebooks"
+RESULTS = REPOSITORY / "results"
+
+
+def data_root() -> Path:
+    """Folder of the real recordings: ``$ECGSTUDY_DATA``, else ``data/`` in the repository."""
+    return Path(os.environ.get("ECGSTUDY_DATA") or REPOSITORY / "data").expanduser().resolve()
+
+
+def cache_root() -> Path:
+    """Folder of everything that can be made again: ``$ECGSTUDY_CACHE``, else ``.cache/`` in the repository."""
+    return Path(os.environ.get("ECGSTUDY_CACHE") or REPOSITORY / ".cache").expanduser().resolve()
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield ``<path>.<pid>.partial`` to write to; it takes the name ``path`` only once it is whole and on disk.
+
+    ``path`` may become a file or a folder. On any exception (a full disk, an interrupt) what was written is
+    removed and an earlier ``path`` stays as it was; a killed process leaves a ``.partial`` that nobody reads.
+
+    Raises
+    ------
+    OSError
+        with the path and what to do, when the disk is full.
+    """
+    import errno
+    import shutil
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        for part in [*partial.rglob("*"), partial] if partial.is_dir() else [partial]:
+            handle = os.open(part, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        if path.is_dir():
+            shutil.rmtree(path)
+        partial.replace(path)
+    except BaseException as error:
+        shutil.rmtree(partial, ignore_errors=True) if partial.is_dir() else partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise OSError(
+                errno.ENOSPC,
+                f"the disk is full, nothing of {path} was kept: free some space there and run the command again",
+            ) from error
+        raise

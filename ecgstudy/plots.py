@@ -1,0 +1,156 @@
+"""Figures: ECGs as they look on paper, maps over them, and the curves of a training."""
+
+from collections.abc import Iterable, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import TwoSlopeNorm
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ecgstudy.data.records import LEADS, Record
+
+PAPER, GRID, INK = "#fffaf5", "#e8a598", "#1a1a1a"
+MM = 1 / 25.4  # of an inch
+# Columns of the usual chart: limb leads, augmented leads, V1-V3, V4-V6; lead II once more as rhythm strip.
+CHART = (("I", "II", "III"), ("aVR", "aVL", "aVF"), ("V1", "V2", "V3"), ("V4", "V5", "V6"))
+
+
+def style() -> None:
+    """One look for all figures of the book."""
+    sns.set_theme(context="notebook", style="ticks", palette="colorblind")
+    plt.rcParams.update({"figure.dpi": 110, "savefig.bbox": "tight", "axes.spines.top": False, "axes.spines.right": False})
+
+
+def _paper(axes: Axes, seconds: float, low: float, high: float) -> None:
+    """Draw the paper: a line each mm (40 ms, 0.1 mV), a heavier one each 5 mm (0.2 s, 0.5 mV); no other axis."""
+    axes.set(xlim=(0, seconds), ylim=(low, high), aspect=0.4, facecolor=PAPER)  # 25 mm/s and 10 mm/mV
+    for step, width in ((1, 0.25), (5, 0.7)):
+        xs = np.arange(0, seconds + 1e-9, 0.04 * step)
+        ys = np.arange(np.ceil(low / (0.1 * step)), high / (0.1 * step) + 1e-9) * 0.1 * step
+        lines = [((x, low), (x, high)) for x in xs] + [((0, y), (seconds, y)) for y in ys]
+        axes.add_collection(LineCollection(lines, colors=GRID, linewidths=width, zorder=0))
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for side in axes.spines.values():
+        side.set_visible(False)
+
+
+def paper_ecg(record: Record, *, title: str | None = None, row_mm: float = 26) -> Figure:
+    """Draw a 12-lead ECG as a paper chart: 25 mm/s, 10 mm/mV, 4 columns of 2.5 s, lead II as rhythm strip below.
+
+    The figure is made at true size: printed unscaled, a large square measures 5 mm.
+    """
+    seconds = 10.0
+    x = record.signal - np.nanmedian(record.signal, axis=1, keepdims=True)
+    index = {lead: i for i, lead in enumerate(record.leads)}
+    rows = [[column[row] for column in CHART] for row in range(3)]
+    height = row_mm / 10  # mV
+    figure, axes = plt.subplots(figsize=(seconds * 25 * MM, (4 * row_mm + 6) * MM))
+    _paper(axes, seconds, -4 * height, 0)
+    for number, leads in enumerate([*rows, ["II"]]):
+        zero, span = -(number + 0.6) * height, seconds / len(leads)
+        for place, lead in enumerate(leads):
+            start = int(place * span * record.fs) if len(leads) > 1 else 0
+            y = x[index[lead], start : start + int(span * record.fs)]
+            t = place * span + np.arange(len(y)) / record.fs
+            axes.plot(t, np.clip(y, -1.6 * height, 1.6 * height) + zero, color=INK, linewidth=0.8, clip_on=True)
+            axes.text(place * span + 0.06, zero + 0.45 * height, lead, fontsize=9, weight="bold")
+    axes.set_title(title or record.name, fontsize=10, loc="left")
+    axes.text(seconds, -4 * height - 0.05, "25 mm/s   10 mm/mV", ha="right", va="top", fontsize=8)
+    return figure
+
+
+def steps(signals: Sequence[tuple[str, NDArray[np.float32], float]], *, seconds: float, unit: str = "mV") -> Figure:
+    """One lead through the steps of a preprocessing, one row a step: (name, signal (samples,), fs)."""
+    figure, axes = plt.subplots(len(signals), 1, figsize=(9, 1.4 * len(signals)), sharex=True, squeeze=False)
+    for ax, (name, y, fs) in zip(axes[:, 0], signals, strict=True):
+        shown = y[: int(seconds * fs)]
+        ax.plot(np.arange(len(shown)) / fs, shown, color=INK, linewidth=0.8)
+        ax.set_title(name, fontsize=9, loc="left")
+        ax.set_ylabel(unit)
+    axes[-1, 0].set_xlabel("time (s)")
+    figure.tight_layout()
+    return figure
+
+
+def map_over_ecg(
+    signal: NDArray[np.float32],
+    fs: float,
+    maps: NDArray[np.float32],
+    names: Sequence[str],
+    *,
+    leads: Sequence[str] = ("II", "V1", "V5"),
+    evidence: NDArray[np.bool_] | None = None,
+    title: str | None = None,
+) -> Figure:
+    """Leads of one ECG coloured by its maps, one column a class.
+
+    Parameters
+    ----------
+    signal
+        (12, samples) in mV.
+    maps
+        (classes shown, samples): red speaks for the class, blue against it; one scale for all.
+    names
+        Titles of the columns.
+    evidence
+        (classes shown, 12, samples) booleans: where the answer key has the evidence, drawn as a bar below the lead.
+    """
+    limit = max(float(np.abs(maps).max()), 1e-9)
+    norm, t = TwoSlopeNorm(0, -limit, limit), np.arange(signal.shape[1]) / fs
+    figure, axes = plt.subplots(
+        len(leads), len(names), figsize=(5.2 * len(names), 1.5 * len(leads)), sharex=True, sharey="row", squeeze=False
+    )
+    for column, name in enumerate(names):
+        for row, lead in enumerate(leads):
+            ax, number = axes[row, column], LEADS.index(lead)
+            points = np.column_stack([t, signal[number]])
+            lines = LineCollection(np.stack([points[:-1], points[1:]], axis=1), cmap="coolwarm", norm=norm, linewidths=1.3)
+            lines.set_array(maps[column][:-1])
+            ax.add_collection(lines)
+            ax.autoscale_view()
+            ax.set_ylabel(f"{lead} (mV)" if column == 0 else "")
+            if evidence is not None:
+                bottom = ax.get_ylim()[0]
+                where = evidence[column, number]
+                ax.fill_between(t, bottom, bottom + 0.06 * np.ptp(ax.get_ylim()), where=where, color="#117733", linewidth=0)
+        axes[0, column].set_title(name, fontsize=10, loc="left")
+        axes[-1, column].set_xlabel("time (s)")
+    figure.suptitle(title or "", fontsize=10)
+    figure.tight_layout()
+    bar = figure.colorbar(lines, ax=axes, fraction=0.03 / len(names), pad=0.02)
+    bar.set_label("for (+) or against (-)")
+    return figure
+
+
+def learning_curves(logs: Iterable[pd.DataFrame], *, loss: str) -> Figure:
+    """Training loss and validation score of each member by epoch; the epoch that was kept is marked."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3))
+    for number, log in enumerate(logs, start=1):
+        left.plot(log["epoch"], log["loss"], label=f"member {number}")
+        (line,) = right.plot(log["epoch"], log["valid"])
+        kept = log["valid"].idxmax()
+        right.plot(log["epoch"][kept], log["valid"][kept], "o", color=line.get_color())
+    left.set(xlabel="epoch", ylabel=loss)
+    right.set(xlabel="epoch", ylabel="macro-F1, validation fold")
+    left.legend(frameon=False)
+    figure.tight_layout()
+    return figure
+
+
+def counts(table: pd.DataFrame, *, label: str = "records") -> Figure:
+    """Heat map of a table of counts, each cell with its number (on a logarithmic scale of colour)."""
+    figure, ax = plt.subplots(figsize=(1.6 + 0.62 * table.shape[1], 0.8 + 0.38 * table.shape[0]))
+    shade = np.log1p(table.to_numpy(dtype=float))
+    sns.heatmap(shade, annot=table.to_numpy(), fmt="d", cmap="Blues", cbar=False, ax=ax, annot_kws={"fontsize": 9})
+    ax.set_xticklabels(table.columns, rotation=45, ha="right")
+    ax.set_yticklabels(table.index, rotation=0)
+    ax.set_xlabel("")
+    ax.set_ylabel("")
+    ax.set_title(label, fontsize=10, loc="left")
+    return figure

@@ -1,0 +1,265 @@
+"""One engine trains every system: resumable, and the same run is never trained twice.
+
+A run is named by the hash of its configuration (the system's, the seed, the records of each split) and its cohort's
+checksum. Its folder holds config.json, log.csv, metrics.json, predictions.parquet, weights.safetensors and card.json;
+committed runs stand in ``results/runs``, all others in the cache.
+"""
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ecgstudy import fast
+from ecgstudy.data.cohort import Cohort
+from ecgstudy.data.labels import CLASSES
+from ecgstudy.paths import RESULTS, cache_root, written_whole
+from ecgstudy.systems import System, parameter_count
+
+Split = Mapping[str, NDArray[np.intp]]  # "train", "valid" and, if there is one, "test": records of the cohort
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished training: what it was, how it went and what it predicts."""
+
+    folder: Path
+    system: System
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """Everything that names the run."""
+        return json.loads((self.folder / "config.json").read_text())
+
+    @cached_property
+    def log(self) -> pd.DataFrame:
+        """One row an epoch: epoch, loss, valid (the selection score), seconds."""
+        return pd.read_csv(self.folder / "log.csv")
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """One row a record outside training: record, name, split, and a probability for each class."""
+        return pd.read_parquet(self.folder / "predictions.parquet")
+
+    def probabilities(self, records: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Saved probabilities (records, 9) of records outside training."""
+        return self.predictions.set_index("record").loc[records, list(CLASSES)].to_numpy(dtype=np.float32)
+
+    def network(self) -> nn.Module:
+        """Load the trained network, in evaluation mode."""
+        network = self.system.network()
+        network.load_state_dict(load_file(self.folder / "weights.safetensors"))
+        return network.eval()
+
+
+def train(system: System, cohort: Cohort, split: Split, *, seed: int = 0, note: str = "", quiet: bool = False) -> Run:
+    """Train a system once, or open the run that is there; an interrupted one goes on after its last epoch.
+
+    Parameters
+    ----------
+    system
+        The recipe. Its rate must be the cohort's.
+    split
+        Records to train on, to choose the epoch on, and to predict (``test``, never looked at before the end).
+    seed
+        Of weights, order and augmentation.
+    note
+        What the progress line begins with.
+    quiet
+        Show no progress.
+
+    Raises
+    ------
+    ValueError
+        when the cohort's rate is not the system's, or a record is in two parts of the split.
+    """
+    if system.fs != cohort.fs:
+        raise ValueError(f"{system.name} wants {system.fs:g} Hz, the cohort is at {cohort.fs:g} Hz: build it at that rate")
+    members = np.concatenate(list(split.values()))
+    if len(np.unique(members)) < len(members):
+        raise ValueError("a record is in two parts of the split")
+    parts = {part: hashlib.sha256(np.sort(i).astype("<i8").tobytes()).hexdigest()[:12] for part, i in split.items()}
+    config = system.config | {"seed": seed, "cohort": cohort.checksum, "split": parts}
+    name = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
+    committed, folder = RESULTS / "runs" / name, cache_root() / "runs" / name
+    for there in (committed, folder):
+        if (there / "card.json").exists():
+            return Run(there, system)
+    unfinished = cache_root() / "unfinished" / f"{name}.safetensors"
+    network, log = _fit(system, cohort, split, seed, unfinished, f"{note or system.name:<12}", quiet)
+    with written_whole(folder) as partial:
+        partial.mkdir()
+        (partial / "config.json").write_text(json.dumps(config, indent=1))
+        log.to_csv(partial / "log.csv", index=False)
+        save_file(network.state_dict(), partial / "weights.safetensors")
+        predictions = _predictions(system, network, cohort, split)
+        predictions.to_parquet(partial / "predictions.parquet")
+        (partial / "metrics.json").write_text(json.dumps(_scores(system, cohort, predictions), indent=1))
+        (partial / "card.json").write_text(json.dumps(_card(system, network, cohort, split, log), indent=1))
+    unfinished.unlink(missing_ok=True)
+    return Run(folder, system)
+
+
+def train_folds(
+    system: System, cohort: Cohort, test: NDArray[np.intp], *, k: int, seed: int = 0, quiet: bool = False
+) -> list[Run]:
+    """Train ``k`` members on all but ``test``: each leaves another fold out of training and chooses its epoch on it."""
+    fold = cohort.folds(k, seed, np.setdiff1d(np.arange(len(cohort)), test))
+    splits = [
+        {"train": np.flatnonzero((fold >= 0) & (fold != f)), "valid": np.flatnonzero(fold == f), "test": test}
+        for f in range(k)
+    ]
+    return [
+        train(system, cohort, split, seed=seed + f, note=f"{system.name} {f + 1}/{k}", quiet=quiet)
+        for f, split in enumerate(splits)
+    ]
+
+
+def best_device() -> torch.device:
+    """CUDA if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def inputs(system: System, cohort: Cohort, records: NDArray[np.intp]) -> tuple[Tensor, NDArray[np.intp]]:
+    """Network inputs (windows, leads, samples) of records, and the place in ``records`` that each window is of."""
+    windows = [system.windows(cohort[i]) for i in records]
+    owner = np.repeat(np.arange(len(records)), [len(w) for w in windows])
+    x = np.empty((len(owner), *windows[0][0].shape), dtype=np.float32)
+    return torch.from_numpy(np.stack([w for ws in windows for w in ws], out=x)), owner
+
+
+def predict(system: System, network: nn.Module, cohort: Cohort, records: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Probabilities (records, 9): the mean over each record's windows, network in evaluation mode."""
+    # Part by part, so that memory does not grow with the cohort.
+    parts = [_predict(network, *inputs(system, cohort, p)) for p in np.array_split(records, -(-len(records) // 1024))]
+    return np.concatenate(parts)
+
+
+@torch.inference_mode()
+def _predict(network: nn.Module, x: Tensor, owner: NDArray[np.intp], batch: int = 256) -> NDArray[np.float32]:
+    network.eval()
+    device = next(network.parameters()).device
+    p = torch.cat([torch.sigmoid(network(part.to(device)).float()).cpu() for part in x.split(batch)]).numpy()
+    total = np.zeros((owner[-1] + 1, p.shape[1]), dtype=np.float32)
+    np.add.at(total, owner, p)
+    return total / np.bincount(owner)[:, None]
+
+
+def _fit(
+    system: System, cohort: Cohort, split: Split, seed: int, unfinished: Path, note: str, quiet: bool
+) -> tuple[nn.Module, pd.DataFrame]:
+    fast.keep_memory()
+    device = best_device()
+    precision = fast.best_precision(device)
+    x, owner = inputs(system, cohort, split["train"])
+    y = torch.from_numpy(cohort.labels[split["train"]][owner]).float()
+    valid_x, valid_owner = inputs(system, cohort, split["valid"])
+    valid_y = cohort.labels[split["valid"]]
+
+    torch.manual_seed(seed)
+    network = system.network().to(device)
+    optimiser = system.optimiser(network)
+    log, best = _resume(unfinished, network, optimiser)
+    bar = tqdm(total=system.epochs, initial=len(log), desc=note, unit="epoch", disable=quiet, mininterval=1)
+    for epoch in range(len(log), system.epochs):
+        start, total = time.monotonic(), 0.0
+        # Each epoch draws from its own seed: one that is resumed is the one that would have been.
+        torch.manual_seed(seed * 100_003 + epoch)
+        generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
+        order = torch.from_numpy(system.epoch(y.numpy() > 0, np.random.default_rng([seed, epoch])))
+        network.train()
+        for chosen in order.split(system.batch):
+            batch = system.augment(x[chosen], generator).to(device)
+            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                logits = network(batch)
+            loss = system.loss(logits.float(), y[chosen].to(device))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            total += loss.item() * len(chosen)
+        score = system.selection(valid_y, _predict(network, valid_x, valid_owner))
+        if not log or score > max(row["valid"] for row in log):
+            best = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
+        seconds = round(time.monotonic() - start, 2)
+        log.append({"epoch": epoch + 1, "loss": total / len(order), "valid": score, "seconds": seconds})
+        _save(unfinished, network, optimiser, log, best)
+        bar.set_postfix(loss=f"{log[-1]['loss']:.3f}", valid=f"{score:.3f}")
+        bar.update()
+    bar.close()
+    network.load_state_dict(best)
+    return network.cpu().eval(), pd.DataFrame(log)
+
+
+def _save(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer, log: list, best: dict) -> None:
+    tensors = {f"network/{k}": v for k, v in network.state_dict().items()} | {f"best/{k}": v for k, v in best.items()}
+    for number, state in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser/{number}/{k}": torch.as_tensor(v) for k, v in state.items()}
+    with written_whole(path) as partial:
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, partial, {"log": json.dumps(log)})
+
+
+def _resume(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[list[dict], dict[str, Tensor]]:
+    if not path.exists():
+        return [], {}
+    tensors = load_file(path)
+    with safe_open(path, framework="pt") as file:
+        log = json.loads(file.metadata()["log"])
+    parts: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimiser": {}}
+    for key, value in tensors.items():
+        part, _, rest = key.partition("/")
+        parts[part][rest] = value
+    network.load_state_dict(parts["network"])
+    states: dict[int, dict[str, Tensor]] = {}
+    for key, value in parts["optimiser"].items():
+        number, _, name = key.partition("/")
+        states.setdefault(int(number), {})[name] = value
+    optimiser.load_state_dict(optimiser.state_dict() | {"state": states})
+    return log, parts["best"]
+
+
+def _predictions(system: System, network: nn.Module, cohort: Cohort, split: Split) -> pd.DataFrame:
+    tables = []
+    for part, records in split.items():
+        if part != "train":
+            p = pd.DataFrame(predict(system, network, cohort, records), columns=list(CLASSES))
+            about = {"record": records, "name": cohort.table["name"].iloc[records].to_numpy(), "split": part}
+            tables.append(pd.concat([pd.DataFrame(about), p], axis=1))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _scores(system: System, cohort: Cohort, predictions: pd.DataFrame) -> dict[str, float]:
+    return {
+        part: system.selection(cohort.labels[rows["record"]], rows[list(CLASSES)].to_numpy())
+        for part, rows in predictions.groupby("split")
+    }
+
+
+def _card(system: System, network: nn.Module, cohort: Cohort, split: Split, log: pd.DataFrame) -> dict[str, Any]:
+    return {
+        "system": system.name,
+        "paper": system.paper,
+        "parameters": parameter_count(network),
+        "cohort": cohort.checksum,
+        "records": {part: len(records) for part, records in split.items()},
+        "best_epoch": int(log["valid"].idxmax()) + 1,
+        "seconds": float(log["seconds"].sum()),
+        "device": best_device().type,
+        "precision": str(fast.best_precision(best_device())).removeprefix("torch."),
+        "machine": f"{platform.machine()} {platform.system()}, {torch.get_num_threads()} threads",
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
