@@ -50,7 +50,11 @@ def _state() -> bytes:
 
 
 def run_notebooks(
-    profile: str, names: Iterable[str] | None = None, parameters: Mapping[str, Any] | None = None, *, force: bool = False
+    profile: str,
+    names: Iterable[str] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    force: bool = False,
 ) -> list[Path]:
     """Execute notebooks in order, each only if something it depends on has changed since.
 
@@ -169,11 +173,10 @@ def render(profile: str) -> Path:
     if page.exists() and stamp.exists() and stamp.read_text() == digest.hexdigest():
         return page
     stamp.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "jupyter_book.cli.main", "build", source, "--path-output", build]
-    result = subprocess.run(
-        [*map(str, command), "-W", "-n", "--keep-going", "--all"], capture_output=True, text=True, check=False
-    )
-    if result.returncode:
+    program = Path(sys.executable).with_name("jupyter-book")
+    options = ["--path-output", str(build), "-W", "-n", "--keep-going", "--all"]
+    result = subprocess.run([program, "build", source, *options], capture_output=True, text=True, check=False)
+    if result.returncode or not page.exists():
         lines = [line for line in result.stderr.splitlines() if "WARNING" in line or "ERROR" in line]
         raise BookError("the book does not render:\n" + "\n".join(lines or result.stderr.splitlines()[-30:]))
     stamp.write_text(digest.hexdigest())

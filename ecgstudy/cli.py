@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from ecgstudy.paths import data_root
+from ecgstudy.paths import RESULTS, data_root, written_whole
 from ecgstudy.profiles import ProfileError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -40,7 +40,9 @@ def _parse(parameters: list[str] | None) -> dict[str, Any]:
 
 @app.command()
 def run(
-    notebooks: Annotated[list[str] | None, typer.Argument(help="Which notebooks, e.g. 03_cnn_gap; all if none.")] = None,
+    notebooks: Annotated[
+        list[str] | None, typer.Argument(help="Which notebooks, e.g. 03_cnn_gap; all if none.")
+    ] = None,
     profile: Profile = "demo",
     parameter: Parameters = None,
     force: Annotated[bool, typer.Option(help="Execute also what has not changed.")] = False,
@@ -109,7 +111,9 @@ def data_list() -> None:
 @data.command("fetch")
 def data_fetch(
     name: Annotated[str, typer.Argument(help="A data set of `ecgstudy data list`.")],
-    records: Annotated[str | None, typer.Option(help="Only these: names with commas, or a file of one name a line.")] = None,
+    records: Annotated[
+        str | None, typer.Option(help="Only these: names with commas, or a file of one name a line.")
+    ] = None,
     connections: Annotated[int, typer.Option(help="Files under way at the same time.")] = 8,
 ) -> None:
     """Bring a data set to $ECGSTUDY_DATA, checked; what is there and right is not fetched again."""
@@ -149,6 +153,42 @@ def data_verify(name: Annotated[str, typer.Argument(help="A data set of `ecgstud
         raise _fail(error) from None
     typer.echo(report.text())
     raise typer.Exit(0 if report.whole else 1)
+
+
+@data.command("audit")
+def data_audit() -> None:
+    """Read every real record at hand and write what the book's audit shows of them to results/audit.csv."""
+    from ecgstudy.data import audit, cohort
+    from ecgstudy.data.manifest import DataError
+
+    try:
+        table = audit.audit(cohort.read_all(cohort.record_paths(audit.SIGNALS)))
+    except DataError as error:
+        raise _fail(error) from None
+    table.to_csv(RESULTS / "audit.csv", index=False)
+    typer.echo(f"{RESULTS / 'audit.csv'}: {len(table):,} records")
+
+
+@data.command("simulate")
+def data_simulate(
+    records: Annotated[int, typer.Option(min=1, help="How many.")],
+    out: Annotated[Path, typer.Option(help="Folder for <name>.hea and .dat (WFDB) and the answer keys.")],
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same records.")] = 0,
+    fs: Annotated[float, typer.Option(help="Rate in Hz.")] = 500,
+    balance: Annotated[float, typer.Option(help="0: classes as frequent as in CPSC 2018; 1: equally frequent.")] = 0,
+) -> None:
+    """Simulate a cohort as WFDB records, with evidence.csv, waves.csv and parameters.json: what is known of them."""
+    from rich.progress import track
+
+    from ecgstudy.data import synthetic
+
+    if out.exists() and any(out.iterdir()):
+        raise _fail(FileExistsError(f"{out} is not empty: name a new folder"))
+    with written_whole(out) as partial:
+        partial.mkdir(parents=True)
+        simulated = (synthetic.simulate(i, seed, fs=fs, balance=balance) for i in range(records))
+        synthetic.write(track(simulated, "simulating", total=records), partial)
+    typer.echo(f"{out}: {records:,} records, seed {seed}")
 
 
 if __name__ == "__main__":

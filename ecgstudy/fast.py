@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 
 def _image(x: Tensor) -> Tensor:
+    if x.dim() != 3:
+        raise ValueError(f"expected (batch, channels, samples), got the shape {tuple(x.shape)}")
     return x.unsqueeze(2).contiguous(memory_format=torch.channels_last)
 
 
@@ -35,8 +37,7 @@ class BatchNorm1d(nn.BatchNorm1d):
         return super().forward(_image(x)).squeeze(2)
 
     def _check_input_dim(self, input: Tensor) -> None:
-        if input.dim() != 4:
-            raise ValueError(f"expected (batch, channels, samples), got {input.dim() - 1} dimensions")
+        """``_image`` has checked it."""
 
 
 class MaxPool1d(nn.MaxPool1d):

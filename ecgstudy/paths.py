@@ -1,6 +1,8 @@
 """Where things are on disk, and how a file is written so that half of it is never taken for the whole."""
 
+import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,19 +28,19 @@ def written_whole(path: Path) -> Iterator[Path]:
     """Yield ``<path>.<pid>.partial`` to write to; it takes the name ``path`` only once it is whole and on disk.
 
     ``path`` may become a file or a folder. On any exception (a full disk, an interrupt) what was written is
-    removed and an earlier ``path`` stays as it was; a killed process leaves a ``.partial`` that nobody reads.
+    removed and an earlier ``path`` stays as it was. What a killed process left is removed by the next one.
 
     Raises
     ------
     OSError
         with the path and what to do, when the disk is full.
     """
-    import errno
-    import shutil
-
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    for left in path.parent.glob(f"{path.name}.*.partial"):
+        if not _alive(int(left.suffixes[-2][1:])):
+            _remove(left)
     try:
         yield partial
         for part in [*partial.rglob("*"), partial] if partial.is_dir() else [partial]:
@@ -51,10 +53,24 @@ def written_whole(path: Path) -> Iterator[Path]:
             shutil.rmtree(path)
         partial.replace(path)
     except BaseException as error:
-        shutil.rmtree(partial, ignore_errors=True) if partial.is_dir() else partial.unlink(missing_ok=True)
+        _remove(partial)
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise OSError(
                 errno.ENOSPC,
                 f"the disk is full, nothing of {path} was kept: free some space there and run the command again",
             ) from error
         raise
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -22,8 +22,10 @@ CHART = (("I", "II", "III"), ("aVR", "aVL", "aVF"), ("V1", "V2", "V3"), ("V4", "
 
 def style() -> None:
     """One look for all figures of the book."""
-    sns.set_theme(context="notebook", style="ticks", palette="colorblind")
-    plt.rcParams.update({"figure.dpi": 110, "savefig.bbox": "tight", "axes.spines.top": False, "axes.spines.right": False})
+    sns.set_theme(context="paper", style="ticks", palette="colorblind", font_scale=1.05)
+    plt.rcParams.update(
+        {"figure.dpi": 110, "savefig.bbox": "tight", "axes.spines.top": False, "axes.spines.right": False}
+    )
 
 
 def _paper(axes: Axes, seconds: float, low: float, high: float) -> None:
@@ -45,24 +47,35 @@ def paper_ecg(record: Record, *, title: str | None = None, row_mm: float = 26) -
 
     The figure is made at true size: printed unscaled, a large square measures 5 mm.
     """
-    seconds = 10.0
+    return paper_ecgs([(record, title or record.name)], row_mm=row_mm)
+
+
+def paper_ecgs(records: Sequence[tuple[Record, str]], *, row_mm: float = 26) -> Figure:
+    """Draw several records and their titles as paper charts one below the other (see ``paper_ecg``)."""
+    seconds, height = 10.0, row_mm / 10  # mV
+    size = (seconds * 25 * MM, (4 * row_mm + 12) * MM * len(records))
+    figure, axes = plt.subplots(len(records), 1, figsize=size, squeeze=False)
+    for ax, (record, title) in zip(axes[:, 0], records, strict=True):
+        _paper(ax, seconds, -4 * height, 0)
+        _chart(ax, record, seconds, height)
+        ax.set_title(title, fontsize=10, loc="left")
+        ax.text(seconds, -4 * height - 0.05, "25 mm/s   10 mm/mV", ha="right", va="top", fontsize=8)
+    figure.tight_layout()
+    return figure
+
+
+def _chart(ax: Axes, record: Record, seconds: float, height: float) -> None:
     x = record.signal - np.nanmedian(record.signal, axis=1, keepdims=True)
     index = {lead: i for i, lead in enumerate(record.leads)}
     rows = [[column[row] for column in CHART] for row in range(3)]
-    height = row_mm / 10  # mV
-    figure, axes = plt.subplots(figsize=(seconds * 25 * MM, (4 * row_mm + 6) * MM))
-    _paper(axes, seconds, -4 * height, 0)
     for number, leads in enumerate([*rows, ["II"]]):
         zero, span = -(number + 0.6) * height, seconds / len(leads)
         for place, lead in enumerate(leads):
-            start = int(place * span * record.fs) if len(leads) > 1 else 0
+            start = int(place * span * record.fs)
             y = x[index[lead], start : start + int(span * record.fs)]
             t = place * span + np.arange(len(y)) / record.fs
-            axes.plot(t, np.clip(y, -1.6 * height, 1.6 * height) + zero, color=INK, linewidth=0.8, clip_on=True)
-            axes.text(place * span + 0.06, zero + 0.45 * height, lead, fontsize=9, weight="bold")
-    axes.set_title(title or record.name, fontsize=10, loc="left")
-    axes.text(seconds, -4 * height - 0.05, "25 mm/s   10 mm/mV", ha="right", va="top", fontsize=8)
-    return figure
+            ax.plot(t, y + zero, color=INK, linewidth=0.8)
+            ax.text(place * span + 0.06, zero + 0.45 * height, lead, fontsize=9, weight="bold")
 
 
 def steps(signals: Sequence[tuple[str, NDArray[np.float32], float]], *, seconds: float, unit: str = "mV") -> Figure:
@@ -104,13 +117,20 @@ def map_over_ecg(
     limit = max(float(np.abs(maps).max()), 1e-9)
     norm, t = TwoSlopeNorm(0, -limit, limit), np.arange(signal.shape[1]) / fs
     figure, axes = plt.subplots(
-        len(leads), len(names), figsize=(5.2 * len(names), 1.5 * len(leads)), sharex=True, sharey="row", squeeze=False
+        len(leads),
+        len(names),
+        figsize=(max(9, 5.2 * len(names)), 1.5 * len(leads)),
+        sharex=True,
+        sharey="row",
+        squeeze=False,
     )
     for column, name in enumerate(names):
         for row, lead in enumerate(leads):
             ax, number = axes[row, column], LEADS.index(lead)
             points = np.column_stack([t, signal[number]])
-            lines = LineCollection(np.stack([points[:-1], points[1:]], axis=1), cmap="coolwarm", norm=norm, linewidths=1.3)
+            lines = LineCollection(
+                np.stack([points[:-1], points[1:]], axis=1), cmap="coolwarm", norm=norm, linewidths=1.3
+            )
             lines.set_array(maps[column][:-1])
             ax.add_collection(lines)
             ax.autoscale_view()
@@ -118,13 +138,15 @@ def map_over_ecg(
             if evidence is not None:
                 bottom = ax.get_ylim()[0]
                 where = evidence[column, number]
-                ax.fill_between(t, bottom, bottom + 0.06 * np.ptp(ax.get_ylim()), where=where, color="#117733", linewidth=0)
+                ax.fill_between(
+                    t, bottom, bottom + 0.06 * np.ptp(ax.get_ylim()), where=where, color="#117733", linewidth=0
+                )
         axes[0, column].set_title(name, fontsize=10, loc="left")
         axes[-1, column].set_xlabel("time (s)")
     figure.suptitle(title or "", fontsize=10)
     figure.tight_layout()
-    bar = figure.colorbar(lines, ax=axes, fraction=0.03 / len(names), pad=0.02)
-    bar.set_label("for (+) or against (-)")
+    bar = figure.colorbar(lines, ax=axes, fraction=0.03, pad=0.02)
+    bar.set_label("for (+) or against (−)")
     return figure
 
 

@@ -88,7 +88,9 @@ def train(system: System, cohort: Cohort, split: Split, *, seed: int = 0, note: 
         when the cohort's rate is not the system's, or a record is in two parts of the split.
     """
     if system.fs != cohort.fs:
-        raise ValueError(f"{system.name} wants {system.fs:g} Hz, the cohort is at {cohort.fs:g} Hz: build it at that rate")
+        raise ValueError(
+            f"{system.name} wants {system.fs:g} Hz, the cohort is at {cohort.fs:g} Hz: build it at that rate"
+        )
     members = np.concatenate(list(split.values()))
     if len(np.unique(members)) < len(members):
         raise ValueError("a record is in two parts of the split")

@@ -11,7 +11,7 @@ def real_data() -> Path:
     """The folder of the real recordings, or a skip that says how to give one."""
     root = os.environ.get("ECGSTUDY_DATA")
     if not root or not (Path(root) / "challenge-2021").is_dir():
-        pytest.skip("real recordings not at hand: set ECGSTUDY_DATA to the folder that holds challenge-2021/, ludb/ ...")
+        pytest.skip("no real recordings: set ECGSTUDY_DATA to the folder that holds challenge-2021/, ludb/ ...")
     return Path(root).resolve()
 
 

@@ -43,7 +43,7 @@ def audit(records: Iterable[Record | tuple[str, Exception]]) -> pd.DataFrame:
     DataFrame
         One row a record: name, source, patient_id, fs (Hz), seconds, leads (how many), one boolean column a class,
         low and high (mV, the 0.1 and 99.9 percentile of all leads), flat (leads that do not move), missing (share of
-        samples), signal_hash, codes, notes, and error for what could not be read: (name, error) as ``read_all`` gives it.
+        samples), signal_hash, codes, notes, and error for what ``read_all`` could not read.
     """
     return pd.DataFrame([_row(record) for record in records])
 
@@ -102,9 +102,10 @@ def ranges(table: pd.DataFrame) -> pd.DataFrame:
             "records": len(g),
             "leads": "/".join(f"{n:g}" for n in sorted(g["leads"].unique())),
             "rate (Hz)": "/".join(f"{f:g}" for f in sorted(g["fs"].unique())),
-            "seconds": f"{g['seconds'].min():.0f}–{g['seconds'].max():.0f}, median {g['seconds'].median():.0f}",
-            "low (mV), median": g["low"].median(),
-            "high (mV), median": g["high"].median(),
+            "seconds": "–".join(dict.fromkeys(f"{q:.0f}" for q in g["seconds"].quantile([0, 1]))),
+            "median": round(g["seconds"].median()),
+            "low (mV)": g["low"].median(),
+            "high (mV)": g["high"].median(),
             "largest (mV)": max(g["high"].max(), -g["low"].min()),
             "with a flat lead": int((g["flat"] != "").sum()),
             "with missing samples": int((g["missing"] > 0).sum()),
@@ -128,18 +129,17 @@ def duplicates(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def traps(table: pd.DataFrame) -> pd.DataFrame:
-    """Every kind of note that reading left: how many records, of which sources, and one of them."""
+    """Every kind of note that reading left: in how many records of which sources, and the commonest wording of it."""
     notes = table.assign(note=table["notes"].str.split("|")).explode("note")
     notes = notes[notes["note"].fillna("") != ""]
-    # Numbers differ from record to record; the kind of trap does not.
-    kind = notes["note"].str.replace(r"\d+(\.\d+)?", "n", regex=True)
-    found = notes.groupby(kind, sort=False).agg(
-        records=("name", "size"),
+    notes[["trap", "detail"]] = notes["note"].str.split(": ", n=1, expand=True)
+    found = notes.groupby("trap").agg(
+        records=("name", "nunique"),
         sources=("source", lambda s: ", ".join(sorted(set(s)))),
+        commonest=("detail", lambda s: s.value_counts().index[0]),
         example=("name", "first"),
-        trap=("note", "first"),
     )
-    return found.sort_values("records", ascending=False)[["trap", "records", "sources", "example"]].reset_index(drop=True)
+    return found.sort_values("records", ascending=False).reset_index()
 
 
 def wave_counts(ludb: Path, limit: int | None = None) -> pd.DataFrame:
@@ -155,7 +155,10 @@ def beat_counts(mitdb: Path, limit: int | None = None) -> pd.DataFrame:
     """MIT-BIH's beats by AAMI class: in all, in DS1 and in DS2."""
     beats = pd.concat([read_beats(path).assign(record=path.stem) for path in find_records(mitdb)[:limit]])
     halves = {"all": slice(None), "DS1": beats["record"].isin(DS1), "DS2": beats["record"].isin(DS2)}
-    counted = {half: beats.loc[rows, "aami"].value_counts().reindex(list("NSVFQ"), fill_value=0) for half, rows in halves.items()}
+    counted = {
+        half: beats.loc[rows, "aami"].value_counts().reindex(list("NSVFQ"), fill_value=0)
+        for half, rows in halves.items()
+    }
     return pd.DataFrame(counted).T.rename_axis("beats").reset_index()
 
 
@@ -173,10 +176,8 @@ def example(*, label: str | None = None, seed: int = 0) -> Record | None:
     return None
 
 
-def examples(classes: Sequence[str], seed: int = 0) -> list[Record]:
-    """For each class a simulated record and, where one is at hand, a real one."""
-    found = []
-    for name in classes:
-        real = example(label=name)
-        found += [synthetic.simulate(0, seed, labels=frozenset({name})).record, *([real] if real else [])]
-    return found
+def examples(label: str, seed: int = 0) -> list[tuple[Record, str]]:
+    """Find a simulated record of a class and, where one is at hand, a real one, each with a title."""
+    found = [synthetic.simulate(0, seed, labels=frozenset({label})).record, example(label=label)]
+    names = {r: ", ".join(c for c in CLASSES if c in r.labels) for r in found if r}
+    return [(record, f"{record.source}, {record.name}: {labels}") for record, labels in names.items()]

@@ -23,7 +23,7 @@ from ecgstudy.preprocessing import fill_gaps, resample
 # Raised when the same input would give another cache.
 CACHE_VERSION = 1
 # The real nine-class cohort, in this order: where one signal stands under two names, the first is kept.
-REAL_SOURCES = ("cpsc-2018-original", "challenge-2021", "ptb-xl")
+REAL_SOURCES = ("cpsc-2018-original", "ptb-xl", "challenge-2021")
 _STEP_MV = {"float32": None, "int16": 1e-3}  # int16 keeps whole microvolts, within ±32.7 mV
 
 
@@ -65,7 +65,7 @@ class Cohort:
         return stored.astype(np.float32) * np.float32(1e-3) if stored.dtype == np.int16 else np.asarray(stored)
 
     def batches(self, size: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.bool_]]]:
-        """Records in order, ``size`` at a time: indices, signals (size, leads, longest) and validity (size, longest)."""
+        """Records in order, ``size`` at a time: indices, signals (size, leads, longest), validity (size, longest)."""
         for first in range(0, len(self), size):
             indices = np.arange(first, min(first + size, len(self)))
             signals = [self[i] for i in indices]
@@ -99,7 +99,7 @@ class Cohort:
 
 
 def patient_groups(table: pd.DataFrame) -> NDArray[np.int32]:
-    """Number the groups of records that may not be separated: those that share a patient or a signal, however linked."""
+    """Number the groups of records that may not be separated: linked by a patient or a signal, however far."""
     n = len(table)
     patient = pd.factorize(table["patient_id"], sort=True)[0]
     signal_ = pd.factorize(table["signal_hash"], sort=True)[0] + patient.max() + 1
@@ -277,7 +277,9 @@ def real_cohort(
     """
     paths = record_paths(sources, limit)
     # Size and time of change stand for content: hashing 260 MB at every start would cost more than it saves.
-    files = [file for path in paths for suffix in (".hea", ".dat", ".mat") if (file := path.with_suffix(suffix)).exists()]
+    files = [
+        file for path in paths for suffix in (".hea", ".dat", ".mat") if (file := path.with_suffix(suffix)).exists()
+    ]
     stamps = [(f.relative_to(data_root()).as_posix(), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
     identity = {
         "cohort": "real",
@@ -292,8 +294,6 @@ def synthetic_cohort(
 ) -> Cohort:
     """Simulate a cohort: ``records`` of ``seconds`` each, the same for one seed (see ``ecgstudy.data.synthetic``)."""
     what = {"records": records, "seed": seed, "seconds": seconds, "balance": balance}
-    simulated = (
-        synthetic.simulate(i, seed, fs=fs, seconds=seconds, balance=balance).record for i in range(records)
-    )
+    simulated = (synthetic.simulate(i, seed, fs=fs, seconds=seconds, balance=balance).record for i in range(records))
     identity = {"cohort": "synthetic", "simulator": synthetic.VERSION, **what}
     return build_cohort(simulated, fs=fs, identity=identity, by_content=False, total=records, **options)

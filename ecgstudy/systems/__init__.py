@@ -1,7 +1,7 @@
 """Systems: one published recipe, one file. ``System`` is what they have in common.
 
 A system is a frozen dataclass: its fields are its whole configuration, published values as defaults. What a paper does
-is a method of it, so that a reader finds the paper's sampling, augmentation, loss and network in one file, in this order.
+is a method of it, so that a reader finds the paper's network, input, sampling, augmentation and loss in one file.
 """
 
 from collections.abc import Sequence

@@ -50,7 +50,9 @@ class CNNGAP(nn.Module):
 
     stride = 2 ** len(POOLED)
 
-    def __init__(self, *, leads: int = len(LEADS), classes: int = len(CLASSES), width: float = 1, dropout: float = 0.3):
+    def __init__(
+        self, *, leads: int = len(LEADS), classes: int = len(CLASSES), width: float = 1, dropout: float = 0.3
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         channels = leads

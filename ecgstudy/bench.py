@@ -1,0 +1,151 @@
+"""``make bench``: speed as a ratio to what a user would otherwise do, both measured in one run on the same input.
+
+Writes ``results/bench.json``: name → ours, other, other_name, ratio (≥ 1: ours is faster), unit, machine, date.
+"""
+
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import signal
+from torch import nn
+
+from ecgstudy import fast
+from ecgstudy.data import cohort, synthetic
+from ecgstudy.data.audit import at_hand
+from ecgstudy.data.records import read_record, wfdb
+from ecgstudy.paths import RESULTS, written_whole
+from ecgstudy.systems import cnn_gap
+
+
+def seconds(ours: Callable[[], Any], other: Callable[[], Any], repeats: int = 5) -> tuple[float, float]:
+    """Median seconds of each, measured in turn, so that a slow spell of the machine meets both; one warm-up each."""
+    taken: tuple[list[float], list[float]] = ([], [])
+    for repeat in range(repeats + 1):
+        for function, times in zip((ours, other), taken, strict=True):
+            start = time.perf_counter()
+            function()
+            if repeat:
+                times.append(time.perf_counter() - start)
+    return float(np.median(taken[0])), float(np.median(taken[1]))
+
+
+def recordings(folder: Path, most: int = 200) -> list[Path]:
+    """Paths of 12-lead records that wfdb reads too: real ones if at hand, else simulated ones written to ``folder``."""
+    if "challenge-2021" in at_hand():
+        paths = cohort.record_paths(["challenge-2021", "ptb-xl"])
+        # wfdb refuses a record line that names a .mat file.
+        return [p for p in paths if ".mat" not in p.read_text(errors="replace").split()[0]][::3][:most]
+    synthetic.write((synthetic.simulate(i, 0) for i in range(most)), folder)
+    return sorted(folder.glob("*.hea"))
+
+
+def reading(paths: list[Path]) -> dict[str, Any]:
+    """Read records to mV: ``read_record`` against ``wfdb.rdrecord``."""
+    ours, other = seconds(
+        lambda: [read_record(path) for path in paths],
+        lambda: [wfdb.rdrecord(str(path.with_suffix(""))).p_signal for path in paths],
+    )
+    return {"ours": len(paths) / ours, "other": len(paths) / other, "other_name": "wfdb.rdrecord", "unit": "records/s"}
+
+
+def cohort_build(paths: list[Path]) -> dict[str, Any]:
+    """Build a cohort at 100 Hz on disk against rdrecord, a loop over leads of scipy's resample_poly, and np.save."""
+
+    def ours() -> None:
+        identity = {"bench": time.time_ns()}
+        cohort.build_cohort(cohort.read_all(paths), fs=100, identity=identity)
+
+    def other() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            for number, path in enumerate(paths):
+                record = wfdb.rdrecord(str(path.with_suffix("")))
+                leads = [signal.resample_poly(lead, 100, round(record.fs)) for lead in record.p_signal.T]
+                np.save(Path(folder) / f"{number}.npy", np.array(leads, dtype=np.float32))
+
+    ours_s, other_s = seconds(ours, other, repeats=3)
+    name = "wfdb.rdrecord and scipy's resample_poly lead by lead"
+    return {"ours": len(paths) / ours_s, "other": len(paths) / other_s, "other_name": name, "unit": "records/s"}
+
+
+def simulation(records: int = 200) -> dict[str, Any]:
+    """Simulate at 500 Hz with noise and answer key; beside it, reading as many such records back with wfdb."""
+    with tempfile.TemporaryDirectory() as folder:
+        synthetic.write((synthetic.simulate(i, 0) for i in range(records)), Path(folder))
+        paths = [str(p.with_suffix("")) for p in Path(folder).glob("*.hea")]
+        ours, other = seconds(
+            lambda: [synthetic.simulate(i, 0) for i in range(records)], lambda: [wfdb.rdrecord(p) for p in paths], 3
+        )
+    name = "reading the same records with wfdb.rdrecord"
+    return {"ours": records / ours, "other": records / other, "other_name": name, "unit": "records/s"}
+
+
+def training(batches: int = 4, batch: int = 32) -> dict[str, Any]:
+    """Train CNN-GAP at an eighth of its width, 10 s at 100 Hz: the fast layers against torch's in float32."""
+    device = torch.device("cpu")
+    x, y = torch.randn(batch, 12, 1000), (torch.rand(batch, 9) < 0.2).float()
+    system = cnn_gap.CNNGAPSystem(fs=100, width=0.125)
+    precision = fast.best_precision(device)
+    fast.keep_memory()
+
+    def step(network: nn.Module, precision: torch.dtype) -> Callable[[], None]:
+        optimiser = system.optimiser(network)
+
+        def run() -> None:
+            for _ in range(batches):
+                with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                    logits = network(x)
+                optimiser.zero_grad()
+                system.loss(logits.float(), y).backward()
+                optimiser.step()
+
+        return run
+
+    ours, other = seconds(step(system.network(), precision), step(plain(system.network()), torch.float32))
+    name = f"torch's Conv1d in float32 (ours in {str(precision).removeprefix('torch.')})"
+    n = batches * batch
+    return {"ours": n / ours, "other": n / other, "other_name": name, "unit": "records/s"}
+
+
+def plain(network: nn.Module) -> nn.Module:
+    """Put torch's own layers back in place of the fast ones."""
+    for module in network.modules():
+        for theirs in (nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d):
+            if isinstance(module, theirs):
+                module.__class__ = theirs
+    return network
+
+
+def main() -> None:
+    """Measure all, print and write them."""
+    about = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "date": date.today().isoformat()}
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["ECGSTUDY_CACHE"] = f"{folder}/cache"
+        paths = recordings(Path(folder) / "records")
+        measured = {
+            "reading": lambda: reading(paths),
+            "cohort_build": lambda: cohort_build(paths),
+            "simulation": simulation,
+            "training": training,
+        }
+        results = {}
+        for name, measure in measured.items():
+            row = measure()
+            row = {k: round(v, 1) if isinstance(v, float) else v for k, v in row.items()}
+            results[name] = {**row, "ratio": round(row["ours"] / row["other"], 2), **about}
+            print(f"{name:<14}{row['ours']:>9.1f} against {row['other']:>8.1f} {row['unit']}", end=" ")
+            print(f"({row['other_name']}): {results[name]['ratio']:.2f} times", flush=True)
+    with written_whole(RESULTS / "bench.json") as partial:
+        partial.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,416 @@
+"""Simulated patients: which body and heart they have, when their beats come, and of which waves these are made.
+
+Everything is drawn whatever the labels are; the labels only choose from it. So the same streams with other labels give
+the same patient with another diagnosis.
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ecgstudy.data.dipole import DOWER, Wave, plateau, rotation, wave
+from ecgstudy.data.records import LEADS
+
+CONDUCTED, PAC, PVC, ABERRANT = range(4)  # kinds of beats; aberrant: on time, but with a passing bundle branch block
+Labels = frozenset[str]
+
+# Templates: one row per Gaussian: centre and width in ms, x (left), y (feet), z (back) in mV.
+_P = np.array([(0, 18, 0.035, 0.055, -0.045), (34, 20, 0.052, 0.055, 0.038)])
+_QRS = {
+    "normal": np.array(
+        [
+            (18, 6, -0.10, 0.05, -0.28),  # septum: to the right and front
+            (36, 9, 0.80, 0.50, -0.15),  # free walls
+            (50, 9, 0.42, 0.32, 0.70),  # posterior left wall
+            (66, 8, -0.12, -0.12, 0.38),  # base
+        ]
+    ),
+    "RBBB": np.array(
+        [
+            (18, 6, -0.10, 0.05, -0.28),
+            (36, 9, 0.80, 0.48, -0.10),
+            (52, 9, 0.40, 0.28, 0.60),
+            (80, 13, -0.28, -0.05, -0.20),  # right ventricle, late and slow: to the right and front
+            (108, 15, -0.42, -0.02, -0.48),
+        ]
+    ),
+    "LBBB": np.array(
+        [
+            (24, 11, 0.25, 0.14, 0.12),  # septum from right to left: no q in I and V6
+            (54, 16, 0.72, 0.34, 0.62),
+            (84, 17, 0.42, 0.14, 0.78),  # the notch
+            (114, 16, 0.58, 0.12, 0.40),
+        ]
+    ),
+}
+_T = np.array([(-60, 40, 0.10, 0.075, -0.05), (0, 33, 0.25, 0.17, -0.145)])  # slow rise, quick fall
+_SECONDARY_T = {"RBBB": (0.12, 0, 0.22), "LBBB": (-0.55, -0.2, -0.3)}  # against the late forces of the block
+_SECONDARY_ST = {"RBBB": 0.12, "LBBB": 0.25}  # fraction of the T's
+_PVC_ORIGINS = {
+    "right outflow": (0.2, 1.0, 0.5),
+    "left outflow": (-0.2, 0.9, -0.6),
+    "right apex": (0.7, -0.7, 0.5),
+    "left apex": (-0.5, -0.7, -0.7),
+    "left lateral": (-0.9, 0.3, -0.3),
+    "fascicles": None,  # as a conducted beat with a bundle branch block
+}
+
+# Directions of the ST dipole.
+_TERRITORIES = {
+    "STE": {"anterior": (0.25, 0.05, -1), "inferior": (-0.15, 1, 0.15), "lateral": (1, -0.4, 0.2)},
+    "STD": {
+        "anterolateral": (-1, -0.5, 0.2),
+        "inferior": (-0.3, -1, 0),
+        "lateral": (-1, 0.1, -0.1),
+        "anterior": (0.1, 0, 1),
+    },
+}
+_BENIGN = np.array([0.7, 0.35, -0.7])  # early repolarisation; turned round: slight depression
+_CONTIGUOUS = [
+    (LEADS.index(one), LEADS.index(other))
+    for group in ("I aVL", "II aVF III", "V1 V2 V3 V4 V5 V6")
+    for one, other in pairwise(group.split())
+]
+ST_MEASURED = 0.06  # s after the J point
+
+
+def _clipped(value: float, low: float, high: float) -> float:
+    return float(min(max(value, low), high))
+
+
+def draw_body(rng: np.random.Generator) -> dict[str, Any]:
+    """What a patient keeps from record to record; sizes are factors, the last four standard normal."""
+    return {
+        "age": float(round(_clipped(rng.normal(58, 17), 18, 95))),
+        "sex": "FM"[rng.integers(2)],
+        # Degrees (see rotation). Both together spread the electrical axis as in PTB-XL (5 to 95 %: -54 to 86 degrees).
+        "axes": (rng.normal(size=3) * (16, 16, 12) + (-8, 0, 0)).tolist(),
+        "qrs_axis": rng.normal(-3, 22),
+        "electrode_gain": (rng.lognormal(0, 0.12, 6) * (1.0, 1.2, 1.25, 1.15, 1.1, 1.05)).tolist(),  # V1 ... V6
+        "electrode_shift": rng.normal(0, 0.15, 6).clip(-0.35, 0.35).tolist(),  # towards the neighbour on the chest
+        "p_size": rng.lognormal(-0.2, 0.45),
+        "qrs_size": rng.lognormal(0.08, 0.3),
+        "t_size": rng.lognormal(-0.1, 0.4),
+        "t_axes": rng.normal(0, 16, 3).tolist(),
+        # How each Gaussian departs from its template, see _varied.
+        "p_shape": rng.normal(size=(2, 5)).tolist(),
+        "qrs_shape": rng.normal(size=(5, 5)).tolist(),
+        "t_shape": rng.normal(size=(2, 5)).tolist(),
+        "rate": rng.normal(),
+        "pr": rng.normal(),
+        "qrs": rng.normal(),
+        "qtc": rng.normal(),
+    }
+
+
+def lead_vectors(body: dict[str, Any]) -> np.ndarray:
+    """Lead vectors (8, 3) of I, II, V1 ... V6 for one body and its electrodes."""
+    leads = DOWER @ rotation(*body["axes"])
+    chest = leads[2:]
+    shift = np.array(body["electrode_shift"])
+    neighbour = chest[np.clip(np.arange(6) + np.sign(shift).astype(int), 0, 5)]
+    leads[2:] = (chest + np.abs(shift)[:, None] * (neighbour - chest)) * np.array(body["electrode_gain"])[:, None]
+    return leads
+
+
+def draw_heart(rng: np.random.Generator, body: dict[str, Any], labels: Labels) -> dict[str, Any]:
+    """What the heart is like in one record; times in seconds, amplitudes in mV."""
+    sinus_rate = 70 + 8 * body["rate"] + 7 * rng.normal()
+    af_rate = 86 * np.exp(0.2 * body["rate"] + 0.15 * rng.normal())
+    # Slow enough for the long PR and for what early beats need.
+    fastest = 92 if labels & {"I-AVB", "PAC", "PVC"} else 104
+    usual_pr, high_pr = (
+        _clipped(0.158 + 0.018 * body["pr"] + 0.006 * rng.normal(), 0.122, 0.190),
+        rng.uniform(0.182, 0.199),
+    )
+    pr = high_pr if rng.random() < 0.35 else usual_pr
+    long_pr = min(0.202 + 0.014 * rng.exponential(), 0.34)
+    qrs = _clipped(0.093 + 0.009 * body["qrs"], 0.072, 0.112)
+    wide_qrs = min(0.121 + 0.009 * rng.exponential(), 0.170)
+    partial, partial_qrs, partial_strength = rng.random(), rng.uniform(0.106, 0.119), rng.uniform(0.4, 1.3)
+    strength = _clipped(rng.lognormal(-0.05, 0.35), 0.4, 1.8)
+    if block := labels & {"RBBB", "LBBB"}:
+        (form,) = block
+        qrs = wide_qrs
+    elif partial < 0.40:  # an incomplete block, or a normal form that is slow
+        form = "RBBB" if partial < 0.20 else "LBBB" if partial < 0.30 and "NSR" not in labels else "normal"
+        qrs, strength = partial_qrs, partial_strength
+    else:
+        form = "normal"
+    usual_t, low_t, tall_t, unusual = rng.lognormal(0, 0.2), rng.uniform(0.2, 0.6), rng.uniform(1.3, 2.0), rng.random()
+    t_factor = low_t if unusual < 0.25 else tall_t if unusual < 0.40 else usual_t
+    if rng.random() < 0.15 and "NSR" not in labels:
+        t_factor *= -0.7
+    aberrant_qrs, aberrant_form = rng.uniform(0.115, 0.145), "RBBB" if rng.random() < 0.7 else "LBBB"
+    pac_aberrant, aberrant_beats = rng.random() < 0.35, rng.choice(4, p=[0.85, 0.08, 0.05, 0.02])
+    calm, strong, is_strong = rng.lognormal(np.log(0.02), 0.7), rng.uniform(0.05, 0.16), rng.random() < 0.3
+    return {
+        "rate": _clipped(af_rate, 55, 135) if "AF" in labels else _clipped(sinus_rate, 50, fastest),  # per minute
+        "rsa": strong if is_strong else calm,  # respiratory sinus arrhythmia, fraction of RR
+        "irregularity": rng.uniform(0.04, 0.12) if rng.random() < 0.3 else 0.006,  # without rhythm, fraction of RR
+        "lf": rng.lognormal(np.log(0.015), 0.5),  # the 0.1 Hz part
+        "lf_phase": rng.uniform(0, 2 * np.pi),
+        "respiration": rng.uniform(0.15, 0.35),  # Hz
+        "respiration_phase": rng.uniform(0, 2 * np.pi),
+        "respiration_gain": rng.normal(0, 0.025, 8).clip(-0.06, 0.06).tolist(),
+        "af_irregularity": rng.uniform(0.06, 0.20),  # coefficient of variation of RR
+        "f_rate": rng.uniform(4.5, 8.5),  # Hz
+        "f_size": _clipped(rng.lognormal(np.log(0.011), 0.6), 0.004, 0.1),
+        "f_axis": (np.array([-0.25, 0.45, -0.65]) + rng.normal(0, 0.15, 3)).tolist(),
+        "f_phases": rng.uniform(0, 2 * np.pi, 4).tolist(),
+        "p_factor": rng.uniform(0.12, 0.5) if rng.random() < 0.35 else 1.0,
+        "pr": long_pr if "I-AVB" in labels else pr,
+        "p_duration": _clipped(0.104 + 0.016 * rng.normal(), 0.070, min(0.130, pr - 0.012)),
+        "qrs_form": form,
+        "qrs_duration": float(qrs),
+        "block_strength": strength,
+        "qtc": _clipped(0.408 + 0.020 * body["qtc"], 0.350, 0.465) + (0.6 * (qrs - 0.095) if block else 0),
+        "t_factor": float(t_factor),
+        "t_share": rng.uniform(0.56, 0.70),  # of the time from the J point to the end of T
+        "pac_coupling": 0.68 + 0.27 * rng.beta(2, 1),  # fraction of the sinus cycle
+        "pac_pause": rng.uniform(1.0, 1.08),
+        "pac_pr": rng.uniform(0.12, 0.19),
+        "pac_axes": [rng.choice([-1, 1]) * rng.uniform(25, 150), rng.normal(0, 30), rng.normal(0, 20)],
+        "pac_size": rng.uniform(0.6, 1.1),
+        "pac_aberrant": bool(pac_aberrant),
+        "aberrant_beats": int(aberrant_beats) if not labels & {"NSR", "RBBB", "LBBB"} else 0,
+        "aberrant_form": form if block else aberrant_form,
+        "aberrant_duration": float(max(aberrant_qrs, qrs)),
+        "pvc_coupling": rng.uniform(0.6, 0.95),
+        "pvc_pause": rng.uniform(1.1, 1.4),  # in AF, fraction of the mean cycle
+        "pvc_origin": str(rng.choice(list(_PVC_ORIGINS), p=[0.13, 0.13, 0.13, 0.13, 0.13, 0.35])),
+        "pvc_axis": rng.normal(0, 0.2, (3, 3)).tolist(),
+        "pvc_size": rng.uniform(0.3, 1.1),
+        "pvc_duration": 0.121 + 0.05 * rng.beta(1, 3),
+        "pvc_t": rng.uniform(0.1, 0.4),
+    }
+
+
+def draw_beats(
+    rng: np.random.Generator, heart: dict[str, Any], labels: Labels, seconds: float
+) -> dict[str, np.ndarray]:
+    """Onset of QRS (s), kind and QT (s) of each beat (beats,), from before the record's start to after its end."""
+    cycle = 60 / heart["rate"]
+    count = int(seconds / 0.3) + 6
+    jitter, order = rng.normal(size=count), rng.random(count)
+    phase, pattern = rng.random(), rng.random()
+    wanted = min(rng.geometric(0.6), 4) * max(1, round(seconds / 10))
+    shortest = 1.03 * heart["qtc"] * cycle ** (1 / 3)  # no QRS falls into the T wave before it
+    if "AF" in labels:
+        seen = int(seconds / cycle) + 1
+        jitter = (jitter - jitter[:seen].mean()) / jitter[:seen].std()  # as irregular as drawn, also in few beats
+        rr = np.maximum(cycle * np.exp(heart["af_irregularity"] * jitter), shortest)
+    else:
+        nominal = cycle * np.arange(count)
+        breath = np.sin(2 * np.pi * heart["respiration"] * nominal + heart["respiration_phase"])
+        slow = np.sin(2 * np.pi * 0.1 * nominal + heart["lf_phase"])
+        rr = cycle * (1 + heart["rsa"] * breath + heart["lf"] * slow + heart["irregularity"] * jitter)
+        rr = np.maximum(rr, shortest)
+    start = -(1 + phase) * cycle - rr[0]
+    onset = start + np.cumsum(rr)
+
+    kind = np.zeros(count, dtype=int)
+    inside = np.flatnonzero((onset[:-1] > 0.1) & (onset[1:] < seconds - 0.6)) + 1  # with the beat before it
+    inside = inside[np.argsort(order[inside])] if len(inside) else np.array([np.argmin(np.abs(onset - seconds / 2))])
+    ectopic = sorted(labels & {"PAC", "PVC"})
+    for name in ectopic:
+        free = [k for k in inside if not kind[k - 1 : k + 2].any()]
+        if len(ectopic) == 1 and pattern < 0.1:
+            chosen = sorted(free)[::2]  # bigeminy
+        elif ectopic == ["PVC"] and pattern > 0.88:
+            chosen = [free[0], free[0] + 1]  # a couplet
+        else:
+            chosen = []
+            while free and len(chosen) < wanted:
+                chosen.append(free[0])
+                free = [k for k in free if abs(k - chosen[-1]) > 1]
+        kind[chosen] = PAC if name == "PAC" else PVC
+
+    for k in np.flatnonzero(kind):
+        usual = rr[k]
+        coupling = heart["pac_coupling" if kind[k] == PAC else "pvc_coupling"]
+        rr[k] = _clipped(coupling * usual, shortest, 0.95 * usual)
+        if kind[k] == PAC:
+            rr[k + 1] *= heart["pac_pause"]  # it resets the sinus node: an incomplete pause
+        elif "AF" in labels:
+            rr[k + 1] = heart["pvc_pause"] * cycle
+        else:
+            rr[k + 1] += usual - rr[k]  # the sinus node keeps its time: a full compensatory pause
+    usual = [k for k in inside if not kind[k]]
+    kind[usual[: heart["aberrant_beats"]]] = ABERRANT
+    onset = start + np.cumsum(rr)
+    qt = heart["qtc"] * (0.8 * cycle + 0.2 * rr) ** (1 / 3)  # Fridericia, with memory of the mean rate
+    qt += np.where(kind == PVC, 0.6 * (heart["pvc_duration"] - heart["qrs_duration"]), 0)
+    qt[:-1] = np.minimum(qt[:-1], 0.97 * rr[1:])
+    seen = onset < seconds + 2
+    return {"onset": onset[seen], "kind": kind[seen], "qt": qt[seen]}
+
+
+def make_waves(
+    heart: dict[str, Any], body: dict[str, Any], leads: np.ndarray, labels: Labels
+) -> dict[tuple[int, str], Wave]:
+    """Waves by kind of beat and name, as ``leads`` (12, 3) show them; without the ST segment."""
+    p = _varied(_P, body["p_shape"])
+    p[:, 2:] *= body["p_size"] * heart["p_factor"]
+    premature = p.copy()
+    premature[:, 2:] = heart["pac_size"] * p[:, 2:] @ rotation(*heart["pac_axes"]).T
+
+    if heart["pvc_origin"] == "fascicles":
+        ectopic = _qrs(heart, body, heart["aberrant_form"])
+    else:
+        axis = np.array(_PVC_ORIGINS[heart["pvc_origin"]]) + np.array(heart["pvc_axis"])
+        axis *= np.array([0.5, 1.0, 0.6])[:, None] * heart["pvc_size"]
+        ectopic = np.column_stack([(32, 62, 98), (15, 16, 20), axis])
+    against = -heart["pvc_t"] * ectopic[:, 2:].sum(axis=0)
+    discordant = np.column_stack([(-110, -60, 0), (42, 44, 36), np.outer((0.25, 0.4, 0.7), against)])
+
+    forms = {CONDUCTED: heart["qrs_form"]}
+    if heart["aberrant_beats"]:
+        forms[ABERRANT] = heart["aberrant_form"]
+    if "PAC" in labels:
+        forms[PAC] = heart["aberrant_form" if heart["pac_aberrant"] else "qrs_form"]
+    templates = {}
+    for kind, form in forms.items():
+        if "AF" not in labels:
+            templates[kind, "P"] = premature if kind == PAC else p
+        templates[kind, "QRS"], templates[kind, "T"] = _qrs(heart, body, form), _t(heart, body, form)
+    if "PVC" in labels:
+        templates |= {(PVC, "QRS"): ectopic, (PVC, "T"): discordant}
+    return {key: wave(template, leads) for key, template in templates.items()}
+
+
+def _varied(template: np.ndarray, shape: list[list[float]]) -> np.ndarray:
+    """A patient's own form of a template: each Gaussian earlier or later, narrower or wider, turned and resized."""
+    varied, shape = template.copy(), np.array(shape[: len(template)])
+    varied[:, 0] += 0.45 * template[:, 1] * shape[:, 0]
+    varied[:, 1] *= np.exp(0.22 * shape[:, 1])
+    varied[:, 2:] += 0.3 * np.linalg.norm(template[:, 2:], axis=1, keepdims=True) * shape[:, 2:]
+    return varied
+
+
+def _qrs(heart: dict[str, Any], body: dict[str, Any], form: str) -> np.ndarray:
+    """The template of a patient's conducted QRS."""
+    qrs = _varied(_QRS[form], body["qrs_shape"])
+    if form == "RBBB":
+        qrs[-2:, 2:] *= heart["block_strength"]
+    qrs[:, 2:] = body["qrs_size"] * qrs[:, 2:] @ rotation(body["qrs_axis"], 0, 0).T
+    return qrs
+
+
+def _secondary_t(heart: dict[str, Any], body: dict[str, Any], form: str) -> np.ndarray:
+    """What a bundle branch block adds to T (3,) in mV."""
+    return np.array(_SECONDARY_T.get(form, (0, 0, 0))) * body["qrs_size"] * heart["block_strength"]
+
+
+def _t(heart: dict[str, Any], body: dict[str, Any], form: str) -> np.ndarray:
+    t = _varied(_T, body["t_shape"])
+    t[:, 2:] = body["t_size"] * heart["t_factor"] * t[:, 2:] @ rotation(*body["t_axes"]).T
+    t[:, 2:] += np.outer((0.3, 0.7), _secondary_t(heart, body, form))
+    return t
+
+
+def make_st(
+    rng: np.random.Generator,
+    heart: dict[str, Any],
+    body: dict[str, Any],
+    waves: dict[tuple[int, str], Wave],
+    leads: np.ndarray,
+    labels: Labels,
+) -> tuple[Wave, dict[str, Any]]:
+    """The ST segment: benign below each threshold, or as far beyond the threshold of STD or STE as drawn.
+
+    The second value tells territory, dipole (mV) and, for each class, the ``affected`` leads, which meet its criterion.
+    """
+    t = waves[CONDUCTED, "T"]
+    jt = heart["qtc"] * (60 / heart["rate"]) ** (1 / 3) - heart["qrs_duration"]
+    t_duration = heart["t_share"] * jt
+    length = jt - t_duration + t.centre[-1] * t_duration  # from the J point to the peak of T
+    secondary = _SECONDARY_ST.get(heart["qrs_form"], 0) * _secondary_t(heart, body, heart["qrs_form"])
+    level = leads @ (t.at((ST_MEASURED - jt + t_duration) / t_duration) + secondary)
+
+    jitter = rng.normal(0, 0.15, 3)
+    slope = rng.uniform(-0.3, 0.8)
+    excess = {"STD": 1.05 + 0.30 * rng.exponential(), "STE": 1.05 + 0.20 * rng.exponential()}
+    fraction, pick = 0.95 * np.cbrt(rng.random()), rng.random()
+
+    side = {"STD": -1, "STE": 1}
+    threshold = {"STD": np.full(12, 0.05), "STE": np.full(12, 0.1)}
+    in_v2_v3 = 0.15 if body["sex"] == "F" else 0.2 if body["age"] >= 40 else 0.25
+    threshold["STE"][[LEADS.index("V2"), LEADS.index("V3")]] = in_v2_v3
+
+    def crossing(name: str, change: np.ndarray) -> float:
+        """How much of ``change`` (12,) it takes until two contiguous leads meet the criterion."""
+        missing = threshold[name] - side[name] * level
+        useful = (side[name] * change > 0.1) & (missing > 0)
+        scale = np.divide(missing, side[name] * change, out=np.full(12, np.inf), where=useful)
+        return min(max(scale[one], scale[other]) for one, other in _CONTIGUOUS)
+
+    primary = [name for name in ("STE", "STD") if name in labels]
+    if primary:
+        kind = primary[0]
+        # Both at once: an elevation whose reciprocal depression counts too.
+        names = ["inferior", "lateral"] if len(primary) == 2 else list(_TERRITORIES[kind])
+        first = int(pick * len(names))
+        options = []
+        for territory in names[first:] + names[:first]:
+            change = leads @ (_TERRITORIES[kind][territory] + jitter)
+            scale = max(crossing(name, change) * excess[name] for name in primary)
+            options.append((np.abs(scale * change).max(), scale, territory))
+        # A block's own ST may hide a territory: take the next one rather than more than 0.6 mV.
+        _, scale, territory = next((option for option in options if option[0] <= 0.6), min(options))
+        direction = _TERRITORIES[kind][territory] + jitter
+    else:
+        kind, territory = "benign", None
+        benign = [_BENIGN, -_BENIGN, *_TERRITORIES["STE"].values(), *_TERRITORIES["STD"].values()]
+        direction = benign[int(pick * len(benign))] + jitter
+        scale = min(1.0, fraction * min(crossing(name, leads @ direction) for name in side))
+    change = leads @ direction
+    affected = {}
+    for name in primary:
+        before, after = side[name] * level, side[name] * (level + scale * change)
+        met = (before < threshold[name]) & (after >= threshold[name])
+        affected[name] = [LEADS[k] for k in sorted({k for pair in _CONTIGUOUS if met[list(pair)].all() for k in pair})]
+    moved = scale * direction + secondary
+    description = {"territory": territory, "slope": slope, "dipole": moved.tolist(), "affected": affected}
+    return plateau(moved, slope, ST_MEASURED / length), description
+
+
+def place(
+    waves: dict[tuple[int, str], Wave], heart: dict[str, Any], beats: dict[str, np.ndarray]
+) -> Iterator[tuple[int, str, Wave, np.ndarray, np.ndarray]]:
+    """Each wave with its kind of beat, its name and where it is drawn: onset and duration (beats,) in seconds."""
+    for (kind, name), one in waves.items():
+        at = beats["kind"] == kind
+        onset, qt = beats["onset"][at], beats["qt"][at]
+        wide = kind == ABERRANT or (kind == PAC and heart["pac_aberrant"])
+        qrs = heart["pvc_duration" if kind == PVC else "aberrant_duration" if wide else "qrs_duration"]
+        t = (0.85 if kind == PVC else heart["t_share"]) * (qt - qrs)
+        if name == "P":
+            onset, duration = onset - heart["pac_pr" if kind == PAC else "pr"], np.full_like(qt, heart["p_duration"])
+        elif name == "QRS":
+            duration = np.full_like(qt, qrs)
+        elif name == "T":
+            onset, duration = onset + qt - t, t
+        else:
+            onset, duration = onset + qrs, qt - qrs - t + waves[kind, "T"].centre[-1] * t
+        yield kind, name, one, onset, duration
+
+
+def fibrillate(heart: dict[str, Any], time: np.ndarray) -> np.ndarray:
+    """Fibrillatory waves (3, samples) in mV at ``time`` (samples,) s: two wandering sawtooths.
+
+    After Stridh M, Sörnmo L. Spatiotemporal QRST cancellation techniques for analysis of atrial fibrillation. IEEE Trans
+    Biomed Eng 2001;48:105-111.
+    """
+    phases, axis = heart["f_phases"], np.array(heart["f_axis"])
+    swell = heart["f_size"] * (1 + 0.4 * np.sin(2 * np.pi * 0.23 * time + phases[3]))
+    wander = 0.9 * np.sin(2 * np.pi * 0.37 * time + phases[2])
+    first, second = (
+        np.sin(angle) + np.sin(2 * angle) / 3
+        for angle in (
+            2 * np.pi * ratio * heart["f_rate"] * time + phases[k] + wander for k, ratio in ((0, 1), (1, 1.17))
+        )
+    )
+    return np.outer(axis, swell * first) + np.outer(0.5 * axis[[1, 2, 0]], swell * second)

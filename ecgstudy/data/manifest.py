@@ -1,0 +1,293 @@
+"""Which data sets the study uses (``data_manifest.yaml``), where they are, and whether what is there is whole."""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from fnmatch import fnmatchcase
+from multiprocessing.pool import ThreadPool
+from pathlib import Path, PurePosixPath
+from typing import Any, get_origin, get_type_hints
+
+import yaml
+
+from ecgstudy import paths
+
+
+class DataError(Exception):
+    """Data are missing or broken: says what, where it was looked for and the command that mends it."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A file known by its checksum; ``url`` where it has an address of its own."""
+
+    path: str
+    sha256: str
+    bytes: int = 0
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A ``.zip`` or ``.tar.gz`` with its checksum as ``algorithm:hex``."""
+
+    url: str
+    checksum: str
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """One entry of ``data_manifest.yaml``, whose first lines explain the fields."""
+
+    name: str
+    title: str
+    version: str
+    licence: str
+    licence_url: str
+    citation: str
+    landing_page: str
+    users: str
+    note: str
+    records: int
+    doi: str = ""
+    size: str = ""
+    urls: tuple[str, ...] = ()
+    take: tuple[str, ...] = ("*",)
+    record_files: str = ""
+    checksum_file: str = ""
+    checksum_file_sha256: str = ""
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    files: tuple[File, ...] = ()
+    archives: tuple[Archive, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """Where the data set is, or would be."""
+        return paths.data_root() / self.name
+
+    def takes(self, path: str) -> bool:
+        """Whether the study uses this file of the data set."""
+        return any(fnmatchcase(path, pattern) for pattern in self.take)
+
+    def record_paths(self) -> Iterator[Path]:
+        """The one file that every record has, of the records at hand."""
+        return self.folder.glob(self.record_files) if self.record_files else iter(())
+
+    def file_paths(self) -> Iterator[str]:
+        """Paths of all files at hand, without the checksum list and unfinished transfers."""
+        for file in self.folder.rglob("*"):
+            path = file.relative_to(self.folder).as_posix()
+            if file.is_file() and path != self.checksum_file and not re.search(r"\.partial(/|$)", path):
+                yield path
+
+    def pinned(self) -> bool:
+        """Whether the checksum list is at hand and, where the manifest knows its sum, is the right one."""
+        path = self.folder / self.checksum_file
+        if not self.checksum_file or not path.is_file():
+            return False
+        return not self.checksum_file_sha256 or matches(path, self.checksum_file_sha256)
+
+    def checksums(self) -> dict[str, str]:
+        """SHA-256 by path, of every file that the manifest or the list at hand knows."""
+        path = self.folder / self.checksum_file
+        listed = read_checksums(path) if self.checksum_file and path.is_file() else {}
+        return listed | {file.path: file.sha256 for file in self.files}
+
+
+def load_manifest(path: Path = paths.MANIFEST) -> dict[str, DataSet]:
+    """Read and check the manifest.
+
+    Raises
+    ------
+    DataError
+        naming file, data set and field, when a field is missing, unknown or of the wrong kind.
+    """
+    path = Path(path)
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    if not isinstance(entries, dict):
+        raise DataError(f"{path} must map the names of data sets to their fields")
+    return {name: _data_set(name, entry, f"{path}: {name}") for name, entry in entries.items()}
+
+
+def manifest_checksum(path: Path = paths.MANIFEST) -> str:
+    """SHA-256 of the manifest."""
+    return file_hash(path)
+
+
+def data_set(name: str, manifest: Path = paths.MANIFEST) -> DataSet:
+    """One data set of the manifest; an unknown name is a `DataError` that lists the known ones."""
+    known = load_manifest(manifest)
+    if name not in known:
+        raise DataError(f"there is no data set {name!r}; {manifest} has {', '.join(known)}")
+    return known[name]
+
+
+def locate(name: str, manifest: Path = paths.MANIFEST) -> Path:
+    """Folder of a data set that is at hand, whole or in part.
+
+    Raises
+    ------
+    DataError
+        saying where it was looked for and how to get it.
+    """
+    dataset = data_set(name, manifest)
+    if not any(dataset.record_paths() if dataset.record_files else dataset.file_paths()):
+        raise DataError(
+            f"{name} ({dataset.title}, {dataset.licence}) is not at hand: looked in {dataset.folder}\n"
+            f"Get it with `ecgstudy data fetch {name}`, or set ECGSTUDY_DATA to the folder that holds {name}/."
+        )
+    return dataset.folder
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `verify` found: paths relative to ``folder``; ``extra`` are files that no checksum covers."""
+
+    name: str
+    folder: Path
+    ok: int
+    missing: tuple[str, ...]
+    wrong: tuple[str, ...]
+    extra: tuple[str, ...]
+    records: int
+    records_expected: int
+    checked: bool
+
+    @property
+    def whole(self) -> bool:
+        """Whether every record and file is there and every byte is right."""
+        return self.checked and not self.missing and not self.wrong and self.records == self.records_expected
+
+    def text(self, names: int = 5) -> str:
+        """The report in words, naming at most ``names`` files of each kind."""
+        records = f": {self.records:,} of {self.records_expected:,} records" if self.records_expected else ""
+        lines = [f"{self.name} in {self.folder}{records}"]
+        if not self.checked:
+            lines.append(f"no checksums are at hand, nothing was checked: `ecgstudy data fetch {self.name}` gets them")
+        lines.append(f"{self.ok:,} files are right")
+        for kind, found in (("missing", self.missing), ("wrong", self.wrong), ("without a checksum", self.extra)):
+            if found:
+                more = f" and {len(found) - names:,} more" if len(found) > names else ""
+                lines.append(f"{len(found):,} {kind}: {', '.join(found[:names])}{more}")
+        if self.missing or self.wrong:
+            lines.append(f"`ecgstudy data fetch {self.name}` brings what is missing or wrong and nothing else")
+        return "\n".join(lines)
+
+
+def verify(name: str, manifest: Path = paths.MANIFEST) -> Report:
+    """Compare a data set at hand with its checksums and its number of records.
+
+    A checksum list that is not the one the manifest knows counts as wrong; the files are compared with it all the same.
+
+    Raises
+    ------
+    DataError
+        when the data set is not at hand at all.
+    """
+    dataset = data_set(name, manifest)
+    folder = locate(name, manifest)
+    known = dataset.checksums()
+    states = dict(file_states(folder, known))
+    wrong = [path for path, state in states.items() if state == "wrong"]
+    if (folder / dataset.checksum_file).is_file() and dataset.checksum_file and not dataset.pinned():
+        wrong.append(dataset.checksum_file)
+    return Report(
+        name=name,
+        folder=folder,
+        ok=sum(state == "ok" for state in states.values()),
+        missing=tuple(sorted(path for path, state in states.items() if state == "missing" and dataset.takes(path))),
+        wrong=tuple(sorted(wrong)),
+        extra=tuple(sorted(path for path in dataset.file_paths() if path not in known)),
+        records=sum(1 for _ in dataset.record_paths()),
+        records_expected=dataset.records,
+        checked=bool(known),
+    )
+
+
+def file_states(folder: Path, checksums: Mapping[str, str], threads: int = 4) -> Iterator[tuple[str, str]]:
+    """Yield each path of ``checksums`` with ``"ok"``, ``"wrong"`` or ``"missing"``, in order."""
+
+    def state(path: str) -> str:
+        file = folder / path
+        if not file.is_file():
+            return "missing"
+        return "ok" if matches(file, checksums[path]) else "wrong"
+
+    with ThreadPool(threads) as pool:
+        yield from zip(checksums, pool.imap(state, checksums, chunksize=16), strict=True)
+
+
+def matches(path: Path, checksum: str) -> bool:
+    """Whether a file has this checksum: ``algorithm:hex``, or a bare SHA-256."""
+    algorithm, _, digest = checksum.rpartition(":")
+    return file_hash(path, algorithm or "sha256") == digest
+
+
+def file_hash(path: Path, algorithm: str = "sha256") -> str:
+    """Hex digest of a file's content, read piece by piece."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def read_checksums(path: Path) -> dict[str, str]:
+    """Read a list of lines ``SHA-256 path``, as ``sha256sum`` writes them.
+
+    Raises
+    ------
+    DataError
+        naming the line that is something else, or a path that leads out of the folder.
+    """
+    checksums = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        if line.strip():
+            match = re.fullmatch(r"([0-9a-fA-F]{64})\s+\*?(\S.*)", line)
+            if not match:
+                raise DataError(f"{path}, line {number}: not a SHA-256 and a path; delete the file and fetch again")
+            checksums[safe_path(match[2], str(path))] = match[1].lower()
+    if not checksums:
+        raise DataError(f"{path} lists no files; delete it and fetch again")
+    return checksums
+
+
+def safe_path(path: str, where: str) -> str:
+    """Return ``path`` if it stays inside its folder on every system, else raise `DataError`."""
+    if not path or path.startswith("/") or "\\" in path or ":" in path or ".." in PurePosixPath(path).parts:
+        raise DataError(f"{where} names {path!r}, which leads out of its folder: nothing of it is used")
+    return path
+
+
+def _data_set(name: Any, entry: Any, where: str) -> DataSet:
+    dataset = _build(DataSet, {"name": name, **entry} if isinstance(entry, dict) else entry, where)
+    for path in [file.path for file in dataset.files] + [dataset.checksum_file] * bool(dataset.checksum_file):
+        safe_path(path, where)
+    sums = [file.sha256 for file in dataset.files] + [dataset.checksum_file_sha256] * bool(dataset.checksum_file_sha256)
+    for checksum in sums:
+        if not re.fullmatch("[0-9a-f]{64}", checksum):
+            raise DataError(f"{where}: {checksum!r} is not a SHA-256 in lower case")
+    return dataset
+
+
+def _build(kind: type, entry: Any, where: str) -> Any:
+    """Make a dataclass of a YAML mapping; its annotations say which fields there are and of what kind."""
+    if not isinstance(entry, dict):
+        raise DataError(f"{where} must be a mapping of fields")
+    known = {field.name: field for field in fields(kind)}
+    required = {f.name for f in known.values() if f.default is MISSING and f.default_factory is MISSING}
+    for wrong, what in ((set(entry) - set(known), "unknown"), (required - set(entry), "missing")):
+        if wrong:
+            raise DataError(f"{where}: {what} field {', '.join(sorted(map(str, wrong)))}")
+    values = {}
+    for key, value in entry.items():
+        hint = get_type_hints(kind)[key]
+        wanted = {tuple: list}.get(origin := get_origin(hint) or hint, origin)
+        if not isinstance(value, wanted):
+            raise DataError(f"{where}: field {key} must be {wanted.__name__}, not {value!r}")
+        item = {"files": File, "archives": Archive}.get(key)
+        if item:
+            value = [_build(item, one, f"{where}: {key}[{index}]") for index, one in enumerate(value)]
+        values[key] = tuple(value) if wanted is list else value
+    return kind(**values)

@@ -1,0 +1,107 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from ecgstudy.data import audit, cohort
+from ecgstudy.data.records import LEADS, Record, RecordError
+
+
+def record(name, seed, *, source="test", labels=(), flat=(), notes=(), seconds=10):
+    x = np.random.default_rng(seed).normal(size=(12, 100 * seconds)).astype(np.float32)
+    x[[LEADS.index(lead) for lead in flat]] = 0.25
+    return Record(name, x, 100, LEADS, source, name, frozenset(labels), notes=tuple(notes))
+
+
+@pytest.fixture
+def table():
+    missing = record("c", 2, source="other")
+    missing.signal[3, :120] = np.nan
+    nothing = record("e", 4, source="other")
+    nothing.signal[:] = np.nan
+    return audit.audit(
+        [
+            record("a", 0, labels=("AF", "RBBB"), notes=("header gain: 200/mV read as 1000/mV", "flat leads: V1")),
+            record("b", 1, labels=("AF",), flat=("V1", "V2"), notes=("header gain: 200/mV read as 1000/mV",)),
+            missing,
+            Record("d", record("a", 0).signal, 100, LEADS, "other", "d", frozenset({"PVC"})),
+            ("broken", RecordError("broken.hea: no samples")),
+            nothing,
+        ]
+    )
+
+
+def test_a_row_a_record(table):
+    assert table["name"].tolist() == ["a", "b", "c", "d", "broken", "e"]
+    assert table["flat"].tolist()[:3] == ["", "V1 V2", ""]
+    assert table["missing"].tolist()[:3] == [0, 0, pytest.approx(0.01)]
+    assert table.loc[5, "missing"] == 1 and table.loc[5, "flat"].split() == list(LEADS)
+    assert table.loc[4, "error"] == "broken.hea: no samples"
+    x = record("a", 0).signal
+    assert table.loc[0, "low"] == pytest.approx(np.percentile(x, 0.1), abs=1e-3)
+
+
+def test_counts(table):
+    counts = audit.class_counts(table)
+    assert counts.loc["test", ["AF", "RBBB", "none", "records"]].tolist() == [2, 1, 0, 2]
+    assert counts.loc["other", ["PVC", "none", "records"]].tolist() == [1, 2, 3]
+    assert counts.loc["all", "records"] == 5
+    together = audit.cooccurrence(table)
+    assert together.loc["AF", "RBBB"] == together.loc["RBBB", "AF"] == 1
+    assert together.loc["AF", "AF"] == 2 and together.loc["AF", "PVC"] == 0
+
+
+def test_duplicates_and_whether_their_labels_agree(table):
+    (found,) = audit.duplicates(table).to_dict("records")
+    assert found == {"records": "test/a = other/d", "labels": "AF+RBBB / PVC", "agree": "no"}
+
+
+def test_traps_are_counted_by_kind(table):
+    found = audit.traps(table).set_index("trap")
+    assert found.loc["header gain", "records"] == 2
+    assert found.loc["flat leads", ["records", "example", "commonest"]].tolist() == [1, "a", "V1"]
+
+
+def test_ranges_of_the_readable(table):
+    found = audit.ranges(table).set_index("source")
+    assert found.loc["test", "with a flat lead"] == 1
+    assert found.loc["other", "with missing samples"] == 2
+    assert found.loc["test", "seconds"] == "10"
+
+
+def test_the_committed_audit_is_a_table_of_the_same_form(table):
+    committed = audit.committed()
+    assert list(committed.columns) == list(table.columns)
+    assert len(committed) == 1210 and (committed["error"] == "").all()
+
+
+@pytest.mark.slow
+def test_the_committed_audit_is_what_reading_gives(real_data):
+    fresh = audit.audit(cohort.read_all(cohort.record_paths(audit.SIGNALS)))
+    committed = audit.committed()
+    pd.testing.assert_frame_equal(
+        fresh.sort_values(["source", "name"], ignore_index=True),
+        committed.sort_values(["source", "name"], ignore_index=True),
+        check_dtype=False,
+        atol=1.1e-3,
+    )
+
+
+def test_waves_and_beats_are_counted(real_data):
+    waves = audit.wave_counts(real_data / "ludb", limit=5)
+    assert waves["wave"].tolist() == ["P", "QRS", "T"] and (waves["marked"] > 100).all()
+    beats = audit.beat_counts(real_data / "mitdb", limit=6).set_index("beats")
+    assert beats.loc["all"].sum() > beats.loc["DS1"].sum() > 0
+
+
+def test_examples_are_of_the_class(real_data):
+    for label in ("PVC", "STE"):
+        found = audit.examples(label)
+        assert [r.source == "synthetic" for r, _ in found] == [True, False]
+        assert all(label in r.labels for r, _ in found)
+
+
+def test_without_real_recordings_examples_are_simulated(tmp_path, monkeypatch):
+    monkeypatch.setenv("ECGSTUDY_DATA", str(tmp_path))
+    assert audit.at_hand() == {}
+    assert audit.example().source == "synthetic"
+    assert [r.source for r, _ in audit.examples("AF")] == ["synthetic"]

@@ -1,0 +1,195 @@
+"""The whole way: notebooks executed by papermill, rendered, and opened in a real browser (profile smoke)."""
+
+import functools
+import http.server
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import papermill
+import pytest
+
+from ecgstudy import book
+from ecgstudy.paths import NOTEBOOKS, REPOSITORY
+from ecgstudy.profiles import ProfileError
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def built():
+    """The book of the smoke profile; made here unless it is there and nothing has changed since."""
+    result = subprocess.run(
+        [sys.executable, "-m", "ecgstudy.cli", "book", "--profile", "smoke"],
+        capture_output=True, text=True, env={k: v for k, v in os.environ.items() if k != "ECGSTUDY_CACHE"},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
+    return book.build_folder("smoke")
+
+
+@pytest.mark.slow
+def test_the_book_builds_and_a_second_time_does_nothing(built):
+    before = {p: p.stat().st_mtime_ns for p in built.rglob("*.html")}
+    result = subprocess.run(
+        [sys.executable, "-m", "ecgstudy.cli", "book", "--profile", "smoke"], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("unchanged") == len(book.notebook_names())
+    assert {p: p.stat().st_mtime_ns for p in built.rglob("*.html")} == before
+
+
+@pytest.mark.slow
+def test_executed_notebooks_warn_of_nothing(built):
+    for name in book.notebook_names():
+        cells = json.loads((built / "notebooks" / f"{name}.ipynb").read_text())["cells"]
+        for cell in cells:
+            hidden = "remove-stderr" in cell["metadata"].get("tags", [])
+            said = [o for o in cell.get("outputs", []) if o.get("name") == "stderr" and not hidden]
+            assert not said, (name, said)
+
+
+def test_committed_notebooks_hold_no_outputs():
+    for path in NOTEBOOKS.glob("*.ipynb"):
+        for cell in json.loads(path.read_text())["cells"]:
+            assert not cell.get("outputs") and not cell.get("execution_count"), path.name
+
+
+def test_every_figure_has_caption_and_alt_text():
+    for path in NOTEBOOKS.glob("*.ipynb"):
+        for cell in json.loads(path.read_text())["cells"]:
+            source = "".join(cell["source"])
+            draws = ("plt.show()" in source or "show_" in source) and "def " not in source
+            if cell["cell_type"] == "code" and draws:
+                mystnb = cell["metadata"]["mystnb"]
+                assert mystnb["figure"]["caption"] and mystnb["figure"]["name"]
+                assert len(mystnb["image"]["alt"]) > 30
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if not CHROMIUM:
+        pytest.skip("no chromium on the PATH: install it to have the pages opened")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def served(built):
+    """Address of the built book on localhost, as `make serve` shows it."""
+    handler = functools.partial(QuietHandler, directory=str(built / "_build" / "html"))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1400, 390])
+def test_every_page_opens_cleanly(built, served, browser, width):
+    html = built / "_build" / "html"
+    pages = sorted(p for p in html.rglob("*.html") if "_static" not in p.parts)
+    assert len(pages) >= 3 + len(book.notebook_names())
+    for page_file in pages:
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        errors, requests = [], []
+        page.on("pageerror", lambda error, errors=errors: errors.append(str(error)))
+        page.on("console", lambda m, errors=errors: errors.append(m.text) if m.type == "error" else None)
+        page.on("request", lambda request, requests=requests: requests.append(request.url))
+        page.on("requestfailed", lambda request, errors=errors: errors.append(f"failed: {request.url}"))
+        name = page_file.relative_to(html)
+        page.goto(served + name.as_posix())
+        page.wait_for_load_state("networkidle")
+        assert not errors, (name, errors)
+        assert not [u for u in requests if not u.startswith((served, "data:", "blob:"))], (name, requests)
+        images = page.eval_on_selector_all("img", "all => all.map(i => [i.src, i.alt, i.naturalWidth])")
+        assert all(loaded for _, _, loaded in images), (name, images)
+        figures = page.eval_on_selector_all("article img", "all => all.map(i => i.alt)")
+        assert all(len(alt) > 15 and not alt.endswith(".png") for alt in figures), (name, figures)
+        assert page.locator("h1").count() or name.name in {"genindex.html", "search.html", "index.html"}, name
+        overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert overflow <= 1, (name, f"{overflow} px wider than the screen")
+        page.close()
+
+
+@pytest.mark.slow
+def test_formulas_are_typeset_without_a_network(served, browser):
+    page = browser.new_page()
+    page.goto(f"{served}notebooks/03_cnn_gap.html")
+    page.wait_for_selector("mjx-container")
+    assert page.locator("mjx-container").count() > 3
+
+
+@pytest.mark.slow
+def test_bare_papermill_runs_a_notebook_alone(tmp_path, own_cache):
+    out = tmp_path / "out.ipynb"
+    papermill.execute_notebook(NOTEBOOKS / "02_preprocessing.ipynb", out, {"profile": "smoke"}, progress_bar=False)
+    assert json.loads(out.read_text())["metadata"]["papermill"]["exception"] is None
+
+
+@pytest.mark.slow
+def test_an_unknown_parameter_stops_bare_papermill_too(tmp_path):
+    with pytest.raises(papermill.PapermillExecutionError, match="no parameter 'seeds'; did you mean 'seed'"):
+        papermill.execute_notebook(
+            NOTEBOOKS / "02_preprocessing.ipynb", tmp_path / "out.ipynb", {"profile": "smoke", "seeds": 1},
+            progress_bar=False,
+        )  # fmt: skip
+
+
+def test_what_does_not_exist_is_told_before_anything_runs():
+    with pytest.raises(ProfileError, match="no profile 'damo'; did you mean 'demo'"):
+        book.run_notebooks("damo")
+    with pytest.raises(ProfileError, match="no notebook '99_none'"):
+        book.run_notebooks("smoke", ["99_none"])
+    with pytest.raises(ProfileError, match="no notebook has a parameter 'epoks'"):
+        book.run_notebooks("smoke", parameters={"epoks": 1})
+
+
+@pytest.mark.slow
+def test_a_failing_notebook_is_told_with_its_cell(tmp_path, monkeypatch):
+    source = json.loads((NOTEBOOKS / "02_preprocessing.ipynb").read_text())
+    source["cells"] = [
+        *source["cells"][:4],
+        {**source["cells"][3], "id": "another", "source": ["raise RuntimeError('on purpose')"]},
+    ]
+    (tmp_path / "02_preprocessing.ipynb").write_text(json.dumps(source))
+    shutil.copytree(NOTEBOOKS / "profiles", tmp_path / "profiles")
+    monkeypatch.setattr(book, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(book, "build_folder", lambda profile: tmp_path / "build" / profile)
+    with pytest.raises(book.BookError, match=r"02_preprocessing\.ipynb failed in cell \d+: RuntimeError: on purpose"):
+        book.run_notebooks("smoke")
+    assert (tmp_path / "build" / "smoke" / "notebooks" / "02_preprocessing.failed.ipynb").exists()
+    assert not (tmp_path / "build" / "smoke" / "notebooks" / "02_preprocessing.ipynb").exists()
+
+
+def test_the_table_of_contents_names_every_page():
+    listed = (REPOSITORY / "_toc.yml").read_text()
+    pages = [p for folder in ("book", "notebooks") for p in (REPOSITORY / folder).iterdir()]
+    for page in pages:
+        if page.suffix in {".md", ".ipynb"}:
+            assert f"{page.parent.name}/{page.stem}" in listed, page
+
+
+def test_profile_real_without_data_says_what_is_missing(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-m", "ecgstudy.cli", "run", "02_preprocessing", "--profile", "real"],
+        capture_output=True, text=True, env={**os.environ, "ECGSTUDY_DATA": str(tmp_path)},
+    )  # fmt: skip
+    assert result.returncode == 1
+    for word in ("challenge-2021", f"looked in {tmp_path}", "ecgstudy data fetch challenge-2021"):
+        assert word in result.stderr, result.stderr
+    shutil.rmtree(Path(book.build_folder("real")), ignore_errors=True)

@@ -1,0 +1,217 @@
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ecgstudy.data import cohort, synthetic
+from ecgstudy.data.labels import CLASSES
+from ecgstudy.data.records import LEADS, Record, RecordError
+from ecgstudy.paths import cache_root
+from ecgstudy.preprocessing import resample
+
+
+def record(name, seed, *, fs=100, seconds=5, patient=None, labels=("NSR",), **other):
+    x = np.random.default_rng(seed).normal(size=(12, fs * seconds)).astype(np.float32)
+    return Record(name, x, fs, LEADS, "test", patient or name, frozenset(labels), **other)
+
+
+def build(records, **options):
+    return cohort.build_cohort(iter(records), **{"fs": 100.0, "identity": {"test": time.time_ns()}, **options})
+
+
+def test_signals_and_labels_come_back():
+    records = [record("a", 0, labels=("AF", "PVC")), record("b", 1, fs=500, seconds=12, labels=())]
+    built = build(records)
+    assert len(built) == 2
+    np.testing.assert_array_equal(built[0], records[0].signal)
+    np.testing.assert_array_equal(built[1], resample(records[1].signal, 500, 100))
+    assert [CLASSES[c] for c in np.flatnonzero(built.labels[0])] == ["AF", "PVC"]
+    assert not built.labels[1].any()
+    assert built.table["seconds"].tolist() == [5, 12]
+
+
+def test_int16_keeps_whole_microvolts():
+    r = record("a", 0)
+    np.testing.assert_allclose(build([r], dtype="int16")[0], r.signal, atol=5.1e-4)
+
+
+def test_batches_say_what_is_padding():
+    records = [record(str(i), i, seconds=s) for i, s in enumerate((3, 6, 2, 4, 5))]
+    built = build(records)
+    seen = []
+    for indices, x, valid in built.batches(2):
+        for row, i in enumerate(indices):
+            n = records[i].signal.shape[1]
+            assert valid[row].sum() == n and valid[row, :n].all()
+            np.testing.assert_array_equal(x[row, :, :n], records[i].signal)
+            assert (x[row, :, n:] == 0).all()
+            seen.append(i)
+    assert seen == [0, 1, 2, 3, 4]
+
+
+def test_what_is_left_out_is_listed_with_its_reason():
+    twin = Record("twin", record("a", 0).signal, 100, LEADS, "test", "other", frozenset({"AF"}))
+    two_leads = Record("short", np.zeros((2, 500), np.float32), 100, ("MLII", "V5"), "test", "p")
+    built = build([record("a", 0), twin, ("broken", RecordError("broken.hea: no samples")), two_leads])
+    assert built.table["name"].tolist() == ["a"]
+    left_out = built.left_out.set_index("name")
+    assert left_out.loc["twin"].tolist() == ["same signal", "a"]
+    assert left_out.loc["broken"].tolist() == ["unreadable", "broken.hea: no samples"]
+    assert left_out.loc["short", "reason"] == "not twelve leads"
+
+
+def test_a_cohort_of_nothing_is_an_error_and_leaves_nothing():
+    with pytest.raises(ValueError, match="no record to make a cohort of"):
+        build([("broken", RecordError("no"))], identity={"test": "nothing"})
+    assert not list((cache_root() / "cohorts").glob("*.partial"))
+
+
+def test_the_cache_is_opened_not_built_again():
+    identity = {"test": "once"}
+    first = build([record("a", 0)], identity=identity)
+
+    def read_again():
+        yield pytest.fail("read again")
+
+    again = cohort.build_cohort(read_again(), fs=100.0, identity=identity)
+    assert first.checksum == again.checksum
+    np.testing.assert_array_equal(first[0], again[0])
+    assert build([record("a", 0)], identity=identity, dtype="int16").folder != first.folder
+
+
+def test_checksum_is_of_content():
+    assert build([record("a", 0)]).checksum == build([record("b", 0)]).checksum
+    assert build([record("a", 0)]).checksum != build([record("a", 1)]).checksum
+    assert build([record("a", 0)]).checksum != build([record("a", 0, labels=("AF",))]).checksum
+
+
+def test_a_signal_file_that_lost_its_end_is_noticed():
+    built = build([record("a", 0)], identity={"test": "cut"})
+    with (built.folder / "signals.bin").open("r+b") as file:
+        file.truncate(1000)
+    with pytest.raises(RecordError, match=r"signals\.bin is not whole: delete the folder"):
+        build([record("a", 0)], identity={"test": "cut"})
+
+
+@pytest.fixture(scope="module")
+def many():
+    """300 records of 200 patients, some of whom are tied together by a shared signal."""
+    rng = np.random.default_rng(0)
+    labels = rng.random((300, 9)) < [0.3, 0.2, 0.1, 0.05, 0.2, 0.1, 0.1, 0.1, 0.03]
+    table = pd.DataFrame(
+        {
+            "name": [str(i) for i in range(300)],
+            "patient_id": [f"p{i % 200}" for i in range(300)],
+            "signal_hash": [f"h{i}" for i in range(298)] + ["h5", "h7"],
+        }
+    )
+    return cohort.Cohort(cache_root(), 100, table, labels, pd.DataFrame(), "x", np.zeros(0))
+
+
+def test_no_patient_and_no_signal_is_in_two_folds(many):
+    fold = many.folds(5, seed=1)
+    for column in ("patient_id", "signal_hash"):
+        spread = pd.Series(fold).groupby(many.table[column].to_numpy())
+        assert (spread.min() == spread.max()).all()
+    # Record 298 (patient p98) has record 5's signal, so patients p98 and p5 stay together, record 105's too.
+    assert fold[298] == fold[5] == fold[98] == fold[205]
+
+
+def test_folds_spread_the_classes(many):
+    fold = many.folds(5, seed=1)
+    share = np.array([many.labels[fold == f].sum(axis=0) for f in range(5)]) / many.labels.sum(axis=0)
+    assert (np.bincount(fold) > 45).all()
+    assert np.abs(share[:, many.labels.sum(axis=0) > 20] - 0.2).max() < 0.08
+
+
+def test_folds_are_the_same_for_a_seed_and_in_any_order(many):
+    np.testing.assert_array_equal(many.folds(5, seed=1), many.folds(5, seed=1))
+    assert (many.folds(5, seed=1) != many.folds(5, seed=2)).any()
+    among = np.arange(0, 300, 2)
+    fold = many.folds(3, seed=1, among=among)
+    assert (fold[1::2] == -1).all() and (fold[among] >= 0).all()
+
+
+def test_folds_written_down(many):
+    # The same on every machine: these were written down on one.
+    assert "".join(map(str, many.folds(5, seed=0)[:40])) == "4432103314430044222203111342320131402403"
+
+
+def test_more_folds_than_patients_is_an_error(many):
+    with pytest.raises(ValueError, match="2 patients cannot be split into 5 folds"):
+        many.folds(5, among=np.array([0, 1]))
+
+
+def test_synthetic_cohort_is_what_the_simulator_says():
+    built = cohort.synthetic_cohort(5, 100, seed=7, balance=0.5)
+    for i in range(5):
+        simulated = synthetic.simulate(i, 7, fs=100, balance=0.5).record
+        np.testing.assert_array_equal(built[i], simulated.signal)
+        assert {CLASSES[c] for c in np.flatnonzero(built.labels[i])} == simulated.labels
+
+
+KILL = """
+import os, signal, shutil, sys, time
+import numpy as np
+from ecgstudy.data.cohort import build_cohort
+from ecgstudy.data.records import LEADS, Record
+from ecgstudy.paths import cache_root
+
+signals = np.random.default_rng(0).normal(size=(40, 12, 500)).astype("f4")
+
+def build():
+    records = (Record(str(i), x, 100, LEADS, "t", str(i)) for i, x in enumerate(signals))
+    return build_cohort(records, fs=100.0, identity={"test": "killed"})
+
+began = time.monotonic()
+folder = build().folder
+took, killed = time.monotonic() - began, 0
+for delay in np.random.default_rng(1).uniform(0, 1.2 * took, 40):
+    shutil.rmtree(folder)
+    child = os.fork()
+    if not child:
+        build()
+        os._exit(0)
+    time.sleep(delay)
+    os.kill(child, signal.SIGKILL)
+    killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    if folder.exists():
+        assert sorted(os.listdir(folder)) == ["cohort.json", "left_out.parquet", "signals.bin", "table.parquet"]
+    built = build()
+    assert len(built) == 40 and all((built[i] == signals[i]).all() for i in range(40))
+assert killed >= 20, killed
+assert sorted(os.listdir(folder.parent)) == [folder.name], os.listdir(folder.parent)
+"""
+
+
+@pytest.mark.slow
+def test_killed_while_building_never_leaves_a_wrong_cache(tmp_path):
+    environment = {**os.environ, "ECGSTUDY_CACHE": str(tmp_path)}
+    result = subprocess.run([sys.executable, "-c", KILL], env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def test_real_cohort_of_a_few(real_data):
+    built = cohort.real_cohort(100, limit=6)
+    assert set(built.table["source"]) >= {"CPSC 2018", "PTB-XL", "georgia", "cpsc_2018"}
+    assert built.fs == 100 and built.labels.any()
+    assert all(np.isfinite(built[i]).all() for i in range(len(built)))
+
+
+@pytest.mark.slow
+def test_real_cohort(real_data):
+    built = cohort.real_cohort(100)
+    assert len(built) == 937
+    assert built.labels.sum(axis=0).tolist() == [415, 87, 26, 19, 52, 50, 42, 49, 11]
+    assert (~built.labels.any(axis=1)).sum() == 241
+    assert (built.left_out["reason"] == "same signal").all()
+
+
+def test_missing_data_set_names_place_and_remedy(tmp_path, monkeypatch):
+    monkeypatch.setenv("ECGSTUDY_DATA", str(tmp_path))
+    with pytest.raises(Exception, match=rf"(?s)looked in {tmp_path}.*ecgstudy data fetch cpsc-2018-original"):
+        cohort.real_cohort(100)

@@ -1,0 +1,773 @@
+import re
+import tracemalloc
+import warnings
+from collections import Counter
+
+import numpy as np
+import pytest
+import scipy.io
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ecgstudy.data import records
+from ecgstudy.data.labels import CLASSES
+from ecgstudy.data.records import LEADS, RecordError, find_records, read_record
+
+wfdb = records.wfdb  # imported there without its DeprecationWarning
+
+HEADER = "{name} 12 500 1000\n" + "".join(f"{{name}}.dat 16 1000(0)/mV 16 0 0 0 0 {lead}\n" for lead in LEADS)
+
+
+@pytest.fixture
+def digital():
+    return np.random.default_rng(0).integers(-1000, 1000, (1000, 12)).astype("<i2")
+
+
+@pytest.fixture
+def write(tmp_path, digital):
+    """Write a header and its signal file, return the path without suffix."""
+
+    def write(header=HEADER, name="rec", folder=tmp_path, suffix=".dat", data=None):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.hea").write_text(header.replace("{name}", name), encoding="utf-8")
+        (folder / f"{name}{suffix}").write_bytes(digital.tobytes() if data is None else data)
+        return folder / name
+
+    return write
+
+
+def challenge(gain="1000/mV", line="{name}", comments="#Age: 74\n#Sex: Male\n#Dx: 59118001\n"):
+    leads = "".join(f"{{name}}.mat 16+24 {gain} 16 0 0 0 0 {lead}\n" for lead in LEADS)
+    return f"{line} 12 500 1000\n{leads}{comments}"
+
+
+def write_with_wfdb(**fields):
+    with warnings.catch_warnings():  # it uses what pandas 3 deprecates
+        warnings.simplefilter("ignore", DeprecationWarning)
+        wfdb.wrsamp(**fields)
+
+
+def kinds(record):
+    return {note.split(":")[0] for note in record.notes}
+
+
+def assert_equals_wfdb(path):
+    ours, theirs = read_record(path), wfdb.rdrecord(str(path).removesuffix(".hea"))
+    assert ours.fs == theirs.fs
+    expected = dict(zip([name.lower() for name in theirs.sig_name], theirs.p_signal.T.astype(np.float32), strict=True))
+    for lead, values in zip(ours.leads, ours.signal, strict=True):
+        np.testing.assert_array_equal(values, expected[lead.lower()], err_msg=f"{path} {lead}")
+    assert ours.signal.dtype == np.float32 and ours.signal.flags.c_contiguous and len(ours.leads) == theirs.n_sig
+
+
+# Formats: the oracle is wfdb, which also writes the files
+
+
+@pytest.mark.parametrize("leads, samples", [(1, 7), (3, 101), (12, 500)])
+@pytest.mark.parametrize("fmt", ["80", "212", "16", "24", "32", "508", "516", "524"])
+def test_written_by_wfdb(tmp_path, fmt, leads, samples):
+    bits = {"80": 8, "508": 8, "212": 12, "24": 24, "32": 32, "524": 24}.get(fmt, 16)
+    random = np.random.default_rng(samples)
+    d_signal = random.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (samples, leads))
+    d_signal[samples // 2, 0] = -(2 ** (bits - 1))  # WFDB's invalid sample
+    full_scale = 2 ** (bits - 1) / 10  # steps per mV, so that the range is ±10 mV
+    gains = [full_scale, full_scale * np.pi, full_scale + 0.1] * 4
+    names = ["V1", "x", "II", "III", "I", "aVL", "aVR", "aVF", "v2", "v3", "v4", "v5"]
+    write_with_wfdb(
+        record_name="rec", fs=360, units=["mV"] * leads, sig_name=names[:leads], d_signal=d_signal, fmt=[fmt] * leads,
+        adc_gain=gains[:leads], baseline=[0, -3, 7, *range(9)][:leads], write_dir=str(tmp_path),
+    )  # fmt: skip
+    assert_equals_wfdb(tmp_path / "rec")
+    assert np.isnan(read_record(tmp_path / "rec").signal[0]).any()
+
+
+@pytest.mark.parametrize("fmt, bytes_per_value", [("8", 1), ("61", 2), ("160", 2), ("310", 4 / 3), ("311", 4 / 3)])
+def test_formats_left_to_wfdb(write, fmt, bytes_per_value):
+    header = "{name} 3 250 120\n" + "".join(f"{{name}}.dat {fmt} 2000(5)/mV 16 0 3 0 0 V{i}\n" for i in (1, 2, 3))
+    data = np.random.default_rng(1).integers(0, 256, int(360 * bytes_per_value), np.uint8).tobytes()
+    assert_equals_wfdb(write(header, data=data))
+
+
+def test_several_samples_per_frame_and_skew(write):
+    header = "{name} 2 250 100\n{name}.dat 16x2 200 12 0 0 0 0 II\n{name}.dat 16:3 200 12 0 0 0 0 V1\n"
+    assert_equals_wfdb(write(header, data=np.arange(-150, 150, dtype="<i2").tobytes()))
+
+
+@pytest.mark.parametrize("offset", ["+24", "x1+24", "x1:0+24", "+3"])
+@pytest.mark.parametrize("fmt", ["16", "80", "212"])
+def test_byte_offset(write, fmt, offset):
+    header = "{name} 2 250 99\n" + "".join(f"{{name}}.dat {fmt}{offset} 300(2)/mV 12 0 0 0 0 {n}\n" for n in ("a", "b"))
+    data = np.random.default_rng(2).integers(0, 256, 2 * 198 + 24, np.uint8).tobytes()
+    assert_equals_wfdb(write(header, data=data))
+
+
+def test_several_signal_files(write, tmp_path):
+    header = "{name} 3 250 50\nother.dat 212 200 12 0 0 0 0 MLII\n{name}.dat 16 400(1)/mV 16 0 0 0 0 V1\n"
+    path = write(header + "{name}.dat 16 500/mV 16 0 0 0 0 V2\n", data=np.arange(100, dtype="<i2").tobytes())
+    (tmp_path / "other.dat").write_bytes(bytes(range(75)))
+    assert_equals_wfdb(path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{name} 2 250\n{name}.dat 16 200 12 0 0 0 0 a\n{name}.dat 16 200 12 0 0 0 0 b\n",  # no length
+        "{name} 2\n{name}.dat 16 200 12 0 0 0 0 a\n{name}.dat 16 200 12 0 0 0 0 b\n",  # no rate: 250
+        # no gain
+        "{name} 2 250 10 11:22:33 01/02/2003\n{name}.dat 16 0 12 0 0 0 0 a\n{name}.dat 16 0(3) 12 0 0 0 0 b\n",
+        "# first\n{name} 2 250/250(0) 10\n{name}.dat 16 200 12 5 0 0 0 a\n#x\n\n{name}.dat 16 200 12 7 0 0 0 b c\n",
+        "{name} 2 250.5 10\r\n{name}.dat 16 1e2/mv 12 0 0 0 0 a\r\n{name}.dat 16 -200 12 0 0 0 0 b\r\n",
+        "{name} 2 250 10\n{name}.dat 16 200(9000000)/mV 30 0 0 0 0 a\n{name}.dat 16 0.7 12 0 0 0 0 b\n",
+    ],
+)
+def test_header_defaults_are_wfdbs(write, header):
+    path = write(header, data=np.arange(-10, 10, dtype="<i2").tobytes())
+    assert_equals_wfdb(path)
+
+
+# The standard form
+
+
+def test_standard_order(write, digital):
+    order = np.random.default_rng(3).permutation(12)
+    spelt = ["I", "II", "III", "AVR", "AVL", "avf", "v1", "V2", "V3", "V4", "V5", "V6"]
+    lines = "".join(f"{{name}}.dat 16 1000/mV 16 0 0 0 0 {spelt[i]}\n" for i in order)
+    record = read_record(write("{name} 12 500 1000\n" + lines))
+    assert record.leads == LEADS and "lead order" in kinds(record)
+    np.testing.assert_array_equal(record.signal[order], digital.T.astype(np.float32) / np.float32(1000))
+    assert record.seconds == 2
+
+
+def test_plain_record_has_no_notes(write):
+    record = read_record(write())
+    assert record.notes == () and record.patient_id == f"{record.source}/rec" and record.age is None
+
+
+def test_frank_leads_are_left_out(write, digital):
+    data = np.hstack([digital[:, :3], digital]).tobytes()
+    header = "{name} 15 500 1000\n" + "".join(
+        f"{{name}}.dat 16 1000/mV 16 0 0 0 0 {lead}\n" for lead in ("vx", "vy", "vz", *LEADS)
+    )
+    record = read_record(write(header, data=data))
+    assert record.leads == LEADS and "extra leads: vx, vy, vz left out" in record.notes
+    np.testing.assert_array_equal(record.signal, read_record(write(name="twelve")).signal)
+
+
+def test_the_callers_word(write):
+    record = read_record(write(), fs=250, leads=LEADS[::-1], source="mine")
+    assert (record.fs, record.source, record.patient_id) == (250, "mine", "mine/rec")
+    assert "rate" in kinds(record)
+    np.testing.assert_array_equal(record.signal, read_record(write()).signal[::-1])
+
+
+@pytest.mark.parametrize("suffix", ["", ".hea", ".dat"])
+def test_with_and_without_suffix(write, suffix, monkeypatch, tmp_path):
+    path = write(name="1.2")
+    monkeypatch.chdir(tmp_path)
+    for given_path in (f"{path}{suffix}", f"1.2{suffix}"):
+        assert read_record(given_path).name == "1.2"
+
+
+def test_units(write, digital):
+    header = "{name} 12 500 1000\n" + "".join(
+        f"{{name}}.dat 16 {gain} 16 0 0 0 0 {lead}\n"
+        for lead, gain in zip(LEADS, ["1/uV", "1/µV", "1e6/V", "1000/mv"] * 3, strict=True)
+    )
+    record = read_record(write(header))
+    np.testing.assert_allclose(record.signal, digital.T / 1000, rtol=1e-7)
+    assert {"unit: V converted to mV", "unit: uV converted to mV", "unit: µV converted to mV"} == set(record.notes)
+
+
+# Notes
+
+
+def test_flat_missing_clipped_padded(write, digital):
+    digital[:, 6] = 7
+    digital[10:13, 7] = -(2**15)
+    digital[100:130, 8] = 5000
+    digital[300:305, 9] = 5000  # too short to be a rail
+    record = read_record(write())
+    assert record.notes == (
+        "missing samples: 3 in V2, read as NaN",
+        "flat leads: V1",
+        "clipped: V3 at 5 mV for 30 samples",
+    )
+    assert np.isnan(record.signal[7, 10:13]).all() and np.isnan(record.signal).sum() == 3
+    digital[-50:] = digital[-50]
+    digital[:30] = digital[0]
+    assert {"constant end: all leads for 0.1 s", "constant start: all leads for 0.06 s"} <= set(
+        read_record(write()).notes
+    )
+
+
+def test_a_baseline_resting_at_its_minimum_is_not_clipped(write, digital):
+    digital[:] = np.maximum(digital, 900)
+    assert read_record(write()).notes == ()
+
+
+def test_all_leads_flat(write):
+    assert read_record(write(data=bytes(24000))).notes == (f"flat leads: {', '.join(LEADS)}",)
+
+
+def test_implausible_amplitude(write):
+    assert "amplitude" in kinds(read_record(write(HEADER.replace("1000(0)", "20"))))
+
+
+def test_lead_names(write):
+    header = "{name} 4 500 1000\n" + "".join(f"{{name}}.dat 16 200 12 0 0 0 0 {n}\n" for n in ("ECG", "ECG", "", "ECG"))
+    record = read_record(write(header))
+    assert record.leads == ("ECG", "ECG (2)", "lead 3", "ECG (3)")
+    assert kinds(record) == {"lead names", "fewer leads", "file length"}
+
+
+# Refusals name the file, the fault and the remedy
+
+
+@pytest.mark.parametrize(
+    "old, new, fault",
+    [
+        ("12 500 1000", "12 500 1001", "need 24024 bytes, found 24000"),
+        ("12 500 1000", "12 500 100000000000", "need 2400000000000 bytes"),
+        ("12 500 1000", "12 -500 1000", "-500 Hz"),
+        ("12 500 1000", "12 0 1000", "0 Hz"),
+        ("12 500 1000", "12 1e-9 1000", "1e-09 Hz"),
+        ("12 500 1000", "12 nan 1000", "'nan' is no sampling rate"),
+        ("12 500 1000", "12 1e999 1000", "'1e999' is no sampling rate"),
+        ("12 500 1000", "12 500 -5", "declares 12 leads of -5"),
+        ("12 500 1000", "0 500 1000", "declares 0 leads"),
+        ("12 500 1000", "13 500 1000", "describes 12 leads"),
+        ("12 500 1000", "1000000000 500 1000", "describes 12 leads"),
+        ("{name} 12 500 1000", "{name}/3 12 500 1000", "segments"),
+        ("1000(0)", "nan(0)", "'nan' is no gain"),
+        ("1000(0)", "inf(0)", "'inf' is no gain"),
+        ("1000(0)", "1000(x)", "'x' is no baseline"),
+        ("1000(0)", "1e-40(0)", "no ECG's"),
+        ("1000(0)", "1e-323(0)", "inf mV"),
+        ("1000(0)", "1000(900000000000)", "no ECG's"),
+        ("/mV", "/mmHg", "mmHg"),
+        (".dat 16 ", ".dat 17 ", "format 17"),
+        (".dat 16 ", ".dat 16x0 ", "format 16"),
+        (".dat 16 ", ".dat 16:99999999 ", "skewed"),
+        (".dat 16 ", ".dat 16+23999 ", "found 24000"),
+        (".dat 16 ", ".dat 516 ", "wfdb cannot read"),
+        (".dat 16 ", ".dat sixteen ", "'sixteen'"),
+        ("{name}.dat", "../rec.dat", "no signal file beside it"),
+        ("{name}.dat", "gone.dat", "gone.dat is not beside it"),
+        ("{name}.dat 16 1000(0)/mV 16 0 0 0 0 V6", "{name}.dat", "describes no lead"),
+        ("{name}.dat 16 1000(0)/mV 16 0 0 0 0 V6", "{name}.dat 80 1000 8 0 0 0 0 V6", "several formats"),
+    ],
+)
+def test_malformed_header(write, old, new, fault):
+    assert old in HEADER
+    with pytest.raises(RecordError, match=rf"rec\.hea: .*{re.escape(fault)}") as error:
+        read_record(write(HEADER.replace(old, new)))
+    assert re.search("download|correct|pass|name|read its|remove", str(error.value)), "no remedy"
+
+
+@pytest.mark.parametrize("text", ["", "\n", "#only a comment\n", "rec\n", "\0\0\0\0", "rec 12 500 1000 " * 100_000])
+def test_no_header(write, text):
+    with pytest.raises(RecordError, match=r"rec\.hea"):
+        read_record(write(text))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig", "latin-1", "cp037"])
+def test_encodings(write, tmp_path, encoding):
+    path = write()
+    text = HEADER.replace("{name}", "rec") + "#Sex: Female\n#Naïve: ü\n"
+    (tmp_path / "rec.hea").write_bytes(text.encode(encoding))
+    if encoding in ("utf-8-sig", "latin-1"):
+        assert read_record(path).sex == "F"
+    else:
+        with pytest.raises(RecordError, match=r"rec\.hea"):
+            read_record(path)
+
+
+def test_missing_files(write, tmp_path):
+    with pytest.raises(RecordError, match=r"gone: no such record \(looked for gone, gone.hea"):
+        read_record(tmp_path / "gone")
+    write()
+    (tmp_path / "rec.dat").unlink()
+    with pytest.raises(RecordError, match=r"signal file rec.dat is not beside it; download"):
+        read_record(tmp_path / "rec")
+    (tmp_path / "rec.dat").mkdir()
+    with pytest.raises(RecordError, match=r"rec\.hea"):
+        read_record(tmp_path / "rec")
+
+
+def test_nothing_but_missing_samples(write):
+    with pytest.raises(RecordError, match="every sample is missing"):
+        read_record(write(data=np.full(12000, -(2**15), "<i2").tobytes()))
+
+
+@pytest.mark.parametrize("fmt", ["16", "212", "24", "8", "516", "16x1000000", "24:99999999"])
+def test_a_declared_length_allocates_nothing(write, fmt):
+    path = write(HEADER.replace(" 1000\n", " 100000000\n", 1).replace(".dat 16", f".dat {fmt}"))
+    tracemalloc.start()
+    with pytest.raises(RecordError):
+        read_record(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2e6
+
+
+# Challenge records
+
+
+@pytest.mark.parametrize("gain", ["200/mV", "4880/mV", "0", "1000.0(0)/mv"])
+@pytest.mark.parametrize("folder, name", [("ptb-xl/g1", "HR99999"), ("georgia", "E00015"), ("anywhere", "JS45551")])
+def test_challenge_integers_are_microvolts(write, tmp_path, digital, folder, name, gain):
+    folder = tmp_path / folder
+    record = read_record(write(challenge(gain, "{name}.mat"), name, folder, ".mat", bytes(24) + digital.tobytes()))
+    np.testing.assert_array_equal(record.signal, digital.T.astype(np.float32) / np.float32(1000))
+    assert ("header gain" in kinds(record)) == ("1000" not in gain)
+    assert f"record line: names {name}.mat, read as {name}" in record.notes
+    assert record.source == {"E": "georgia", "H": "ptb-xl", "J": "ningbo"}[name[0]]
+    assert (record.age, record.sex, record.codes, record.labels) == (74, "M", ("59118001",), {"RBBB"})
+
+
+def test_other_gains_are_the_headers(write, tmp_path, digital):
+    data = bytes(24) + digital.tobytes()
+    petersburg = read_record(write(challenge("306/mV"), "I0001", tmp_path / "st_petersburg_incart", ".mat", data))
+    np.testing.assert_array_equal(petersburg.signal, digital.T.astype(np.float32) / np.float32(306))
+    original = HEADER.replace("1000(0)", "2000")  # the PTB database itself, under the same folder name
+    np.testing.assert_array_equal(
+        read_record(write(original, "s0010_re", tmp_path / "ptb")).signal,
+        digital.T.astype(np.float32) / np.float32(2000),
+    )
+
+
+@pytest.mark.parametrize(
+    "comments, codes, labels, age, sex, noted",
+    [
+        ("# Age: 61\n# Sex: Female\n# Dx: 164889003,164931005\n", 2, {"AF", "STE"}, 61, "F", {"comment style"}),
+        ("#Dx: RBBB,STD,Normal\n#Age: NaN\n#Sex: Unknown\n", 3, {"RBBB", "STD", "NSR"}, None, None, {"class names"}),
+        ("#Dx: \n#Age: -1\n#Sex: NaN\n", 0, set(), None, None, {"age"}),
+        ("#Dx: 39732003\n#Age: 300\n", 1, set(), 90, None, {"age"}),
+        ("", 0, set(), None, None, set()),
+    ],
+)
+def test_challenge_comments(write, digital, comments, codes, labels, age, sex, noted):
+    record = read_record(
+        write(challenge(comments=comments), "A9999", suffix=".mat", data=bytes(24) + digital.tobytes())
+    )
+    assert len(record.codes) == codes and record.labels == labels and kinds(record) == noted
+    assert (record.age, record.sex) == (age, sex) and record.source == "cpsc_2018"
+
+
+# The other data sets, written here as upstream writes them
+
+
+def test_ptbxl(write, tmp_path, digital, monkeypatch):
+    monkeypatch.setenv("ECGSTUDY_DATA", str(tmp_path))
+    folder = tmp_path / "ptb-xl" / "records500" / "00000"
+    path = write(name="00007_hr", folder=folder)
+    assert kinds(read_record(path)) == {"no labels"} and read_record(path).patient_id == "PTB-XL/00007_hr"
+    (tmp_path / "ptb-xl" / "ptbxl_database.csv").write_text(
+        "ecg_id,patient_id,age,sex,report,scp_codes,strat_fold\n"
+        "7,16193.0,300.0,0,\"a, b\",\"{'NORM': 0.0, '1AVB': 100.0}\",7\n"
+        "8,,,,,{},\n"
+    )
+    record = read_record(path)
+    assert (record.patient_id, record.age, record.sex, record.fold) == ("PTB-XL/16193", 90, "M", 7)
+    assert record.codes == ("NORM", "1AVB") and record.labels == {"NSR", "I-AVB"} and kinds(record) == {"age"}
+    assert read_record(write(name="00008_hr", folder=folder)).patient_id == "PTB-XL/00008_hr"
+    # The Challenge's copy of the same ECG is the same patient's; its labels are its own.
+    copy = read_record(
+        write(challenge(), "HR00007", tmp_path / "challenge" / "ptb-xl" / "g1", ".mat", bytes(24) + digital.tobytes())
+    )
+    assert (copy.patient_id, copy.fold, copy.source) == ("PTB-XL/16193", 7, "ptb-xl")
+    assert copy.codes == ("59118001",) and copy.age == 74 and copy.signal_hash == record.signal_hash
+
+
+@pytest.mark.parametrize("table", ["", "a,b\n1,2\n", "ecg_id,patient_id\nx,y\n", "ecg_id\n7\n", "\0\xff"])
+def test_ptbxl_table_malformed(write, tmp_path, table):
+    (tmp_path / "ptbxl_database.csv").write_text(table, encoding="latin-1")
+    with pytest.raises(RecordError, match=r"ptbxl_database\.csv is not PTB-XL's table.*download"):
+        read_record(write(name="00007_hr"))
+
+
+def test_ludb_comments(write, tmp_path):
+    comments = "#<age>: 51\n#<sex>: F\n#<diagnoses>:\n#Rhythm: Sinus rhythm.\n#I degree AV block. \n#\n"
+    record = read_record(write(HEADER + comments, folder=tmp_path / "ludb" / "data"))
+    assert (record.source, record.age, record.sex) == ("LUDB", 51, "F")
+    assert record.codes == ("Rhythm: Sinus rhythm", "I degree AV block") and record.labels == {"NSR", "I-AVB"}
+
+
+def test_mitbih_comments_and_shared_patient(write, tmp_path):
+    record = read_record(write(HEADER + "# 68 M 1 1 x1\n# Digoxin\n", "202", tmp_path / "mitdb"))
+    assert (record.source, record.patient_id, record.age, record.sex) == ("MIT-BIH", "MIT-BIH/201", 68, "M")
+
+
+def save_struct(path, data, compressed):
+    ecg = np.array([[("Male", np.array([[52]], np.uint8), data)]], [("sex", "O"), ("age", "O"), ("data", "O")])
+    scipy.io.savemat(path, {"ECG": ecg}, appendmat=False, do_compression=compressed)
+
+
+@pytest.fixture(params=[True, False])
+def struct(request, tmp_path, digital):
+    save_struct(tmp_path / "A0001.mat", digital.T / 1000, request.param)
+    return tmp_path / "A0001.mat"
+
+
+def test_cpsc_struct(struct, digital):
+    assert kinds(read_record(struct)) == {"no labels"}
+    struct.with_name("REFERENCE.csv").write_text("Recording,First_label,Second_label,Third_label\r\nA0001,5,8,\r\n")
+    record = read_record(struct.with_suffix(""))
+    np.testing.assert_array_equal(record.signal, digital.T.astype(np.float32) / np.float32(1000))
+    assert (record.source, record.fs, record.age, record.sex) == ("CPSC 2018", 500, 52, "M")
+    assert record.codes == ("5", "8") and record.labels == {"RBBB", "STD"} and record.notes == ()
+
+
+def test_a_mat_that_is_no_struct(tmp_path):
+    scipy.io.savemat(tmp_path / "A0002.mat", {"val": np.zeros((12, 5), np.int16)})
+    with pytest.raises(RecordError, match=r"A0002\.mat: is no CPSC 2018 struct .*\.hea"):
+        read_record(tmp_path / "A0002")
+
+
+# Arrays
+
+
+@pytest.mark.parametrize("dtype", ["<f8", ">f4", "<i2", "<f2"])
+def test_npy(tmp_path, digital, dtype):
+    for number, array in enumerate((digital[:, :].T, digital, np.asfortranarray(digital))):
+        np.save(tmp_path / f"{number}.npy", (array // 200).astype(dtype))
+        record = read_record(tmp_path / f"{number}", fs=500, source="mine")
+        np.testing.assert_array_equal(record.signal, (digital.T // 200).astype(np.float32))
+        assert record.leads == LEADS and record.signal.flags.writeable
+    np.save(tmp_path / "one.npy", digital[:, 0] / 1000)
+    assert read_record(tmp_path / "one.npy", fs=300, leads=["II"]).leads == ("II",)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_csv(tmp_path, digital, separator):
+    values = digital / 1000
+    rows = (
+        separator.join(["Time (s)", *LEADS[::-1]]),
+        *(separator.join(map(repr, [i / 500, *map(float, row[::-1])])) for i, row in enumerate(values)),
+    )
+    (tmp_path / "named.csv").write_text("\n".join(rows), encoding="utf-8-sig")
+    np.savetxt(tmp_path / "bare.csv", values, delimiter=separator)
+    np.savetxt(tmp_path / "rows.csv", values.T, delimiter=separator)
+    for name in ("named", "bare", "rows"):
+        record = read_record(tmp_path / name, fs=500)
+        np.testing.assert_array_equal(record.signal, values.T.astype(np.float32))
+        assert record.leads == LEADS
+
+
+def test_csv_missing_values(tmp_path):
+    (tmp_path / "x.csv").write_text("MLII,V5\n0.1,0.2\n,NaN\n0.3,0.4\n")
+    record = read_record(tmp_path / "x.csv", fs=100)
+    np.testing.assert_array_equal(record.signal, np.float32([[0.1, np.nan, 0.3], [0.2, np.nan, 0.4]]))
+    assert "missing samples: 1 in MLII, 1 in V5, read as NaN" in record.notes
+
+
+@pytest.mark.parametrize(
+    "text, fault",
+    [
+        ("I,II\n1,2\n", "pass fs="),
+        ("", "no array"),
+        ("I,II\n1,x\n", "no array"),
+        ("1,2,3\n4,5\n6,7,8,9\n", "no array"),
+        ("I,II\n1,inf\n", "inf mV"),
+        ("1,2\n3,4\n", "not 12 leads"),
+        ("I,II\n", "no"),
+    ],
+)
+def test_csv_malformed(tmp_path, text, fault):
+    (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(RecordError, match=rf"x\.csv: .*{fault}"):
+        read_record(tmp_path / "x.csv", fs=None if "fs" in fault else 100)
+
+
+@pytest.mark.parametrize("array", [np.zeros((2, 12, 9)), np.zeros((12, 9), complex), np.array([{}]), np.zeros((12, 0))])
+def test_npy_malformed(tmp_path, array):
+    np.save(tmp_path / "x.npy", array, allow_pickle=True)
+    with pytest.raises(RecordError, match=r"x\.npy: "):
+        read_record(tmp_path / "x", fs=500)
+
+
+# One signal under two names
+
+
+def test_signal_hash(write, digital):
+    plain = read_record(write())
+    assert read_record(write(HEADER.replace("1000(0)", "2000"), "b", data=(digital * 2).tobytes())).signal_hash == (
+        plain.signal_hash
+    )
+    hashes = {plain.signal_hash}
+    for value in (digital[500, 5] + 1, 0, -(2**15)):
+        digital[500, 5] = value
+        hashes.add(read_record(write(name="changed")).signal_hash)
+    hashes.add(read_record(write(HEADER.replace("500 1000", "250 1000"), "slower")).signal_hash)
+    assert len(hashes) == 5
+
+
+# Finding
+
+
+def test_find_records(write, tmp_path, struct):
+    (tmp_path / "REFERENCE.csv").write_text("Recording,First_label\nA0001,5\n")
+    (tmp_path / "ludb.csv").write_text("ID,Sex\n1,F\n")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "leads.csv").write_text("I,II\n0,1\n")
+    (tmp_path / "a" / "bare.csv").write_text("0,1\n")
+    (tmp_path / "a" / "gone.csv").symlink_to(tmp_path / "nowhere")
+    np.save(tmp_path / "a" / "x.npy", np.zeros(3))
+    (tmp_path / "a" / "x.atr").write_bytes(b"")
+    write(name="E00001", folder=tmp_path / "b", suffix=".mat")
+    (tmp_path / "b" / "loop").symlink_to(tmp_path)
+    expected = ["A0001.mat", "a/bare.csv", "a/leads.csv", "a/x.npy", "b/E00001.hea"]
+    assert [path.relative_to(tmp_path).as_posix() for path in find_records(tmp_path)] == expected
+    with pytest.raises(RecordError, match="no such folder"):
+        find_records(tmp_path / "nowhere")
+
+
+# Fuzzing: whatever the bytes, a sound Record or a RecordError, no warning, no other exception
+
+
+def fuzz(examples):
+    return settings(
+        max_examples=examples, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    )
+
+
+def sound_or_refused(path, **given_words):
+    try:
+        record = read_record(path, **given_words)
+    except RecordError as error:
+        assert path.stem in str(error)
+        return
+    assert record.signal.dtype == np.float32 and record.signal.shape[0] == len(record.leads) == len(set(record.leads))
+    assert record.signal.size and np.nanmax(np.abs(record.signal)) <= 1e6
+    assert 10 <= record.fs <= 1e5 and record.seconds > 0 and record.labels <= set(CLASSES)
+    assert all(": " in note for note in record.notes) and re.fullmatch("[0-9a-f]{64}", record.signal_hash)
+    assert record.age is None or 0 <= record.age <= 120
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("fuzz")
+
+
+ODD = """0 1 2 12 -1 16 212 80 24 32 61 8 310 311 508 516 524 160 16+24 16x2 16:5 16x0 1e3 1e-300 1e300 nan inf -inf NaN
+    200(1024)/mV 1000/ (5)/mV 1000(nan)/mV 1/uV 1/mmHg rec.dat ~ - ../x / # 250/360(1) 99999999999999999 १२ ² \x00 \xff
+    I II V1 aVR x/0 rec/2 0x10 1_0 +5 .5 5. e 1e"""
+odd = st.one_of(st.sampled_from(ODD.split()), st.integers().map(str), st.floats().map(str), st.text(max_size=6))
+
+
+@fuzz(1200)
+@given(
+    record_line=st.lists(odd, max_size=6),
+    lines=st.lists(st.lists(odd, max_size=10), max_size=4),
+    plain=st.lists(st.booleans(), min_size=14, max_size=14),
+    data=st.binary(max_size=200),
+)
+def test_fuzz_header_fields(folder, record_line, lines, plain, data):
+    """Fields of a header replaced by odd ones, some left as they should be."""
+    good = ["rec", str(len(lines)), "250", "5"]
+    record_line = [g if keep else o for g, o, keep in zip(good, record_line + good, plain, strict=False)]
+    good = ["rec.dat", "16", "200(0)/mV", "12", "0", "0", "0", "0", "II"]
+    lines = [[g if keep else o for g, o, keep in zip(good, line + good, plain[4:], strict=False)] for line in lines]
+    text = "\n".join(map(" ".join, [record_line, *lines]))
+    (folder / "rec.hea").write_bytes(text.encode("utf-8", "surrogatepass"))
+    (folder / "rec.dat").write_bytes(data)
+    sound_or_refused(folder / "rec")
+
+
+mutations = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6)
+
+
+def mutate(data, changes, keep):
+    """Some bytes replaced, and only a share of them kept."""
+    data = bytearray(data)
+    for where, value in changes:
+        data[int(where * len(data))] = value
+    return bytes(data[: round(keep * len(data))])
+
+
+keep = st.one_of(st.just(1.0), st.floats(0, 1))
+COMMENTS = "# Age: 61\n#Sex: F\n# Dx: 164889003,RBBB\n#<diagnoses>:\n#Rhythm: Atrial fibrillation.\n"
+
+
+@fuzz(800)
+@given(changes=mutations, keep=keep, fmt=st.sampled_from(["16", "80", "212", "24", "61", "8", "311", "16x2", "16:2"]))
+def test_fuzz_header_bytes(folder, changes, keep, fmt):
+    leads = "".join(f"h.dat {fmt} 200(5)/mV 12 0 0 0 0 {lead}\n" for lead in ("II", "V1"))
+    (folder / "h.hea").write_bytes(mutate(f"h 2 250 20\n{leads}{COMMENTS}".encode(), changes, keep))
+    (folder / "h.dat").write_bytes(bytes(range(256)))
+    sound_or_refused(folder / "h")
+
+
+@pytest.fixture(scope="module")
+def written(folder):
+    """One record per format, and its signal file's bytes."""
+    files = {}
+    for fmt in ("16", "80", "212", "24", "32", "508", "516", "524"):
+        d_signal = np.random.default_rng(4).integers(-100, 100, (300, 2))
+        write_with_wfdb(
+            record_name=f"f{fmt}", fs=250, units=["mV"] * 2, sig_name=["II", "V1"], d_signal=d_signal, fmt=[fmt] * 2,
+            adc_gain=[200.0] * 2, baseline=[0, 1], write_dir=str(folder),
+        )  # fmt: skip
+        files[fmt] = (folder / f"f{fmt}.dat").read_bytes()
+    return files
+
+
+@fuzz(600)
+@given(changes=mutations, keep=keep, fmt=st.sampled_from(["16", "80", "212", "24", "32", "508", "516", "524"]))
+def test_fuzz_signal_bytes(folder, written, changes, keep, fmt):
+    (folder / f"f{fmt}.dat").write_bytes(mutate(written[fmt], changes, keep))
+    sound_or_refused(folder / f"f{fmt}")
+
+
+@fuzz(500)
+@given(changes=mutations, keep=keep, compressed=st.booleans())
+def test_fuzz_struct_bytes(folder, changes, keep, compressed):
+    path = folder / f"struct{compressed}.mat"
+    original = path.with_suffix(".original")
+    if not original.exists():
+        save_struct(original, np.ones((12, 20)), compressed)
+    path.write_bytes(mutate(original.read_bytes(), changes, keep))
+    sound_or_refused(path)
+
+
+@fuzz(500)
+@given(changes=mutations, keep=keep)
+def test_fuzz_npy_bytes(folder, changes, keep):
+    original = folder / "x.original"
+    if not original.exists():
+        with original.open("wb") as file:
+            np.save(file, np.random.default_rng(5).normal(size=(12, 20)))
+    (folder / "x.npy").write_bytes(mutate(original.read_bytes(), changes, keep))
+    sound_or_refused(folder / "x.npy", fs=500)
+
+
+@fuzz(500)
+@given(rows=st.lists(st.lists(odd, max_size=4), max_size=5), separator=st.sampled_from([",", ";", "\t"]))
+def test_fuzz_csv(folder, rows, separator):
+    (folder / "x.csv").write_bytes("\n".join(map(separator.join, rows)).encode("utf-8", "surrogatepass"))
+    sound_or_refused(folder / "x.csv", fs=500)
+    sound_or_refused(folder / "x.csv", fs=500, leads=["I", "II"])
+    find_records(folder)
+
+
+@fuzz(300)
+@given(changes=mutations, keep=keep)
+def test_fuzz_ptbxl_table(folder, changes, keep):
+    inside = folder / "tables"
+    inside.mkdir(exist_ok=True)
+    (inside / "00007_hr.hea").write_text("00007_hr 1 250 5\n00007_hr.dat 16\n")
+    (inside / "00007_hr.dat").write_bytes(bytes(range(10)))
+    table = "ecg_id,patient_id,age,sex,scp_codes,strat_fold\n7,16193.0,54.0,0,\"{'NORM': 100.0}\",7\n"
+    (inside / "ptbxl_database.csv").write_bytes(mutate(table.encode(), changes, keep))
+    records._ptbxl_table.cache_clear()
+    sound_or_refused(inside / "00007_hr")
+
+
+# Real recordings
+
+
+def stratified(paths, every):
+    """Every so-many-th of each folder."""
+    for parent in sorted({path.parent for path in paths}):
+        yield from [path for path in paths if path.parent == parent][::every]
+
+
+def wfdb_reads(path):
+    """All but the Georgia headers whose record line ends in .mat."""
+    return not path.read_text().split(maxsplit=1)[0].endswith(".mat")
+
+
+def compare(paths):
+    compared = 0
+    for path in paths:
+        if path.suffix == ".hea" and wfdb_reads(path) and "header gain" not in kinds(read_record(path)):
+            assert_equals_wfdb(path)
+            compared += 1
+    return compared
+
+
+def test_real_sample_equals_wfdb(real_data):
+    assert compare(stratified(find_records(real_data), 25)) > 40
+
+
+@pytest.mark.slow
+def test_real_records_all_equal_wfdb(real_data):
+    assert compare(find_records(real_data)) == 1101
+
+
+@pytest.fixture(scope="module")
+def real(real_data):
+    return {(record.source, record.name): record for record in map(read_record, find_records(real_data))}
+
+
+def test_real_counts(real):
+    assert Counter(source for source, _ in real) == {
+        "LUDB": 200, "MIT-BIH": 48, "PTB-XL": 500, "CPSC 2018": 10, "cpsc_2018": 166, "cpsc_2018_extra": 32,
+        "georgia": 74, "ningbo": 66, "chapman_shaoxing": 20, "ptb-xl": 92, "ptb": 2,
+    }  # fmt: skip
+
+
+def test_real_traps(real):
+    noted = Counter((source, kind) for (source, _), record in real.items() for kind in kinds(record))
+    assert noted == {
+        ("georgia", "record line"): 44,
+        ("georgia", "header gain"): 3,
+        ("georgia", "comment style"): 20,
+        ("ningbo", "comment style"): 20,
+        ("ningbo", "flat leads"): 6,
+        ("ptb-xl", "header gain"): 55,
+        ("ptb-xl", "comment style"): 10,
+        ("cpsc_2018", "class names"): 109,
+        ("MIT-BIH", "fewer leads"): 48,
+        ("MIT-BIH", "clipped"): 3,
+        ("MIT-BIH", "patient"): 1,
+        # PTB-XL holds the last value of every record for the last 0.1 s
+        ("PTB-XL", "constant end"): 500,
+        ("ptb-xl", "constant end"): 92,
+    }
+    for name in ("E00015", "E00018", "E00793"):
+        assert any("4880/mV read as 1000/mV" in note for note in real["georgia", name].notes)
+        assert 0.5 < np.median(np.ptp(real["georgia", name].signal, axis=1)) < 5
+
+
+def test_real_copies(real):
+    """The Challenge's copies of PTB-XL are equal to the last integer, and the patient is the same."""
+    twins = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 169, 218, 329, 431, 434, 482]
+    for ecg_id in twins:
+        copy, original = real["ptb-xl", f"HR{ecg_id:05}"], real["PTB-XL", f"{ecg_id:05}_hr"]
+        np.testing.assert_array_equal(copy.signal, original.signal)
+        assert copy.signal_hash == original.signal_hash and copy.patient_id == original.patient_id
+        assert (copy.fold, copy.sex, copy.age) == (original.fold, original.sex, original.age)
+    assert real["PTB-XL", "00001_hr"].patient_id == "PTB-XL/15709" and real["PTB-XL", "00001_hr"].fold == 3
+    assert {name for (source, name), r in real.items() if source == "ptb-xl" and r.fold} == {
+        f"HR{ecg_id:05}" for ecg_id in twins
+    }
+    same = {("cpsc_2018", "A1041"): ("cpsc_2018_extra", "Q1179"), ("georgia", "E07509"): ("georgia", "E07510"),
+            ("cpsc_2018_extra", "Q0048"): ("cpsc_2018", "A0101")}  # fmt: skip
+    for one, other in same.items():
+        assert real[one].signal_hash == real[other].signal_hash
+    within = [(137, 138), (143, 144), (145, 463), (456, 457), (459, 460)]  # PTB-XL itself holds ECGs twice
+    for pair in within:
+        one, other = (real["PTB-XL", f"{ecg_id:05}_hr"] for ecg_id in pair)
+        assert one.signal_hash == other.signal_hash
+    assert len({record.signal_hash for record in real.values()}) == len(real) - len(twins) - len(same) - len(within)
+    assert len({r.patient_id for (source, _), r in real.items() if source == "PTB-XL"}) == 466
+
+
+def test_real_structs_equal_scipys(real, real_data):
+    for path in (real_data / "cpsc-2018-original").glob("*.mat"):
+        expected = scipy.io.loadmat(path)["ECG"][0, 0]
+        record = real["CPSC 2018", path.stem]
+        np.testing.assert_array_equal(record.signal, expected["data"].astype(np.float32))
+        assert (record.age, record.sex) == (expected["age"][0, 0], expected["sex"][0][0])
+
+
+def test_real_patients_and_labels(real):
+    a, b = real["cpsc_2018", "A1041"], real["cpsc_2018_extra", "Q1179"]
+    assert a.labels != b.labels
+    assert real["ptb", "S0001"].fs == 1000 and real["MIT-BIH", "100"].fs == 360
+    assert real["MIT-BIH", "202"].patient_id == real["MIT-BIH", "201"].patient_id
+    assert all(record.leads == LEADS for (source, _), record in real.items() if source != "MIT-BIH")
+    assert real["CPSC 2018", "A1980"].codes and real["CPSC 2018", "A1980"].labels
+    assert max(record.seconds for record in real.values() if record.source == "ptb") > 100
+    assert real["LUDB", "1"].codes[0] == "Rhythm: Sinus bradycardia" and real["LUDB", "1"].age == 51

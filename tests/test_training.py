@@ -1,0 +1,136 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from ecgstudy import training
+from ecgstudy.data.cohort import synthetic_cohort
+from ecgstudy.data.labels import CLASSES
+from ecgstudy.systems import parameter_count
+from ecgstudy.systems.cnn_gap import CNNGAPSystem
+
+
+@pytest.fixture(scope="module")
+def system():
+    return CNNGAPSystem(fs=100, seconds=6, width=0.03, epochs=3, batch=16)
+
+
+@pytest.fixture
+def data():
+    return synthetic_cohort(48, 100, seconds=6, balance=1)
+
+
+@pytest.fixture
+def split():
+    return {"train": np.arange(30), "valid": np.arange(30, 40), "test": np.arange(40, 48)}
+
+
+@pytest.fixture(autouse=True)
+def own_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("ECGSTUDY_CACHE", str(tmp_path))
+
+
+def weights(run):
+    return {k: v.clone() for k, v in run.network().state_dict().items()}
+
+
+def test_a_run_is_whole(system, data, split):
+    run = training.train(system, data, split, quiet=True)
+    assert {p.name for p in run.folder.iterdir()} == {
+        "config.json", "log.csv", "metrics.json", "predictions.parquet", "weights.safetensors", "card.json"
+    }  # fmt: skip
+    assert run.log["epoch"].tolist() == [1, 2, 3]
+    assert run.config["cohort"] == data.checksum and run.config["width"] == 0.03
+    card = json.loads((run.folder / "card.json").read_text())
+    assert card["parameters"] == parameter_count(system.network())
+    assert card["records"] == {"train": 30, "valid": 10, "test": 8}
+    assert not list(run.folder.parent.parent.glob("unfinished/*"))
+
+
+def test_saved_predictions_are_the_saved_networks(system, data, split):
+    run = training.train(system, data, split, quiet=True)
+    network = run.network()
+    for part in ("valid", "test"):
+        by_hand = []
+        for i in split[part]:
+            with torch.no_grad():
+                (x,) = system.windows(data[i])
+                by_hand.append(torch.sigmoid(network(torch.from_numpy(x)[None]))[0].numpy())
+        np.testing.assert_allclose(run.probabilities(split[part]), by_hand, atol=1e-5)
+    assert list(run.predictions.columns) == ["record", "name", "split", *CLASSES]
+    with pytest.raises(KeyError):
+        run.probabilities(split["train"])
+
+
+def test_the_best_epoch_on_validation_is_kept(system, data, split):
+    run = training.train(system, data, split, quiet=True)
+    again = system.selection(data.labels[split["valid"]], run.probabilities(split["valid"]))
+    assert again == pytest.approx(run.log["valid"].max())
+
+
+def test_the_same_run_is_never_trained_twice(system, data, split, monkeypatch):
+    first = training.train(system, data, split, quiet=True)
+    monkeypatch.setattr(training, "_fit", lambda *_: pytest.fail("trained again"))
+    assert training.train(system, data, split, quiet=True).folder == first.folder
+    shuffled = split | {"train": split["train"][::-1]}
+    assert training.train(system, data, shuffled, quiet=True).folder == first.folder
+
+
+def test_whatever_changes_the_outcome_changes_the_name(system, data, split):
+    names = {training.train(system, data, split, quiet=True).folder}
+    names.add(training.train(system, data, split, seed=1, quiet=True).folder)
+    names.add(training.train(dataclasses.replace(system, rate=2e-3), data, split, quiet=True).folder)
+    names.add(training.train(system, data, split | {"train": np.arange(29)}, quiet=True).folder)
+    names.add(training.train(system, synthetic_cohort(48, 100, seconds=6, balance=0.9), split, quiet=True).folder)
+    assert len(names) == 5
+
+
+def test_interrupted_and_resumed_is_the_run_that_would_have_been(system, data, split, monkeypatch, tmp_path):
+    system = dataclasses.replace(system, rate=3e-3)
+    whole = weights(training.train(system, data, split, quiet=True))
+    monkeypatch.setenv("ECGSTUDY_CACHE", str(tmp_path / "other"))
+    save, calls = training._save, []
+
+    def killed(*arguments):
+        save(*arguments)
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "_save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(system, data, split, quiet=True)
+    monkeypatch.setattr(training, "_save", save)
+    run = training.train(system, data, split, quiet=True)
+    assert len(run.log) == 3
+    for name, value in weights(run).items():
+        torch.testing.assert_close(value, whole[name], atol=1e-3, rtol=1e-3)
+
+
+def test_members_of_an_ensemble_leave_each_another_fold_out(system, data):
+    test = np.arange(40, 48)
+    runs = training.train_folds(dataclasses.replace(system, epochs=1), data, test, k=3, quiet=True)
+    held = [set(r.predictions.loc[r.predictions["split"] == "valid", "record"]) for r in runs]
+    assert set.union(*held) == set(range(40))
+    assert sum(map(len, held)) == 40
+    for run in runs:
+        assert set(run.predictions.loc[run.predictions["split"] == "test", "record"]) == set(test)
+
+
+def test_longer_records_count_once_each(system, data):
+    long = dataclasses.replace(system, seconds=1)
+    x, owner = training.inputs(long, data, np.array([3, 9]))
+    assert x.shape == (6, 12, 100) and owner.tolist() == [0, 0, 0, 1, 1, 1]
+    network = long.network().eval()
+    with torch.no_grad():
+        each = torch.sigmoid(network(x)).numpy().reshape(2, 3, 9).mean(axis=1)
+    np.testing.assert_allclose(training.predict(long, network, data, np.array([3, 9])), each, atol=1e-6)
+
+
+def test_wrong_input_is_told(system, data, split):
+    with pytest.raises(ValueError, match="CNN-GAP wants 250 Hz, the cohort is at 100 Hz"):
+        training.train(dataclasses.replace(system, fs=250), data, split, quiet=True)
+    with pytest.raises(ValueError, match="in two parts"):
+        training.train(system, data, split | {"test": np.array([0])}, quiet=True)
