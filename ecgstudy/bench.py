@@ -21,7 +21,8 @@ from torch import nn
 from ecgstudy import fast
 from ecgstudy.data import cohort, synthetic
 from ecgstudy.data.audit import at_hand
-from ecgstudy.data.records import read_record, wfdb
+from ecgstudy.data.formats import wfdb
+from ecgstudy.data.records import read_record
 from ecgstudy.paths import RESULTS, written_whole
 from ecgstudy.systems import cnn_gap
 

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecgstudy.data.beats import AAMI, DS1, DS2, PACED, read_beats
-from ecgstudy.data.records import RecordError, read_annotation, read_record, wfdb
+from ecgstudy.data.formats import read_annotation, wfdb
+from ecgstudy.data.records import RecordError, read_record
 
 # wfdb writes with what pandas 3 deprecates
 quietly = pytest.mark.filterwarnings("ignore:The inplace keyword:DeprecationWarning")

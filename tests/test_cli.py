@@ -5,7 +5,8 @@ from typer.testing import CliRunner
 
 from ecgstudy import book
 from ecgstudy.cli import app
-from ecgstudy.data.records import read_record, wfdb
+from ecgstudy.data.formats import wfdb
+from ecgstudy.data.records import read_record
 from ecgstudy.data.synthetic import simulate
 
 

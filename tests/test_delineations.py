@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from ecgstudy.data.delineations import read_delineation
-from ecgstudy.data.records import LEADS, RecordError, read_record, wfdb
+from ecgstudy.data.formats import wfdb
+from ecgstudy.data.records import LEADS, RecordError, read_record
 
 # wfdb writes with what pandas 3 deprecates
 quietly = pytest.mark.filterwarnings("ignore:The inplace keyword:DeprecationWarning")

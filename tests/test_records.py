@@ -9,11 +9,10 @@ import scipy.io
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ecgstudy.data import records
+from ecgstudy.data import formats
+from ecgstudy.data.formats import wfdb
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS, RecordError, find_records, read_record
-
-wfdb = records.wfdb  # imported there without its DeprecationWarning
 
 HEADER = "{name} 12 500 1000\n" + "".join(f"{{name}}.dat 16 1000(0)/mV 16 0 0 0 0 {lead}\n" for lead in LEADS)
 
@@ -659,7 +658,7 @@ def test_fuzz_ptbxl_table(folder, changes, keep):
     (inside / "00007_hr.dat").write_bytes(bytes(range(10)))
     table = "ecg_id,patient_id,age,sex,scp_codes,strat_fold\n7,16193.0,54.0,0,\"{'NORM': 100.0}\",7\n"
     (inside / "ptbxl_database.csv").write_bytes(mutate(table.encode(), changes, keep))
-    records._ptbxl_table.cache_clear()
+    formats._ptbxl_table.cache_clear()
     sound_or_refused(inside / "00007_hr")
 
 

@@ -165,13 +165,14 @@ def beat_counts(mitdb: Path, limit: int | None = None) -> pd.DataFrame:
 def example(*, label: str | None = None, seed: int = 0) -> Record | None:
     """One record to look at: real from the 2021 challenge if that is at hand, else simulated.
 
-    With a ``label``, a real record of ten seconds that carries it, or None where there is none at hand.
+    With a ``label``, a real record of ten seconds or more that carries it, or None where there is none at hand.
     """
     if not at_hand(["challenge-2021"]):
         return synthetic.simulate(0, seed).record if label is None else None
     for path in find_records(data_root() / "challenge-2021"):
         record = read_record(path)
-        if record.seconds == 10 and not record.notes and (label is None or label in record.labels):
+        marred = any(note.startswith(("flat", "clipped", "amplitude", "missing")) for note in record.notes)
+        if record.seconds >= 10 and not marred and (label is None or label in record.labels):
             return record
     return None
 

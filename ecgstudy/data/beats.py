@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ecgstudy.data.records import read_annotation
+from ecgstudy.data.formats import read_annotation
 
 # ANSI/AAMI EC57's five groups of the PhysioNet beat symbols (de Chazal et al. 2004, table I).
 AAMI = {

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ecgstudy.data.records import LEADS, read_annotation
+from ecgstudy.data.formats import LEADS, read_annotation
 
 _WAVES = {"p": "P", "N": "QRS", "t": "T"}
 

@@ -86,13 +86,13 @@ def wave(template: np.ndarray, leads: np.ndarray, visible: float = 0.015) -> Wav
         (12, 3) lead vectors.
     visible
         mV; a lead shows the wave if its peak reaches this (the largest leads show it in any case), from where it first
-        exceeds a tenth of the peak (at least 5 and at most 25 µV) to where it last does.
+        exceeds a tenth of the peak (at least 2 and at most 25 µV) to where it last does.
     """
     centre, width, dipole = template[:, 0], template[:, 1], template[:, 2:]
-    time = np.linspace((centre - 4 * width).min(), (centre + 4 * width).max(), 300)
+    time = np.linspace((centre - 4 * width).min(), (centre + 4 * width).max(), 250)
     drawn = np.abs(leads @ (dipole.T @ np.exp(-0.5 * ((time - centre[:, None]) / width[:, None]) ** 2)))
     peak = drawn.max(axis=1)
-    above = drawn > np.minimum(np.clip(peak / 10, 0.005, 0.025), peak / 2)[:, None]
+    above = drawn > np.minimum(np.clip(peak / 10, 0.002, 0.025), peak / 2)[:, None]
     marks = time[np.stack([above.argmax(1), drawn.argmax(1), len(time) - 1 - above[:, ::-1].argmax(1)], axis=1)]
     marks[peak < min(visible, 0.9 * peak.max())] = np.nan
     onset, offset = np.nanmin(marks), np.nanmax(marks)

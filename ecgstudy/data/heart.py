@@ -54,7 +54,7 @@ _PVC_ORIGINS = {
     "right apex": (0.7, -0.7, 0.5),
     "left apex": (-0.5, -0.7, -0.7),
     "left lateral": (-0.9, 0.3, -0.3),
-    "fascicles": None,  # as a conducted beat with a bundle branch block
+    "fascicles": None,  # as a conducted beat with another bundle branch block
 }
 
 # Directions of the ST dipole.
@@ -121,12 +121,9 @@ def draw_heart(rng: np.random.Generator, body: dict[str, Any], labels: Labels) -
     af_rate = 86 * np.exp(0.2 * body["rate"] + 0.15 * rng.normal())
     # Slow enough for the long PR and for what early beats need.
     fastest = 92 if labels & {"I-AVB", "PAC", "PVC"} else 104
-    usual_pr, high_pr = (
-        _clipped(0.158 + 0.018 * body["pr"] + 0.006 * rng.normal(), 0.122, 0.190),
-        rng.uniform(0.182, 0.199),
-    )
+    usual_pr = _clipped(0.158 + 0.018 * body["pr"] + 0.006 * rng.normal(), 0.122, 0.190)
+    high_pr, long_pr = rng.uniform(0.182, 0.198), min(0.202 + 0.014 * rng.exponential(), 0.34)
     pr = high_pr if rng.random() < 0.35 else usual_pr
-    long_pr = min(0.202 + 0.014 * rng.exponential(), 0.34)
     qrs = _clipped(0.093 + 0.009 * body["qrs"], 0.072, 0.112)
     wide_qrs = min(0.121 + 0.009 * rng.exponential(), 0.170)
     partial, partial_qrs, partial_strength = rng.random(), rng.uniform(0.106, 0.119), rng.uniform(0.4, 1.3)
@@ -166,6 +163,7 @@ def draw_heart(rng: np.random.Generator, body: dict[str, Any], labels: Labels) -
         "qrs_form": form,
         "qrs_duration": float(qrs),
         "block_strength": strength,
+        "secondary": 1.0 if block else 0.4,  # how much of a block's ST-T change
         "qtc": _clipped(0.408 + 0.020 * body["qtc"], 0.350, 0.465) + (0.6 * (qrs - 0.095) if block else 0),
         "t_factor": float(t_factor),
         "t_share": rng.uniform(0.56, 0.70),  # of the time from the J point to the end of T
@@ -211,9 +209,11 @@ def draw_beats(
     start = -(1 + phase) * cycle - rr[0]
     onset = start + np.cumsum(rr)
 
-    kind = np.zeros(count, dtype=int)
+    kind = np.full(count, CONDUCTED)
     inside = np.flatnonzero((onset[:-1] > 0.1) & (onset[1:] < seconds - 0.6)) + 1  # with the beat before it
-    inside = inside[np.argsort(order[inside])] if len(inside) else np.array([np.argmin(np.abs(onset - seconds / 2))])
+    if not len(inside):  # a slow AF in a short record
+        inside = np.array([np.argmin(np.abs(onset - seconds / 2))])
+    inside = inside[np.argsort(order[inside])]
     ectopic = sorted(labels & {"PAC", "PVC"})
     for name in ectopic:
         free = [k for k in inside if not kind[k - 1 : k + 2].any()]
@@ -229,17 +229,16 @@ def draw_beats(
         kind[chosen] = PAC if name == "PAC" else PVC
 
     for k in np.flatnonzero(kind):
-        usual = rr[k]
+        expected = rr[k]
         coupling = heart["pac_coupling" if kind[k] == PAC else "pvc_coupling"]
-        rr[k] = _clipped(coupling * usual, shortest, 0.95 * usual)
+        rr[k] = max(coupling * expected, min(shortest, 0.95 * expected))
         if kind[k] == PAC:
             rr[k + 1] *= heart["pac_pause"]  # it resets the sinus node: an incomplete pause
         elif "AF" in labels:
             rr[k + 1] = heart["pvc_pause"] * cycle
         else:
-            rr[k + 1] += usual - rr[k]  # the sinus node keeps its time: a full compensatory pause
-    usual = [k for k in inside if not kind[k]]
-    kind[usual[: heart["aberrant_beats"]]] = ABERRANT
+            rr[k + 1] += expected - rr[k]  # the sinus node keeps its time: a full compensatory pause
+    kind[inside[kind[inside] == CONDUCTED][: heart["aberrant_beats"]]] = ABERRANT
     onset = start + np.cumsum(rr)
     qt = heart["qtc"] * (0.8 * cycle + 0.2 * rr) ** (1 / 3)  # Fridericia, with memory of the mean rate
     qt += np.where(kind == PVC, 0.6 * (heart["pvc_duration"] - heart["qrs_duration"]), 0)
@@ -258,7 +257,7 @@ def make_waves(
     premature[:, 2:] = heart["pac_size"] * p[:, 2:] @ rotation(*heart["pac_axes"]).T
 
     if heart["pvc_origin"] == "fascicles":
-        ectopic = _qrs(heart, body, heart["aberrant_form"])
+        ectopic = _qrs(heart, body, "LBBB" if heart["qrs_form"] == "RBBB" else "RBBB")
     else:
         axis = np.array(_PVC_ORIGINS[heart["pvc_origin"]]) + np.array(heart["pvc_axis"])
         axis *= np.array([0.5, 1.0, 0.6])[:, None] * heart["pvc_size"]
@@ -271,14 +270,17 @@ def make_waves(
         forms[ABERRANT] = heart["aberrant_form"]
     if "PAC" in labels:
         forms[PAC] = heart["aberrant_form" if heart["pac_aberrant"] else "qrs_form"]
-    templates = {}
+    shaped = {
+        form: (wave(_qrs(heart, body, form), leads), wave(_t(heart, body, form), leads)) for form in forms.values()
+    }
+    waves = {}
     for kind, form in forms.items():
+        waves[kind, "QRS"], waves[kind, "T"] = shaped[form]
         if "AF" not in labels:
-            templates[kind, "P"] = premature if kind == PAC else p
-        templates[kind, "QRS"], templates[kind, "T"] = _qrs(heart, body, form), _t(heart, body, form)
+            waves[kind, "P"] = wave(premature if kind == PAC else p, leads)
     if "PVC" in labels:
-        templates |= {(PVC, "QRS"): ectopic, (PVC, "T"): discordant}
-    return {key: wave(template, leads) for key, template in templates.items()}
+        waves |= {(PVC, "QRS"): wave(ectopic, leads), (PVC, "T"): wave(discordant, leads)}
+    return waves
 
 
 def _varied(template: np.ndarray, shape: list[list[float]]) -> np.ndarray:
@@ -291,7 +293,7 @@ def _varied(template: np.ndarray, shape: list[list[float]]) -> np.ndarray:
 
 
 def _qrs(heart: dict[str, Any], body: dict[str, Any], form: str) -> np.ndarray:
-    """The template of a patient's conducted QRS."""
+    """A patient's template of QRS in one form."""
     qrs = _varied(_QRS[form], body["qrs_shape"])
     if form == "RBBB":
         qrs[-2:, 2:] *= heart["block_strength"]
@@ -301,10 +303,11 @@ def _qrs(heart: dict[str, Any], body: dict[str, Any], form: str) -> np.ndarray:
 
 def _secondary_t(heart: dict[str, Any], body: dict[str, Any], form: str) -> np.ndarray:
     """What a bundle branch block adds to T (3,) in mV."""
-    return np.array(_SECONDARY_T.get(form, (0, 0, 0))) * body["qrs_size"] * heart["block_strength"]
+    return np.array(_SECONDARY_T.get(form, (0, 0, 0))) * body["qrs_size"] * heart["block_strength"] * heart["secondary"]
 
 
 def _t(heart: dict[str, Any], body: dict[str, Any], form: str) -> np.ndarray:
+    """A patient's template of T after a QRS of one form."""
     t = _varied(_T, body["t_shape"])
     t[:, 2:] = body["t_size"] * heart["t_factor"] * t[:, 2:] @ rotation(*body["t_axes"]).T
     t[:, 2:] += np.outer((0.3, 0.7), _secondary_t(heart, body, form))
@@ -401,16 +404,12 @@ def place(
 def fibrillate(heart: dict[str, Any], time: np.ndarray) -> np.ndarray:
     """Fibrillatory waves (3, samples) in mV at ``time`` (samples,) s: two wandering sawtooths.
 
-    After Stridh M, Sörnmo L. Spatiotemporal QRST cancellation techniques for analysis of atrial fibrillation. IEEE Trans
-    Biomed Eng 2001;48:105-111.
+    After Stridh M, Sörnmo L. Spatiotemporal QRST cancellation techniques for analysis of atrial fibrillation.
+    IEEE Trans Biomed Eng 2001;48:105-111.
     """
     phases, axis = heart["f_phases"], np.array(heart["f_axis"])
     swell = heart["f_size"] * (1 + 0.4 * np.sin(2 * np.pi * 0.23 * time + phases[3]))
     wander = 0.9 * np.sin(2 * np.pi * 0.37 * time + phases[2])
-    first, second = (
-        np.sin(angle) + np.sin(2 * angle) / 3
-        for angle in (
-            2 * np.pi * ratio * heart["f_rate"] * time + phases[k] + wander for k, ratio in ((0, 1), (1, 1.17))
-        )
-    )
-    return np.outer(axis, swell * first) + np.outer(0.5 * axis[[1, 2, 0]], swell * second)
+    first, second = 2 * np.pi * np.outer((1, 1.17), heart["f_rate"] * time) + np.array(phases[:2])[:, None] + wander
+    waves = swell * (np.sin(first) + np.sin(2 * first) / 3), swell * (np.sin(second) + np.sin(2 * second) / 3)
+    return np.outer(axis, waves[0]) + np.outer(0.5 * axis[[1, 2, 0]], waves[1])

@@ -1,13 +1,17 @@
 """Simulated 12-lead ECGs that know where in time and lead the evidence of each of their labels stands."""
 
+import json
+import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import scipy.fft
 
+from ecgstudy.data import disturbance
 from ecgstudy.data import heart as hearts
 from ecgstudy.data.dipole import Wave, draw, eight_to_twelve
 from ecgstudy.data.heart import ABERRANT, CONDUCTED, PAC, PVC
@@ -67,7 +71,7 @@ CRITERIA = {
         "the QRS of every conducted beat", "I V1 V2 V6", _AHA_3,
     ),
     "PAC": Criterion(
-        "A premature P of another shape, followed by a QRS as in sinus beats and an incomplete compensatory pause.",
+        "A premature P of another shape, its QRS as in sinus beats or aberrant, an incomplete compensatory pause.",
         "from the onset of the premature P to the offset of its QRS", "all", _INTERVALS,
     ),
     "PVC": Criterion(
@@ -87,15 +91,7 @@ CRITERIA = {
 }  # fmt: skip
 _BLOCK_LEADS = {name: np.isin(LEADS, CRITERIA[name].leads.split()) for name in ("LBBB", "RBBB")}
 _CLASS, _LEAD, _WAVE = (pd.CategoricalDtype(names) for names in (CLASSES, LEADS, ("P", "QRS", "T")))
-_PURPOSES = ("body", "labels", "own labels", "heart", "beats", "st", "noise")
-
-# I, II, V1 ... V6 from the potentials of the electrodes RA, LA, LL, C1 ... C6.
-_ELECTRODES = np.zeros((8, 9))
-_ELECTRODES[0, [1, 0]] = _ELECTRODES[1, [2, 0]] = 1, -1
-_ELECTRODES[2:, :3], _ELECTRODES[2:, 3:] = -1 / 3, np.eye(6)
-# How often electrodes are mixed up or off.
-_FAULTS = {"RA-LA reversed": 0.010, "LA-LL reversed": 0.003}
-_FAULTS |= {f"V{k}-V{k + 1} reversed": 0.0015 for k in range(1, 6)} | {f"V{k} off": 0.0015 for k in range(1, 7)}
+_PURPOSES = ("body", "labels", "own labels", "heart", "beats", "st", "disturbance", "noise")
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,8 +99,8 @@ class SimulatedRecord:
     """A simulated ECG with its answer.
 
     ``evidence`` has a row per interval (class, lead, onset, offset; in samples, offset exclusive), ``waves`` a row per
-    whole wave as LUDB delineates them (lead, wave "P"/"QRS"/"T", onset, peak, offset; in samples, offset inclusive), and
-    ``parameters`` holds everything drawn (JSON-able; times in seconds, amplitudes in mV).
+    whole wave as LUDB delineates them (lead, wave "P"/"QRS"/"T", onset, peak, offset; in samples, offset inclusive),
+    and ``parameters`` holds everything drawn (JSON-able; times in seconds, amplitudes in mV).
     """
 
     record: Record
@@ -172,7 +168,11 @@ def simulate(
         vector += hearts.fibrillate(heart, time)
     breath = np.sin(2 * np.pi * heart["respiration"] * time + heart["respiration_phase"])
     eight = (leads @ vector) * (1 + np.outer(heart["respiration_gain"], breath))
-    eight, shown, fault = _disturb(eight, _stream(seed, "noise", index), fs, noise)
+    disturbed = disturbance.draw_disturbance(_stream(seed, "disturbance", index), seconds)
+    if noise:
+        eight += noise * disturbance.electrode_noise(_stream(seed, "noise", index), disturbed, samples, fs)
+    fault = disturbed["fault"] if noise else None
+    eight, shown = disturbance.mix_up(eight, fault)
 
     record = Record(
         name=f"{seed}-{index:06d}",
@@ -188,8 +188,15 @@ def simulate(
         sex=body["sex"],
         notes=(f"simulated fault: {fault}",) if fault else (),
     )
-    parameters = {"patient": patient, "labels": list(record.codes), "fault": fault, "body": body, "heart": heart}
-    parameters["beats"] = {name: values.tolist() for name, values in beats.items()}
+    parameters = {
+        "patient": patient,
+        "labels": list(record.codes),
+        "body": body,
+        "heart": heart,
+        "beats": {name: values.tolist() for name, values in beats.items()},
+        "noise": noise,
+        "disturbance": disturbed if noise else None,
+    }
     evidence = _tell_evidence(placed, heart, beats, chosen, shown, fs, samples)
     return SimulatedRecord(record, evidence, _tell_waves(placed, shown, fs, samples), parameters)
 
@@ -213,6 +220,35 @@ def answer_key(evidence: pd.DataFrame, samples: int, leads: int = 12, stride: in
     np.add.at(steps, (*where, -(-evidence["offset"].to_numpy() // stride)), -1)
     key = steps.cumsum(axis=2)[..., :-1] > 0
     return key if leads == 12 else key.any(axis=1, keepdims=True)
+
+
+def write(simulated: Iterable[SimulatedRecord], folder: Path) -> None:
+    """Write records to a folder as WFDB (.hea, .dat), and evidence.csv, waves.csv and parameters.json of them all."""
+    evidence, waves, parameters = [], [], {}
+    for one in simulated:
+        record = one.record
+        with warnings.catch_warnings():  # that wfdb 4.3 uses what pandas 3 deprecates is no concern of the reader's
+            warnings.simplefilter("ignore", DeprecationWarning)
+            import wfdb
+
+            wfdb.wrsamp(
+                record.name,
+                fs=record.fs,
+                units=["mV"] * 12,
+                sig_name=list(record.leads),
+                d_signal=np.rint(2000 * record.signal.T).astype(np.int64),  # aVR, aVL and aVF have half microvolts
+                fmt=["16"] * 12,
+                adc_gain=[2000] * 12,
+                baseline=[0] * 12,
+                comments=[f"Age: {record.age:.0f}", f"Sex: {record.sex}", f"Dx: {','.join(record.codes)}"],
+                write_dir=str(folder),
+            )
+        evidence.append(one.evidence.assign(record=record.name))
+        waves.append(one.waves.assign(record=record.name))
+        parameters[record.name] = one.parameters
+    pd.concat(evidence).to_csv(folder / "evidence.csv", index=False)
+    pd.concat(waves).to_csv(folder / "waves.csv", index=False)
+    (folder / "parameters.json").write_text(json.dumps(parameters))
 
 
 def _stream(seed: int, purpose: str, number: int) -> np.random.Generator:
@@ -249,85 +285,6 @@ def _consistent(labels: frozenset[str]) -> frozenset[str]:
     return labels
 
 
-@lru_cache(maxsize=4)
-def _noise_shapes(samples: int, fs: float) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
-    """Length of the transform, spectra of electrode and muscle noise of rms 1, and slow waves (32, samples) of rms 1."""
-    length = scipy.fft.next_fast_len(samples, real=True)
-    hz = np.maximum(scipy.fft.rfftfreq(length, 1 / fs), 0.05)
-    electrode = np.sqrt(length * fs / 12.6 / hz / (1 + hz**-4) / (1 + (hz / 30) ** 4))  # 1/f from 1 to 30 Hz
-    muscle = np.sqrt(length * fs / 520 / (1 + (20 / hz) ** 4) / (1 + (hz / 150) ** 6))  # 20 to 150 Hz
-    slow = np.arange(1, 17) / 16  # 0.06 to 1 Hz
-    angle = 2 * np.pi * np.outer(slow, np.arange(samples) / fs)
-    waves = np.concatenate([np.sin(angle), np.cos(angle)]) / np.sqrt((slow**-2.0).sum()) / np.tile(slow, 2)[:, None]
-    return length, electrode.astype(np.float32), muscle.astype(np.float32), waves.astype(np.float32)
-
-
-def _disturb(
-    eight: np.ndarray, rng: np.random.Generator, fs: float, noise: float
-) -> tuple[np.ndarray, np.ndarray, str | None]:
-    """Add to I, II, V1 ... V6 (8, samples) what electrodes, muscles, mains and mix-ups add.
-
-    The second value says where each of the 12 leads is shown (-1: nowhere), the third names the electrode fault.
-
-    The levels are those of PTB-XL and CPSC 2018 (rms in µV, 5/50/95 % of 250 and 120 records), limb and chest leads:
-    below 0.5 Hz 13/36/134, 15/41/206 and 1/6/47, 3/13/99; 2 to 25 Hz between T and P, what is left of the median beat
-    6/10/17, 5/7/13 and 3/6/14, 3/6/19; above 45 Hz in quiet 100 ms 1/3/10, 1/2/3 and 1/4/18, 0/2/9. Mains: 8 and 3 % of
-    the records, 4 to 8 µV.
-    """
-    shown = np.arange(12)
-    if not noise:
-        return eight, shown, None
-    samples = eight.shape[1]
-    time = np.arange(samples) / fs
-    length, electrode_shape, muscle_shape, slow = _noise_shapes(samples, fs)
-    limb = np.array([True] * 3 + [False] * 6)
-    baseline = rng.lognormal(np.log(0.022), 0.95) * rng.lognormal(0, 0.5, 9)
-    electrode = rng.lognormal(np.log(0.0072), 0.5) * rng.lognormal(0, 0.2, 9)
-    muscle = rng.lognormal(np.log(0.0024), 0.9) * np.where(limb, 1.4, 0.9) * rng.lognormal(0, 0.3, 9)
-    mains = (rng.random() < 0.06) * rng.lognormal(np.log(0.004), 0.4) * rng.normal(size=9)
-    mains_hz = rng.choice([50, 60])
-    burst, burst_at, burst_length = rng.random() < 0.25, rng.random() * time[-1], rng.uniform(0.3, 2)
-    tremor = (rng.random() < 0.12) * rng.lognormal(np.log(0.02), 0.5)
-    tremor_hz, tremor_phase, trembling = rng.uniform(4, 8), rng.uniform(0, 2 * np.pi, 2), rng.integers(3)
-    artefacts = rng.choice(4, p=[0.7, 0.16, 0.08, 0.06])
-    touched, artefact_at, size = rng.integers(9, size=3), rng.random(3) * time[-1], rng.normal(0, 0.35, 3)
-    decay = 0.03 * 20 ** rng.random(3)  # from what looks like an early beat to a slow recovery
-    drawn = np.searchsorted(np.cumsum(list(_FAULTS.values())), rng.random(), side="right")
-    fault = [*_FAULTS, None][drawn]
-
-    white = rng.standard_normal((2, 9, len(muscle_shape)), dtype=np.float32)
-    spread = np.hypot(np.outer(electrode, electrode_shape), np.outer(muscle, muscle_shape)).astype(np.float32)
-    potential = scipy.fft.irfft((white[0] + 1j * white[1]) * spread, length)[:, :samples]
-    if burst:
-        potential *= 1 + 2.5 * np.exp(-0.5 * ((time - burst_at) / burst_length) ** 2).astype(np.float32)
-    potential += (baseline[:, None] * rng.normal(size=(9, 32))).astype(np.float32) @ slow
-    if mains.any():
-        potential += np.outer(mains, np.sin(2 * np.pi * mains_hz * time))
-    if tremor:
-        swell = 1 + 0.5 * np.sin(2 * np.pi * 0.3 * time + tremor_phase[0])
-        potential[trembling] += tremor * swell * np.sin(2 * np.pi * tremor_hz * time + tremor_phase[1])
-    for k in range(artefacts):
-        since = np.maximum(time - artefact_at[k], 0)
-        potential[touched[k]] += size[k] * (np.exp(-since / decay[k]) - np.exp(-since / (0.3 * decay[k])))
-    eight = eight + noise * (_ELECTRODES @ potential)
-
-    what, _, how = (fault or "").partition(" ")
-    if what == "RA-LA":
-        eight[0], eight[1] = -eight[0], eight[1] - eight[0]
-        shown[[1, 2, 3, 4]] = 2, 1, 4, 3
-    elif what == "LA-LL":
-        eight[[0, 1]] = eight[[1, 0]]
-        shown[[0, 1, 4, 5]] = 1, 0, 5, 4
-    elif how == "reversed":
-        one, other = map(LEADS.index, what.split("-"))
-        eight[[one - 4, other - 4]] = eight[[other - 4, one - 4]]
-        shown[[one, other]] = other, one
-    elif how == "off":
-        eight[LEADS.index(what) - 4] = 0
-        shown[LEADS.index(what)] = -1
-    return eight, shown, fault
-
-
 _Placed = list[tuple[int, str, Wave, np.ndarray, np.ndarray]]  # see heart.place
 
 
@@ -360,6 +317,7 @@ def _tell_evidence(
     start = {(kind, name): onset for kind, name, _, onset, _ in placed}
     end = {(kind, name): onset + duration for kind, name, _, onset, duration in placed}
     conducted = [kind for kind in (CONDUCTED, PAC, ABERRANT) if (kind, "QRS") in start]
+    usual = [kind for kind in conducted if kind != ABERRANT and not (kind == PAC and heart["pac_aberrant"])]
     sinus = [kind for kind in (CONDUCTED, ABERRANT) if (kind, "P") in start]
     everywhere = np.ones(12, dtype=bool)
     spans = []  # class, onset and offset of its intervals in s, leads
@@ -381,7 +339,7 @@ def _tell_evidence(
             spans += [(name, start[kind, "QRS"], end[kind, "QRS"], _BLOCK_LEADS[name]) for kind in conducted]
         else:
             affected = np.isin(LEADS, heart["st"]["affected"][name])
-            spans += [(name, end[kind, "QRS"], start[kind, "T"], affected) for kind in conducted]
+            spans += [(name, end[kind, "QRS"], start[kind, "T"], affected) for kind in usual]
     rows = []
     for name, onset, offset, leads in spans:
         onset, offset = (np.rint(edge * fs).astype(int).clip(0, samples) for edge in (onset, offset))
