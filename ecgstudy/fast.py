@@ -21,12 +21,18 @@ def _image(x: Tensor) -> Tensor:
 
 
 class Conv1d(nn.Conv1d):
-    """``torch.nn.Conv1d`` with zero padding given in samples, as a 1 x k convolution."""
+    """``torch.nn.Conv1d`` with zero padding, as a 1 x k convolution."""
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        weight = self.weight.unsqueeze(2)
-        stride, padding, dilation = (0 if n is None else n for n in (self.stride[0], self.padding[0], self.dilation[0]))
-        y = F.conv2d(_image(x), weight, self.bias, (1, stride), (0, padding), (1, dilation), self.groups)
+        stride, dilation = self.stride[0], self.dilation[0]
+        if self.padding == "same":
+            pads = dilation * (self.kernel_size[0] - 1)
+            x, padding = (F.pad(x, (0, 1)) if pads % 2 else x), pads // 2  # an odd one goes to the end, as torch has it
+        else:
+            padding = self.padding[0]
+        y = F.conv2d(
+            _image(x), self.weight.unsqueeze(2), self.bias, (1, stride), (0, padding), (1, dilation), self.groups
+        )
         return y.squeeze(2)
 
 

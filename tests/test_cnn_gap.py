@@ -11,6 +11,8 @@ def test_parameters_and_shapes_as_published():
     with torch.no_grad():
         assert network.features(torch.zeros(1, 12, 2500)).shape == (1, 64, 312)
     assert network.receptive_field == 2246
+    # The pads of the published blocks are alike on both sides; half the dilations at half the rate see the same time.
+    assert abs(cnn_gap.CNNGAP(width=0.1, dilation=0.5).receptive_field * 2 - 2246) <= 8
 
 
 @pytest.fixture

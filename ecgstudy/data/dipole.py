@@ -31,7 +31,7 @@ DOWER = np.array(
         [0.831, 0.076, 0.230],
     ]
 )
-REACH = 4.2  # a Gaussian is drawn to this many widths: there a wave of 2 mV is down to 0.3 µV
+REACH = 4.0  # a Gaussian is drawn to this many widths: there a wave of 2 mV is down to 0.7 µV
 
 
 def eight_to_twelve(eight: np.ndarray) -> np.ndarray:
@@ -92,10 +92,10 @@ def wave(template: np.ndarray, leads: np.ndarray, visible: float = 0.015) -> Wav
     time = np.linspace((centre - 4 * width).min(), (centre + 4 * width).max(), 250)
     drawn = np.abs(leads @ (dipole.T @ np.exp(-0.5 * ((time - centre[:, None]) / width[:, None]) ** 2)))
     peak = drawn.max(axis=1)
-    above = drawn > np.minimum(np.clip(peak / 10, 0.002, 0.025), peak / 2)[:, None]
+    above = drawn > np.minimum(np.minimum(np.maximum(peak / 10, 0.002), 0.025), peak / 2)[:, None]
     marks = time[np.stack([above.argmax(1), drawn.argmax(1), len(time) - 1 - above[:, ::-1].argmax(1)], axis=1)]
     marks[peak < min(visible, 0.9 * peak.max())] = np.nan
-    onset, offset = np.nanmin(marks), np.nanmax(marks)
+    onset, offset = np.fmin.reduce(marks, axis=None), np.fmax.reduce(marks, axis=None)
     length = offset - onset
     return Wave((centre - onset) / length, width / length, dipole, (marks - onset) / length)
 

@@ -69,7 +69,7 @@ _TERRITORIES = {
 }
 _BENIGN = np.array([0.7, 0.35, -0.7])  # early repolarisation; turned round: slight depression
 _CONTIGUOUS = [
-    (LEADS.index(one), LEADS.index(other))
+    [LEADS.index(one), LEADS.index(other)]
     for group in ("I aVL", "II aVF III", "V1 V2 V3 V4 V5 V6")
     for one, other in pairwise(group.split())
 ]
@@ -119,14 +119,12 @@ def draw_heart(rng: np.random.Generator, body: dict[str, Any], labels: Labels) -
     """What the heart is like in one record; times in seconds, amplitudes in mV."""
     sinus_rate = 70 + 8 * body["rate"] + 7 * rng.normal()
     af_rate = 86 * np.exp(0.2 * body["rate"] + 0.15 * rng.normal())
-    # Slow enough for the long PR and for what early beats need.
-    fastest = 92 if labels & {"I-AVB", "PAC", "PVC"} else 104
     usual_pr = _clipped(0.158 + 0.018 * body["pr"] + 0.006 * rng.normal(), 0.122, 0.190)
     high_pr, long_pr = rng.uniform(0.182, 0.198), min(0.202 + 0.014 * rng.exponential(), 0.34)
     pr = high_pr if rng.random() < 0.35 else usual_pr
     qrs = _clipped(0.093 + 0.009 * body["qrs"], 0.072, 0.112)
     wide_qrs = min(0.121 + 0.009 * rng.exponential(), 0.170)
-    partial, partial_qrs, partial_strength = rng.random(), rng.uniform(0.106, 0.119), rng.uniform(0.4, 1.3)
+    partial, partial_qrs, partial_strength = rng.random(), rng.uniform(0.106, 0.118), rng.uniform(0.4, 1.3)
     strength = _clipped(rng.lognormal(-0.05, 0.35), 0.4, 1.8)
     if block := labels & {"RBBB", "LBBB"}:
         (form,) = block
@@ -144,7 +142,7 @@ def draw_heart(rng: np.random.Generator, body: dict[str, Any], labels: Labels) -
     pac_aberrant, aberrant_beats = rng.random() < 0.35, rng.choice(4, p=[0.85, 0.08, 0.05, 0.02])
     calm, strong, is_strong = rng.lognormal(np.log(0.02), 0.7), rng.uniform(0.05, 0.16), rng.random() < 0.3
     return {
-        "rate": _clipped(af_rate, 55, 135) if "AF" in labels else _clipped(sinus_rate, 50, fastest),  # per minute
+        "rate": _clipped(af_rate, 55, 135) if "AF" in labels else _clipped(sinus_rate, 50, 98),  # per minute
         "rsa": strong if is_strong else calm,  # respiratory sinus arrhythmia, fraction of RR
         "irregularity": rng.uniform(0.04, 0.12) if rng.random() < 0.3 else 0.006,  # without rhythm, fraction of RR
         "lf": rng.lognormal(np.log(0.015), 0.5),  # the 0.1 Hz part
@@ -154,7 +152,7 @@ def draw_heart(rng: np.random.Generator, body: dict[str, Any], labels: Labels) -
         "respiration_gain": rng.normal(0, 0.025, 8).clip(-0.06, 0.06).tolist(),
         "af_irregularity": rng.uniform(0.06, 0.20),  # coefficient of variation of RR
         "f_rate": rng.uniform(4.5, 8.5),  # Hz
-        "f_size": _clipped(rng.lognormal(np.log(0.011), 0.6), 0.004, 0.1),
+        "f_size": _clipped(rng.lognormal(np.log(0.015), 0.7), 0.004, 0.1),
         "f_axis": (np.array([-0.25, 0.45, -0.65]) + rng.normal(0, 0.15, 3)).tolist(),
         "f_phases": rng.uniform(0, 2 * np.pi, 4).tolist(),
         "p_factor": rng.uniform(0.12, 0.5) if rng.random() < 0.35 else 1.0,
@@ -163,13 +161,13 @@ def draw_heart(rng: np.random.Generator, body: dict[str, Any], labels: Labels) -
         "qrs_form": form,
         "qrs_duration": float(qrs),
         "block_strength": strength,
-        "secondary": 1.0 if block else 0.4,  # how much of a block's ST-T change
+        "secondary": rng.uniform(0.4, 1.0),  # how much of a block's ST-T change
         "qtc": _clipped(0.408 + 0.020 * body["qtc"], 0.350, 0.465) + (0.6 * (qrs - 0.095) if block else 0),
         "t_factor": float(t_factor),
         "t_share": rng.uniform(0.56, 0.70),  # of the time from the J point to the end of T
         "pac_coupling": 0.68 + 0.27 * rng.beta(2, 1),  # fraction of the sinus cycle
         "pac_pause": rng.uniform(1.0, 1.08),
-        "pac_pr": rng.uniform(0.12, 0.19),
+        "pac_pr": rng.uniform(0.135, 0.19),
         "pac_axes": [rng.choice([-1, 1]) * rng.uniform(25, 150), rng.normal(0, 30), rng.normal(0, 20)],
         "pac_size": rng.uniform(0.6, 1.1),
         "pac_aberrant": bool(pac_aberrant),
@@ -219,8 +217,8 @@ def draw_beats(
         free = [k for k in inside if not kind[k - 1 : k + 2].any()]
         if len(ectopic) == 1 and pattern < 0.1:
             chosen = sorted(free)[::2]  # bigeminy
-        elif ectopic == ["PVC"] and pattern > 0.88:
-            chosen = [free[0], free[0] + 1]  # a couplet
+        elif ectopic == ["PVC"] and pattern > 0.88 and (first := [k for k in free if k + 1 in free]):
+            chosen = [first[0], first[0] + 1]  # a couplet
         else:
             chosen = []
             while free and len(chosen) < wanted:
@@ -233,7 +231,8 @@ def draw_beats(
         coupling = heart["pac_coupling" if kind[k] == PAC else "pvc_coupling"]
         rr[k] = max(coupling * expected, min(shortest, 0.95 * expected))
         if kind[k] == PAC:
-            rr[k + 1] *= heart["pac_pause"]  # it resets the sinus node: an incomplete pause
+            full = rr[k + 1] + expected - rr[k]
+            rr[k + 1] = min(heart["pac_pause"] * rr[k + 1], 0.98 * full)  # it resets the sinus node
         elif "AF" in labels:
             rr[k + 1] = heart["pvc_pause"] * cycle
         else:
@@ -335,20 +334,21 @@ def make_st(
 
     jitter = rng.normal(0, 0.15, 3)
     slope = rng.uniform(-0.3, 0.8)
-    excess = {"STD": 1.05 + 0.30 * rng.exponential(), "STE": 1.05 + 0.20 * rng.exponential()}
-    fraction, pick = 0.95 * np.cbrt(rng.random()), rng.random()
+    excess = {"STD": 1.06 + 0.25 * rng.exponential(), "STE": 1.06 + 0.14 * rng.exponential()}
+    fraction, pick = np.cbrt(rng.random()), rng.random()
 
     side = {"STD": -1, "STE": 1}
     threshold = {"STD": np.full(12, 0.05), "STE": np.full(12, 0.1)}
     in_v2_v3 = 0.15 if body["sex"] == "F" else 0.2 if body["age"] >= 40 else 0.25
     threshold["STE"][[LEADS.index("V2"), LEADS.index("V3")]] = in_v2_v3
 
-    def crossing(name: str, change: np.ndarray) -> float:
-        """How much of ``change`` (12,) it takes until two contiguous leads meet the criterion."""
-        missing = threshold[name] - side[name] * level
-        useful = (side[name] * change > 0.1) & (missing > 0)
-        scale = np.divide(missing, side[name] * change, out=np.full(12, np.inf), where=useful)
-        return min(max(scale[one], scale[other]) for one, other in _CONTIGUOUS)
+    met = {name: side[name] * level >= threshold[name] for name in side}
+
+    def needed(name: str, change: np.ndarray, factor: float) -> float:
+        """How much of ``change`` (12,) takes two more contiguous leads to ``factor`` times the threshold."""
+        missing = np.maximum(factor * threshold[name] - side[name] * level, 0)
+        scale = np.divide(missing, side[name] * change, out=np.full(12, np.inf), where=side[name] * change > 0.08)
+        return min((scale[pair].max() for pair in _CONTIGUOUS if not met[name][pair].all()), default=np.inf)
 
     primary = [name for name in ("STE", "STD") if name in labels]
     if primary:
@@ -359,7 +359,7 @@ def make_st(
         options = []
         for territory in names[first:] + names[:first]:
             change = leads @ (_TERRITORIES[kind][territory] + jitter)
-            scale = max(crossing(name, change) * excess[name] for name in primary)
+            scale = max(needed(name, change, excess[name]) for name in primary)
             options.append((np.abs(scale * change).max(), scale, territory))
         # A block's own ST may hide a territory: take the next one rather than more than 0.6 mV.
         _, scale, territory = next((option for option in options if option[0] <= 0.6), min(options))
@@ -368,13 +368,13 @@ def make_st(
         kind, territory = "benign", None
         benign = [_BENIGN, -_BENIGN, *_TERRITORIES["STE"].values(), *_TERRITORIES["STD"].values()]
         direction = benign[int(pick * len(benign))] + jitter
-        scale = min(1.0, fraction * min(crossing(name, leads @ direction) for name in side))
+        scale = min(1.0, fraction * min(needed(name, leads @ direction, 0.95) for name in side))
     change = leads @ direction
     affected = {}
     for name in primary:
-        before, after = side[name] * level, side[name] * (level + scale * change)
-        met = (before < threshold[name]) & (after >= threshold[name])
-        affected[name] = [LEADS[k] for k in sorted({k for pair in _CONTIGUOUS if met[list(pair)].all() for k in pair})]
+        after = side[name] * (level + scale * change) >= 1.05 * threshold[name]
+        pairs = [pair for pair in _CONTIGUOUS if after[pair].all() and not met[name][pair].all()]
+        affected[name] = [LEADS[lead] for lead in np.unique(pairs)]
     moved = scale * direction + secondary
     description = {"territory": territory, "slope": slope, "dipole": moved.tolist(), "affected": affected}
     return plateau(moved, slope, ST_MEASURED / length), description

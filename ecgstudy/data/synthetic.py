@@ -290,15 +290,14 @@ _Placed = list[tuple[int, str, Wave, np.ndarray, np.ndarray]]  # see heart.place
 
 def _tell_waves(placed: _Placed, shown: np.ndarray, fs: float, samples: int) -> pd.DataFrame:
     """On- and offset and peak of each whole wave in each lead."""
-    rows = []
-    for _, name, wave, onset, duration in placed:
-        if name not in _WAVE.categories:
-            continue
-        marks = np.rint((onset[:, None, None] + wave.marks * duration[:, None, None]) * fs)  # beats, leads, marks
-        beat, lead = np.nonzero((marks[..., 0] >= 0) & (marks[..., 2] < samples) & (shown >= 0))
-        code = np.full(len(lead), _WAVE.categories.get_loc(name))
-        rows.append(np.column_stack([shown[lead], code, marks[beat, lead].astype(int)]))
-    rows = np.concatenate(rows)
+    seen = [
+        (name, wave.marks, onset, duration) for _, name, wave, onset, duration in placed if name in _WAVE.categories
+    ]
+    marks = np.concatenate([o[:, None, None] + d[:, None, None] * m for _, m, o, d in seen])  # waves, leads, marks
+    marks = np.rint(marks * fs)
+    name = np.concatenate([np.full(len(onset), _WAVE.categories.get_loc(name)) for name, _, onset, _ in seen])
+    one, lead = np.nonzero((marks[..., 0] >= 0) & (marks[..., 2] < samples) & (shown >= 0))
+    rows = np.column_stack([shown[lead], name[one], marks[one, lead].astype(int)])
     rows = rows[np.lexsort((rows[:, 2], rows[:, 0]))]
     lead, wave = pd.Categorical.from_codes(rows[:, 0], dtype=_LEAD), pd.Categorical.from_codes(rows[:, 1], dtype=_WAVE)
     return pd.DataFrame({"lead": lead, "wave": wave, "onset": rows[:, 2], "peak": rows[:, 3], "offset": rows[:, 4]})
@@ -340,13 +339,12 @@ def _tell_evidence(
         else:
             affected = np.isin(LEADS, heart["st"]["affected"][name])
             spans += [(name, end[kind, "QRS"], start[kind, "T"], affected) for kind in usual]
-    rows = []
-    for name, onset, offset, leads in spans:
-        onset, offset = (np.rint(edge * fs).astype(int).clip(0, samples) for edge in (onset, offset))
-        beat, lead = np.nonzero((onset < offset)[:, None] & leads & (shown >= 0))
-        code = np.full(len(lead), CLASSES.index(name))
-        rows.append(np.column_stack([code, shown[lead], onset[beat], offset[beat]]))
-    rows = np.concatenate(rows)
+    name = np.concatenate([np.full(len(onset), CLASSES.index(name)) for name, onset, _, _ in spans])
+    onset = np.rint(np.concatenate([onset for _, onset, _, _ in spans]) * fs).astype(int).clip(0, samples)
+    offset = np.rint(np.concatenate([offset for _, _, offset, _ in spans]) * fs).astype(int).clip(0, samples)
+    leads = np.concatenate([np.tile(leads & (shown >= 0), (len(onset), 1)) for _, onset, _, leads in spans])
+    one, lead = np.nonzero((onset < offset)[:, None] & leads)
+    rows = np.column_stack([name[one], shown[lead], onset[one], offset[one]])
     rows = rows[np.lexsort((rows[:, 2], rows[:, 1], rows[:, 0]))]
     name, lead = pd.Categorical.from_codes(rows[:, 0], dtype=_CLASS), pd.Categorical.from_codes(rows[:, 1], dtype=_LEAD)
     return pd.DataFrame({"class": name, "lead": lead, "onset": rows[:, 2], "offset": rows[:, 3]})
