@@ -119,6 +119,7 @@ def _execute(source: Path, target: Path, parameters: dict[str, Any], key: str) -
                 str(partial) + ".ipynb",
                 parameters=parameters,
                 progress_bar={"desc": f"{source.stem:<20}", "unit": "cell"},
+                stderr_file=sys.stderr,  # the progress of a training inside a cell
                 cwd=Path.cwd(),
             )
         except papermill.PapermillExecutionError as error:

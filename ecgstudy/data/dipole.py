@@ -122,10 +122,10 @@ def draw(placed: Iterable[tuple[Wave, np.ndarray, np.ndarray]], samples: int, fs
     for one, onset, duration in placed:
         centre = (onset[:, None] + one.centre * duration[:, None]).ravel() * fs
         width = (one.width * duration[:, None]).ravel() * fs
-        dipole = np.tile(one.dipole, (len(onset), 1))
+        dipole = np.tile(one.dipole, (len(onset), 1)).astype(np.float32)
         reach = int(np.ceil(REACH * width.max(initial=0)))
         at = np.rint(centre).astype(int)[:, None] + np.arange(-reach, reach + 1)
-        value = np.exp(-0.5 * ((at - centre[:, None]) / width[:, None]) ** 2)
+        value = np.exp(-0.5 * ((at - centre[:, None]) / width[:, None]).astype(np.float32) ** 2)
         at = at.clip(-1, samples).ravel() + 1
         for axis in range(3):
             signal[axis] += np.bincount(at, (value * dipole[:, axis, None]).ravel(), samples + 2)

@@ -63,7 +63,8 @@ def _shapes(samples: int, fs: float) -> tuple[int, np.ndarray, np.ndarray]:
     All are of rms 1.
     """
     length = scipy.fft.next_fast_len(samples, real=True)
-    hz = np.maximum(scipy.fft.rfftfreq(length, 1 / fs), 0.05)
+    hz = scipy.fft.rfftfreq(length, 1 / fs)
+    hz = np.maximum(hz[hz <= 200], 0.05)  # above, next to nothing is left
     electrode = length * fs / 12.6 / hz / (1 + hz**-4) / (1 + (hz / 30) ** 4)  # 1/f from 1 to 30 Hz
     muscle = length * fs / 520 / (1 + (20 / hz) ** 4) / (1 + (hz / 150) ** 6)  # 20 to 150 Hz
     slow = np.arange(1, 17) / 16  # 0.06 to 1 Hz

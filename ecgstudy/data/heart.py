@@ -68,11 +68,13 @@ _TERRITORIES = {
     },
 }
 _BENIGN = np.array([0.7, 0.35, -0.7])  # early repolarisation; turned round: slight depression
-_CONTIGUOUS = [
-    [LEADS.index(one), LEADS.index(other)]
-    for group in ("I aVL", "II aVF III", "V1 V2 V3 V4 V5 V6")
-    for one, other in pairwise(group.split())
-]
+_CONTIGUOUS = np.array(
+    [
+        [LEADS.index(one), LEADS.index(other)]
+        for group in ("I aVL", "II aVF III", "V1 V2 V3 V4 V5 V6")
+        for one, other in pairwise(group.split())
+    ]
+)
 ST_MEASURED = 0.06  # s after the J point
 
 
@@ -342,30 +344,30 @@ def make_st(
     in_v2_v3 = 0.15 if body["sex"] == "F" else 0.2 if body["age"] >= 40 else 0.25
     threshold["STE"][[LEADS.index("V2"), LEADS.index("V3")]] = in_v2_v3
 
-    met = {name: side[name] * level >= threshold[name] for name in side}
+    unmet = {name: _CONTIGUOUS[~(side[name] * level >= threshold[name])[_CONTIGUOUS].all(axis=1)] for name in side}
 
     def needed(name: str, change: np.ndarray, factor: float) -> float:
         """How much of ``change`` (12,) takes two more contiguous leads to ``factor`` times the threshold."""
         missing = np.maximum(factor * threshold[name] - side[name] * level, 0)
         scale = np.divide(missing, side[name] * change, out=np.full(12, np.inf), where=side[name] * change > 0.08)
-        return min((scale[pair].max() for pair in _CONTIGUOUS if not met[name][pair].all()), default=np.inf)
+        return scale[unmet[name]].max(axis=1).min(initial=np.inf)
 
     primary = [name for name in ("STE", "STD") if name in labels]
     if primary:
-        kind = primary[0]
+        territories = _TERRITORIES[primary[0]]
         # Both at once: an elevation whose reciprocal depression counts too.
-        names = ["inferior", "lateral"] if len(primary) == 2 else list(_TERRITORIES[kind])
+        names = ["inferior", "lateral"] if len(primary) == 2 else list(territories)
         first = int(pick * len(names))
         options = []
         for territory in names[first:] + names[:first]:
-            change = leads @ (_TERRITORIES[kind][territory] + jitter)
+            change = leads @ (territories[territory] + jitter)
             scale = max(needed(name, change, excess[name]) for name in primary)
             options.append((np.abs(scale * change).max(), scale, territory))
         # A block's own ST may hide a territory: take the next one rather than more than 0.6 mV.
         _, scale, territory = next((option for option in options if option[0] <= 0.6), min(options))
-        direction = _TERRITORIES[kind][territory] + jitter
+        direction = territories[territory] + jitter
     else:
-        kind, territory = "benign", None
+        territory = None
         benign = [_BENIGN, -_BENIGN, *_TERRITORIES["STE"].values(), *_TERRITORIES["STD"].values()]
         direction = benign[int(pick * len(benign))] + jitter
         scale = min(1.0, fraction * min(needed(name, leads @ direction, 0.95) for name in side))
@@ -373,8 +375,7 @@ def make_st(
     affected = {}
     for name in primary:
         after = side[name] * (level + scale * change) >= 1.05 * threshold[name]
-        pairs = [pair for pair in _CONTIGUOUS if after[pair].all() and not met[name][pair].all()]
-        affected[name] = [LEADS[lead] for lead in np.unique(pairs)]
+        affected[name] = [LEADS[lead] for lead in np.unique(unmet[name][after[unmet[name]].all(axis=1)])]
     moved = scale * direction + secondary
     description = {"territory": territory, "slope": slope, "dipole": moved.tolist(), "affected": affected}
     return plateau(moved, slope, ST_MEASURED / length), description
