@@ -4,6 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+
+# The tensors of tests are small: more threads would only wait for each other, badly so on a busy machine.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -75,7 +75,18 @@ def meets(one, name):
     return {lead for pair in map(str.split, pairs) if met >= set(pair) for lead in pair}
 
 
-def test_dower_reproduces_a_published_value():
+def test_dower_is_the_inverse_of_the_published_inverse():
+    # Edenbrandt & Pahlm, J Electrocardiol 1988;21:361-367: X, Y, Z from V1 ... V6, I, II; their Z points to the back.
+    published = [
+        [-0.172, -0.074, 0.122, 0.231, 0.239, 0.194, 0.156, -0.010],
+        [0.057, -0.019, -0.106, -0.022, 0.041, 0.048, -0.227, 0.887],
+        [-0.229, -0.310, -0.246, -0.063, 0.055, 0.108, 0.022, 0.102],
+    ]
+    inverse = np.linalg.pinv(dipole.DOWER)
+    np.testing.assert_allclose(inverse, np.roll(published, 2, axis=1), atol=0.002)
+
+
+def test_dower_reproduces_published_limb_leads():
     # Dower's aVF, tabulated independently of I and II: -0.081, 1.184, -0.162.
     twelve = dipole.eight_to_twelve(dipole.DOWER)
     np.testing.assert_allclose(twelve[LEADS.index("aVF")], [-0.081, 1.184, -0.162], atol=0.002)
@@ -384,6 +395,17 @@ def test_noise_adds_to_the_same_heart():
     assert 0.002 < added.std() < 0.5
 
 
+def test_noise_at_an_electrode_reaches_the_leads_it_makes():
+    """The right arm's noise enters I and II negative, and a third of it every chest lead, through Wilson's terminal."""
+    rng = np.random.default_rng(0)
+    drawn = disturbance.draw_disturbance(rng, 10) | {"mains": [0] * 9, "tremor": 0, "artefacts": []}
+    drawn |= {name: [0.02] + [0] * 8 for name in ("baseline", "electrode", "muscle")}
+    noise = disturbance.electrode_noise(rng, drawn, 1000, 100)
+    np.testing.assert_allclose(noise[1], noise[0], atol=1e-7)
+    np.testing.assert_allclose(noise[2:], np.tile(noise[0] / 3, (6, 1)), atol=1e-7)
+    assert noise[0].std() > 0.01
+
+
 @pytest.mark.parametrize("fault", [*disturbance._FAULTS])
 def test_faults_move_the_leads_and_what_is_known_of_them(fault):
     """The record with a fault is the record without it, its leads renamed as ``shown`` says."""
@@ -401,9 +423,17 @@ def test_faults_move_the_leads_and_what_is_known_of_them(fault):
 
 def test_faults_are_recorded():
     faulty = [one for one in (simulate(i, 4, fs=100, seconds=6) for i in range(250)) if one.record.notes]
-    assert 1 <= len(faulty) <= 20
+    assert 1 <= len(faulty) <= 20 and any("reversed" in note for one in faulty for note in one.record.notes)
     for one in faulty:
         fault = one.parameters["disturbance"]["fault"]
+        index = int(one.record.name.split("-")[1])
+        clean = simulate(index, 4, fs=100, seconds=6, noise=0)
+        _, shown = disturbance.mix_up(np.zeros((8, 1)), fault)
+        renamed = {LEADS[lead]: LEADS[seen] for lead, seen in enumerate(shown) if seen >= 0}
+        for found, true in ((one.waves, clean.waves), (one.evidence, clean.evidence)):
+            true = true.assign(lead=true["lead"].astype(str).map(renamed)).dropna()
+            rows = set(found.astype({"lead": str}).itertuples(index=False, name=None))
+            assert rows == set(true.itertuples(index=False, name=None))
         assert one.record.notes == (f"simulated fault: {fault}",)
         if fault.endswith("off"):
             lead = fault.split()[0]
