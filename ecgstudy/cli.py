@@ -112,18 +112,23 @@ def data_list() -> None:
 def data_fetch(
     name: Annotated[str, typer.Argument(help="A data set of `ecgstudy data list`.")],
     records: Annotated[
-        str | None, typer.Option(help="Only these: names with commas, or a file of one name a line.")
+        str | None,
+        typer.Option(
+            help="Only these: names with commas, a file of one name a line, or `study`: those the study reads."
+        ),
     ] = None,
     connections: Annotated[int, typer.Option(help="Files under way at the same time.")] = 8,
 ) -> None:
     """Bring a data set to $ECGSTUDY_DATA, checked; what is there and right is not fetched again."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from ecgstudy.data import fetch
+    from ecgstudy.data import audit, fetch
     from ecgstudy.data.manifest import DataError
 
     chosen = None
-    if records is not None:
+    if records == "study":
+        chosen = audit.study_records(name)
+    elif records is not None:
         listed = Path(records).read_text().split() if Path(records).is_file() else records.split(",")
         chosen = {name.strip() for name in listed if name.strip()}
     rate = TextColumn("{task.completed} files, {task.fields[rate]:.1f} MB/s")

@@ -74,6 +74,13 @@ def test_the_committed_audit_is_a_table_of_the_same_form(table):
     assert len(committed) == 1210 and (committed["error"] == "").all()
 
 
+def test_the_studys_records_are_listed_by_data_set(table):
+    sizes = {name: len(audit.study_records(name)) for name in audit.SIGNALS}
+    assert sizes == {"ludb": 200, "mitdb": 48, "ptb-xl": 500, "challenge-2021": 452, "cpsc-2018-original": 10}
+    assert {"A0001", "HR00001", "JS20004"} <= audit.study_records("challenge-2021")
+    assert "00001_hr" in audit.study_records("ptb-xl")
+
+
 @pytest.mark.slow
 def test_the_committed_audit_is_what_reading_gives(real_data):
     fresh = audit.audit(cohort.read_all(cohort.record_paths(audit.SIGNALS)))

@@ -35,6 +35,15 @@ def committed() -> pd.DataFrame:
     return table.astype(dict.fromkeys(CLASSES, bool))
 
 
+def study_records(data_set: str) -> set[str]:
+    """Names of the records of a data set that this study reads, from ``results/audit.csv``."""
+    table = committed()
+    whole = {"ludb": "LUDB", "mitdb": "MIT-BIH", "ptb-xl": "PTB-XL", "cpsc-2018-original": "CPSC 2018"}
+    # The Challenge's sources are the folders it consists of.
+    chosen = table["source"] == whole[data_set] if data_set in whole else ~table["source"].isin(whole.values())
+    return set(table.loc[chosen, "name"]) if data_set in SIGNALS else set()
+
+
 def audit(records: Iterable[Record | tuple[str, Exception]]) -> pd.DataFrame:
     """Look at each record once and keep what a reader must know of it; memory does not grow with the signals.
 

@@ -292,10 +292,12 @@ def _signal(header: Path, files: list[str], specs: list[_Spec], n_samples: int, 
         for file, members in groups.items():
             spec = specs[members[0]]
             digital = _digital(header.with_name(file), spec, n_samples * len(members))
+            invalid = (digital == _INVALID[spec.format]).any()
             digital = digital.reshape(n_samples, len(members)).T
-            values[members] = digital
-            if (invalid := digital == _INVALID[spec.format]).any():
-                values[members] = np.where(invalid, np.nan, digital)
+            rows = slice(None) if len(groups) == 1 else members  # a slice is copied faster than a list of rows
+            values[rows] = digital
+            if invalid:
+                values[rows] = np.where(digital == _INVALID[spec.format], np.nan, digital)
         if baseline.any():
             values -= baseline.astype(values.dtype)
         # A float32 quotient of exact values is the float64 quotient rounded (Figueroa, SIGNUM Newsletter 30:3, 1995).

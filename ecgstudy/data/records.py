@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,7 @@ class Record:
         """Duration in seconds."""
         return self.signal.shape[1] / self.fs
 
-    @property
+    @cached_property
     def signal_hash(self) -> str:
         """Hex digest of the signal in whole microvolts and its rate: equal for one signal under two names or gains."""
         microvolts = np.nan_to_num(np.rint(self.signal.astype(np.float64) * 1000), nan=-(2.0**31))
@@ -235,13 +236,14 @@ def _inspect(signal: np.ndarray, fs: float, names: list[str], notes: list[str]) 
     """Note missing, flat, clipped, padded and implausible samples; refuse a signal that is none."""
     if not signal.size:
         raise RecordError("holds no samples; download or export it again")
-    if np.isnan(signal).any():
+    low, high = signal.min(axis=1), signal.max(axis=1)
+    if np.isnan(low).any():
         missing = np.isnan(signal).sum(axis=1)
         if missing.sum() == signal.size:
             raise RecordError("every sample is missing (NaN); leave this record out")
         counts = (f"{count} in {lead}" for count, lead in zip(missing, names, strict=True) if count)
         notes.append(f"missing samples: {', '.join(counts)}, read as NaN")
-    low, high = np.fmin.reduce(signal, axis=1), np.fmax.reduce(signal, axis=1)
+        low, high = np.fmin.reduce(signal, axis=1), np.fmax.reduce(signal, axis=1)
     highest = float(np.fmax.reduce(np.fmax(high, -low)))
     if not highest <= _HIGHEST_VALUE:
         raise RecordError(f"amplitudes up to {highest:g} mV are no ECG's; correct its gain or unit")
@@ -257,7 +259,7 @@ def _inspect(signal: np.ndarray, fs: float, names: list[str], notes: list[str]) 
             signal = signal[:, ::step][:, constant - 1 :][:, ::step]
     run = math.ceil(_CLIPPED * fs)  # no run so long escapes a look at every so-many-th sample
     coarse = signal[:, ::run]
-    middle = np.nan_to_num(coarse).mean(axis=1)
+    middle = np.where(np.isnan(coarse), 0, coarse).mean(axis=1)
     for extreme in (low, high):
         held = (coarse == extreme[:, None]).any(axis=1) & (np.abs(extreme - middle) >= _CLIPPED_FROM_MEAN)
         for lead in np.flatnonzero(held):
