@@ -109,7 +109,7 @@ def many():
             "signal_hash": [f"h{i}" for i in range(298)] + ["h5", "h7"],
         }
     )
-    return cohort.Cohort(cache_root(), 100, table, labels, pd.DataFrame(), "x", np.zeros(0))
+    return cohort.Cohort(cache_root(), 100, table, labels, pd.DataFrame(), "x")
 
 
 def test_no_patient_and_no_signal_is_in_two_folds(many):

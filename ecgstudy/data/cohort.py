@@ -24,7 +24,6 @@ from ecgstudy.preprocessing import fill_gaps, resample
 CACHE_VERSION = 1
 # The real nine-class cohort, in this order: where one signal stands under two names, the first is kept.
 REAL_SOURCES = ("cpsc-2018-original", "ptb-xl", "challenge-2021")
-_STEP_MV = {"float32": None, "int16": 1e-3}  # int16 keeps whole microvolts, within ±32.7 mV
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +45,8 @@ class Cohort:
         Records that are not in it: name, reason (unreadable, or the same signal as another), detail.
     checksum
         Of the records' signals and labels as they were read and of the rate: names the cohort in every run.
+    dtype
+        On disk: ``float32`` mV or ``int16`` microvolts.
     """
 
     folder: Path
@@ -54,15 +55,17 @@ class Cohort:
     labels: NDArray[np.bool_]
     left_out: pd.DataFrame
     checksum: str
-    _flat: NDArray[Any]
+    dtype: str = "float32"
 
     def __len__(self) -> int:
         return len(self.table)
 
     def __getitem__(self, record: int) -> NDArray[np.float32]:
         start, samples = (int(self.table[column].iat[record]) for column in ("offset", "samples"))
-        stored = self._flat[start * len(LEADS) : (start + samples) * len(LEADS)].reshape(len(LEADS), samples)
-        return stored.astype(np.float32) * np.float32(1e-3) if stored.dtype == np.int16 else np.asarray(stored)
+        # Mapped record by record: a map of the whole file would count as this process's memory, page by page.
+        offset, shape = start * len(LEADS) * np.dtype(self.dtype).itemsize, (len(LEADS), samples)
+        stored = np.memmap(self.folder / "signals.bin", self.dtype, "r", offset, shape)
+        return stored.astype(np.float32) * np.float32(1e-3) if self.dtype == "int16" else np.asarray(stored)
 
     def batches(self, size: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.bool_]]]:
         """Records in order, ``size`` at a time: indices, signals (size, leads, longest), validity (size, longest)."""
@@ -229,7 +232,7 @@ def _open(folder: Path) -> Cohort:
         labels=table[list(label_table.CLASSES)].to_numpy(dtype=bool),
         left_out=pd.read_parquet(folder / "left_out.parquet"),
         checksum=about["checksum"],
-        _flat=np.memmap(folder / "signals.bin", dtype=about["dtype"], mode="r"),
+        dtype=about["dtype"],
     )
 
 
