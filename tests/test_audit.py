@@ -50,6 +50,18 @@ def test_counts(table):
     assert together.loc["AF", "AF"] == 2 and together.loc["AF", "PVC"] == 0
 
 
+def test_the_real_cohort_is_counted_without_second_copies():
+    counts = audit.real_cohort_counts(audit.committed())
+    assert counts.loc["all"].tolist() == [415, 87, 26, 19, 52, 50, 42, 49, 11, 241, 937]
+
+
+def test_codes_beyond_the_nine_are_counted():
+    found = audit.unmapped_codes(audit.committed(), most=1000).set_index("code")
+    assert not {"426783006", "NORM", "AF", "STE", "59118001"} & set(found.index)
+    by_hand = sum("SR" in codes.split("|") for codes in audit.committed()["codes"])
+    assert found.loc["SR", "records"] == by_hand > 100
+
+
 def test_duplicates_and_whether_their_labels_agree(table):
     (found,) = audit.duplicates(table).to_dict("records")
     assert found == {"records": "test/a = other/d", "labels": "AF+RBBB / PVC", "agree": "no"}

@@ -9,7 +9,7 @@ import pandas as pd
 from ecgstudy.data import synthetic
 from ecgstudy.data.beats import DS1, DS2, read_beats
 from ecgstudy.data.delineations import read_delineation
-from ecgstudy.data.labels import CLASSES
+from ecgstudy.data.labels import CLASSES, unmapped
 from ecgstudy.data.manifest import DataError, locate
 from ecgstudy.data.records import Record, find_records, read_record
 from ecgstudy.paths import RESULTS, data_root
@@ -101,6 +101,23 @@ def cooccurrence(table: pd.DataFrame) -> pd.DataFrame:
     """How many records carry each pair of classes; on the diagonal, each class."""
     y = table.loc[table["error"] == "", list(CLASSES)].astype(int)
     return y.T @ y
+
+
+def real_cohort_counts(table: pd.DataFrame) -> pd.DataFrame:
+    """Records of each class in the real nine-class cohort: every distinct 12-lead signal but LUDB's, by source."""
+    apart = ("synthetic", "unreadable", "LUDB", "MIT-BIH")
+    real = table[~table["source"].isin(apart)]
+    # The order of cohort.REAL_SOURCES: of one signal under two names the first is kept.
+    first = real["source"].map({"CPSC 2018": 0, "PTB-XL": 1}).fillna(2)
+    return class_counts(real.loc[first.sort_values(kind="stable").index].drop_duplicates("signal_hash"))
+
+
+def unmapped_codes(table: pd.DataFrame, most: int = 15) -> pd.DataFrame:
+    """Diagnoses that are none of the nine classes, commonest first: the code, its records and their sources."""
+    codes = table.assign(code=table["codes"].str.split("|")).explode("code")
+    codes = codes[codes["code"].isin(unmapped(codes["code"].dropna()).keys()) & (codes["code"] != "")]
+    found = codes.groupby("code").agg(records=("name", "size"), sources=("source", lambda s: ", ".join(sorted(set(s)))))
+    return found.sort_values("records", ascending=False).head(most).reset_index()
 
 
 def ranges(table: pd.DataFrame) -> pd.DataFrame:
