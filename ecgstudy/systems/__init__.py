@@ -4,6 +4,7 @@ A system is a frozen dataclass: its fields are its whole configuration, publishe
 is a method of it, so that a reader finds the paper's network, input, sampling, augmentation and loss in one file.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True, kw_only=True)
-class System:
+class System(ABC):
     """What every system has: an input, a network, a loss and a way to train it.
 
     Parameters
@@ -48,13 +49,13 @@ class System:
         """Everything that makes two runs of a system differ, except seed and data."""
         return {"system": self.name, "version": self.version, **asdict(self)}
 
+    @abstractmethod
     def network(self) -> nn.Module:
         """Make the network, untrained: (batch, leads, samples) → logits (batch, 9)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def windows(self, signal: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Cut a record at ``fs`` (leads, n) into inputs (leads, samples); its probability is their mean."""
-        raise NotImplementedError
 
     def epoch(self, labels: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.intp]:
         """Order in which one epoch shows the training windows, (windows, 9) labels given: each once, shuffled."""
