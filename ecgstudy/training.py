@@ -9,7 +9,7 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -59,6 +59,11 @@ class Run:
         """Saved probabilities (records, 9) of records outside training."""
         return self.predictions.set_index("record").loc[records, list(CLASSES)].to_numpy(dtype=np.float32)
 
+    @cached_property
+    def card(self) -> dict[str, Any]:
+        """How it was made: parameters, best epoch, thresholds, machine, versions."""
+        return json.loads((self.folder / "card.json").read_text())
+
     def network(self) -> nn.Module:
         """Load the trained network, in evaluation mode."""
         network = self.system.network()
@@ -66,7 +71,16 @@ class Run:
         return network.eval()
 
 
-def train(system: System, cohort: Cohort, split: Split, *, seed: int = 0, note: str = "", quiet: bool = False) -> Run:
+def train(
+    system: System,
+    cohort: Cohort,
+    split: Split,
+    *,
+    seed: int = 0,
+    start: Run | None = None,
+    note: str = "",
+    quiet: bool = False,
+) -> Run:
     """Train a system once, or open the run that is there; an interrupted one goes on after its last epoch.
 
     Parameters
@@ -77,6 +91,8 @@ def train(system: System, cohort: Cohort, split: Split, *, seed: int = 0, note: 
         Records to train on, to choose the epoch on, and to predict (``test``, never looked at before the end).
     seed
         Of weights, order and augmentation.
+    start
+        A run whose weights the training starts from (pre-training), instead of random ones.
     note
         What the progress line begins with.
     quiet
@@ -96,13 +112,15 @@ def train(system: System, cohort: Cohort, split: Split, *, seed: int = 0, note: 
         raise ValueError("a record is in two parts of the split")
     parts = {part: hashlib.sha256(np.sort(i).astype("<i8").tobytes()).hexdigest()[:12] for part, i in split.items()}
     config = system.config | {"seed": seed, "cohort": cohort.checksum, "split": parts}
+    if start:
+        config["start"] = start.folder.name
     name = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
     committed, folder = RESULTS / "runs" / name, cache_root() / "runs" / name
     for there in (committed, folder):
         if (there / "card.json").exists():
             return Run(there, system)
     unfinished = cache_root() / "unfinished" / f"{name}.safetensors"
-    network, log = _fit(system, cohort, split, seed, unfinished, f"{note or system.name:<12}", quiet)
+    network, log = _fit(system, cohort, split, seed, start, unfinished, f"{note or system.name:<12}", quiet)
     with written_whole(folder) as partial:
         partial.mkdir()
         (partial / "config.json").write_text(json.dumps(config, indent=1))
@@ -111,24 +129,44 @@ def train(system: System, cohort: Cohort, split: Split, *, seed: int = 0, note: 
         predictions = _predictions(system, network, cohort, split)
         predictions.to_parquet(partial / "predictions.parquet")
         (partial / "metrics.json").write_text(json.dumps(_scores(system, cohort, predictions), indent=1))
-        (partial / "card.json").write_text(json.dumps(_card(system, network, cohort, split, log), indent=1))
+        (partial / "card.json").write_text(
+            json.dumps(_card(system, network, cohort, split, log, predictions), indent=1)
+        )
     unfinished.unlink(missing_ok=True)
     return Run(folder, system)
 
 
-def train_folds(
-    system: System, cohort: Cohort, test: NDArray[np.intp], *, k: int, seed: int = 0, quiet: bool = False
+def member_splits(
+    system: System, cohort: Cohort, test: NDArray[np.intp], members: int, seed: int = 0
+) -> list[dict[str, NDArray[np.intp]]]:
+    """Splits for the members of an ensemble: each chooses its epoch on another part of all that is not ``test``.
+
+    That part is one of ``members`` folds, or (a single member, or a system that resamples at random) a random fifth.
+    """
+    rest = np.setdiff1d(np.arange(len(cohort)), test)
+    if system.resampling == "folds" and members > 1:
+        fold = cohort.folds(members, seed, rest)
+        valid = [fold == f for f in range(members)]
+    else:
+        valid = [cohort.folds(5, seed + m, rest) == 0 for m in range(members)]
+    return [{"train": np.setdiff1d(rest, np.flatnonzero(v)), "valid": np.flatnonzero(v), "test": test} for v in valid]
+
+
+def train_members(
+    system: System, cohort: Cohort, test: NDArray[np.intp], *, members: int, seed: int = 0, **options: Any
 ) -> list[Run]:
-    """Train ``k`` members on all but ``test``: each leaves another fold out of training and chooses its epoch on it."""
-    fold = cohort.folds(k, seed, np.setdiff1d(np.arange(len(cohort)), test))
-    splits = [
-        {"train": np.flatnonzero((fold >= 0) & (fold != f)), "valid": np.flatnonzero(fold == f), "test": test}
-        for f in range(k)
-    ]
+    """Train an ensemble on all but ``test`` (``member_splits``); ``options`` are those of ``train``."""
     return [
-        train(system, cohort, split, seed=seed + f, note=f"{system.name} {f + 1}/{k}", quiet=quiet)
-        for f, split in enumerate(splits)
+        train(system, cohort, split, seed=seed + m, note=f"{system.name} {m + 1}/{members}", **options)
+        for m, split in enumerate(member_splits(system, cohort, test, members, seed))
     ]
+
+
+def ensemble(runs: Sequence[Run], records: NDArray[np.intp]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Probabilities and predictions (records, 9) of the members together, as their system joins them."""
+    probabilities = np.stack([run.probabilities(records) for run in runs])
+    thresholds = np.array([list(run.card["thresholds"].values()) for run in runs])
+    return runs[0].system.vote(probabilities, thresholds)
 
 
 def best_device() -> torch.device:
@@ -162,41 +200,60 @@ def _predict(network: nn.Module, x: Tensor, owner: NDArray[np.intp], batch: int 
 
 
 def _fit(
-    system: System, cohort: Cohort, split: Split, seed: int, unfinished: Path, note: str, quiet: bool
+    system: System,
+    cohort: Cohort,
+    split: Split,
+    seed: int,
+    start: Run | None,
+    unfinished: Path,
+    note: str,
+    quiet: bool,
 ) -> tuple[nn.Module, pd.DataFrame]:
     fast.keep_memory()
     device = best_device()
     precision = fast.best_precision(device)
     x, owner = inputs(system, cohort, split["train"])
-    y = torch.from_numpy(cohort.labels[split["train"]][owner]).float()
+    labels = cohort.labels[split["train"]]
+    criterion = system.criterion(torch.from_numpy(labels.sum(axis=0)), len(labels))
+    y = torch.from_numpy(labels[owner]).float()
     valid_x, valid_owner = inputs(system, cohort, split["valid"])
     valid_y = cohort.labels[split["valid"]]
 
     torch.manual_seed(seed)
-    network = system.network().to(device)
+    network = system.network()
+    if start:
+        network.load_state_dict(start.network().state_dict())
+    network = network.to(device)
     optimiser = system.optimiser(network)
     log, best = _resume(unfinished, network, optimiser)
     bar = tqdm(total=system.epochs, initial=len(log), desc=note, unit="epoch", disable=quiet, mininterval=1)
     for epoch in range(len(log), system.epochs):
-        start, total = time.monotonic(), 0.0
+        scores = [row["valid"] for row in log]
+        if system.patience and scores and len(scores) - 1 - int(np.argmax(scores)) >= system.patience:
+            break
+        begun, total = time.monotonic(), 0.0
         # Each epoch draws from its own seed: one that is resumed is the one that would have been.
         torch.manual_seed(seed * 100_003 + epoch)
         generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
         order = torch.from_numpy(system.epoch(y.numpy() > 0, np.random.default_rng([seed, epoch])))
         network.train()
-        for chosen in order.split(system.batch):
+        steps = order.split(system.batch)
+        for step, chosen in enumerate(steps):
+            for group in optimiser.param_groups:
+                group["lr"] = system.learning_rate(epoch + step / len(steps), scores)
             batch = system.augment(x[chosen], generator).to(device)
             with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                logits = network(batch)
-            loss = system.loss(logits.float(), y[chosen].to(device))
+                outputs = network(batch)
+            outputs = outputs.float() if isinstance(outputs, Tensor) else tuple(o.float() for o in outputs)
+            loss = system.objective(outputs, y[chosen].to(device), criterion)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             total += loss.item() * len(chosen)
         score = system.selection(valid_y, _predict(network, valid_x, valid_owner))
-        if not log or score > max(row["valid"] for row in log):
+        if not log or score > max(scores):
             best = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
-        seconds = round(time.monotonic() - start, 2)
+        seconds = round(time.monotonic() - begun, 2)
         log.append({"epoch": epoch + 1, "loss": total / len(order), "valid": score, "seconds": seconds})
         _save(unfinished, network, optimiser, log, best)
         bar.set_postfix(loss=f"{log[-1]['loss']:.3f}", valid=f"{score:.3f}")
@@ -250,7 +307,11 @@ def _scores(system: System, cohort: Cohort, predictions: pd.DataFrame) -> dict[s
     }
 
 
-def _card(system: System, network: nn.Module, cohort: Cohort, split: Split, log: pd.DataFrame) -> dict[str, Any]:
+def _card(
+    system: System, network: nn.Module, cohort: Cohort, split: Split, log: pd.DataFrame, predictions: pd.DataFrame
+) -> dict[str, Any]:
+    valid = predictions[predictions["split"] == "valid"]
+    thresholds = system.thresholds(cohort.labels[valid["record"]], valid[list(CLASSES)].to_numpy())
     return {
         "system": system.name,
         "paper": system.paper,
@@ -258,6 +319,7 @@ def _card(system: System, network: nn.Module, cohort: Cohort, split: Split, log:
         "cohort": cohort.checksum,
         "records": {part: len(records) for part, records in split.items()},
         "best_epoch": int(log["valid"].idxmax()) + 1,
+        "thresholds": dict(zip(CLASSES, map(float, thresholds), strict=True)),
         "seconds": float(log["seconds"].sum()),
         "device": best_device().type,
         "precision": str(fast.best_precision(best_device())).removeprefix("torch."),

@@ -39,7 +39,7 @@ def test_gradient_reaches_every_parameter():
     torch.manual_seed(0)
     system = cnn_gap.CNNGAPSystem(width=0.05, dropout=0)
     network, y = system.network(), torch.eye(9)
-    system.loss(network(torch.randn(9, 12, 500)), y).backward()
+    system.criterion(y.sum(dim=0), 9)(network(torch.randn(9, 12, 500)), y).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
 
 
@@ -52,7 +52,7 @@ def test_overfits_eight_records():
     y[:, 8] = torch.tensor([1.0, 0] * 4)
     for _ in range(250):
         optimiser.zero_grad()
-        loss = system.loss(network(x), y)
+        loss = system.criterion(y.sum(dim=0), 8)(network(x), y)
         loss.backward()
         optimiser.step()
     assert ((network(x) > 0) == (y > 0)).all()

@@ -111,12 +111,58 @@ def test_interrupted_and_resumed_is_the_run_that_would_have_been(system, data, s
 
 def test_members_of_an_ensemble_leave_each_another_fold_out(system, data):
     test = np.arange(40, 48)
-    runs = training.train_folds(dataclasses.replace(system, epochs=1), data, test, k=3, quiet=True)
+    runs = training.train_members(dataclasses.replace(system, epochs=1), data, test, members=3, quiet=True)
     held = [set(r.predictions.loc[r.predictions["split"] == "valid", "record"]) for r in runs]
     assert set.union(*held) == set(range(40))
     assert sum(map(len, held)) == 40
     for run in runs:
         assert set(run.predictions.loc[run.predictions["split"] == "test", "record"]) == set(test)
+
+
+def test_random_members_leave_each_another_fifth_out(system, data):
+    class Resampled(CNNGAPSystem):
+        resampling = "random"
+
+    splits = training.member_splits(Resampled(seconds=6), data, np.arange(40, 48), members=11)
+    held = [frozenset(s["valid"].tolist()) for s in splits]
+    assert len(set(held)) > 8 and all(4 <= len(h) <= 12 for h in held)
+    assert all(set(s["train"]) | h == set(range(40)) for s, h in zip(splits, held, strict=True))
+
+
+def test_an_ensemble_joins_its_members_as_the_system_says(system, data):
+    runs = training.train_members(dataclasses.replace(system, epochs=1), data, np.arange(40, 48), members=2, quiet=True)
+    p, called = training.ensemble(runs, np.arange(40, 48))
+    np.testing.assert_allclose(
+        p, (runs[0].probabilities(np.arange(40, 48)) + runs[1].probabilities(np.arange(40, 48))) / 2
+    )
+    assert called.dtype == bool and (called == (p >= 0.5)).all()
+
+
+def test_one_cycle_rises_and_falls():
+    system = CNNGAPSystem(epochs=10, rate=0.02, schedule="one-cycle")
+    rates = [system.learning_rate(e / 10, []) for e in range(101)]
+    assert rates[30] == pytest.approx(0.02) == max(rates)
+    assert rates[0] == pytest.approx(0.0008) and rates[100] == pytest.approx(0, abs=1e-12)
+    assert (np.diff(rates[:31]) > 0).all() and (np.diff(rates[30:]) < 0).all()
+
+
+def test_patience_stops_after_so_many_epochs_without_a_rise(system, data, split, monkeypatch):
+    scores = iter([0.1, 0.3, 0.2, 0.3, 0.1, 0.9])
+    monkeypatch.setattr(CNNGAPSystem, "selection", lambda *_: next(scores, 0.5))
+    run = training.train(dataclasses.replace(system, epochs=6, patience=3), data, split, quiet=True)
+    assert run.log["valid"].tolist() == [0.1, 0.3, 0.2, 0.3, 0.1]
+    assert run.card["best_epoch"] == 2
+
+
+def test_starting_from_a_run_starts_from_its_weights(system, data, split):
+    first = training.train(system, data, split, quiet=True)
+    still = dataclasses.replace(system, rate=0.0, epochs=1)
+    again = training.train(still, data, split, start=first, quiet=True)
+    assert again.folder != training.train(still, data, split, quiet=True).folder
+    moved = weights(again)
+    for name, value in weights(first).items():
+        if "running" not in name and "tracked" not in name:
+            torch.testing.assert_close(moved[name], value)
 
 
 def test_longer_records_count_once_each(system, data):

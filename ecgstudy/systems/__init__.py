@@ -4,15 +4,20 @@ A system is a frozen dataclass: its fields are its whole configuration, publishe
 is a method of it, so that a reader finds the paper's network, input, sampling, augmentation and loss in one file.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from ecgstudy.losses import LOSSES, Loss
+
+Outputs = Tensor | tuple[Tensor, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,17 +32,32 @@ class System(ABC):
         Length of the input.
     epochs, batch, rate
         Of the training: passes over the training records, windows a step, step size of Adam.
+    schedule
+        ``constant``; ``one-cycle``, up to ``rate`` in the first 30 % of the steps, then down to nothing, which a
+        training of few epochs wants; or ``published``, what ``learning_rate`` of the system says.
+    weight_decay
+        Decoupled, of Adam.
+    patience
+        Stop when the validation score has not risen for so many epochs; None trains them all.
+    loss
+        A name in ``ecgstudy.losses.LOSSES``.
     """
 
     name: ClassVar[str]
     paper: ClassVar[str]
     version: ClassVar[int] = 1  # raised when the same configuration would train another network
+    # How members of an ensemble differ: each leaves out another of k folds, or another random fifth of the patients.
+    resampling: ClassVar[Literal["folds", "random"]] = "folds"
 
     fs: float
     seconds: float
     epochs: int
     batch: int
     rate: float
+    schedule: Literal["constant", "one-cycle", "published"] = "constant"
+    weight_decay: float = 0
+    patience: int | None = None
+    loss: str = "cross-entropy"
 
     @property
     def samples(self) -> int:
@@ -55,7 +75,10 @@ class System(ABC):
 
     @abstractmethod
     def windows(self, signal: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """Cut a record at ``fs`` (leads, n) into inputs (leads, samples); its probability is their mean."""
+        """Cut a record at ``fs`` (leads, n) into inputs (leads, samples); its probability is their mean.
+
+        A network that masks padding takes one row more: 1 where the record is, 0 where its padding is.
+        """
 
     def epoch(self, labels: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.intp]:
         """Order in which one epoch shows the training windows, (windows, 9) labels given: each once, shuffled."""
@@ -65,19 +88,47 @@ class System(ABC):
         """Change a training batch (batch, leads, samples)."""
         return x
 
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Loss of a batch: (batch, 9) logits and 0/1 targets → scalar."""
-        return nn.functional.binary_cross_entropy_with_logits(logits, targets)
+    def criterion(self, positives: Tensor, records: int) -> Loss:
+        """Loss of a batch, given how many of the training ``records`` carry each class, (9,)."""
+        return LOSSES[self.loss](positives, records)
+
+    def objective(self, outputs: Outputs, targets: Tensor, criterion: Loss) -> Tensor:
+        """What is minimised, of what the network gives in training mode (mostly its logits) and the targets."""
+        assert isinstance(outputs, Tensor)
+        return criterion(outputs, targets)
 
     def optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
-        """Adam at ``rate``."""
-        return torch.optim.Adam(network.parameters(), lr=self.rate)
+        """Adam, its weight decay decoupled."""
+        return torch.optim.AdamW(network.parameters(), lr=self.rate, weight_decay=self.weight_decay)
+
+    def learning_rate(self, epoch: float, scores: Sequence[float]) -> float:
+        """Step size after ``epoch`` epochs (fractions of one included), given the validation scores so far."""
+        if self.schedule != "one-cycle":
+            return self.rate
+        done, top = epoch / self.epochs, 0.3
+        if done < top:
+            return self.rate * (0.04 + 0.96 * (1 - math.cos(math.pi * done / top)) / 2)
+        return self.rate * (1 + math.cos(math.pi * (done - top) / (1 - top))) / 2
 
     def selection(self, targets: NDArray[np.bool_], probabilities: NDArray[np.float32]) -> float:
         """Validation score whose best epoch is kept: macro-F1 at threshold 0.5."""
         tp = (targets & (probabilities >= 0.5)).sum(axis=0)
         total = targets.sum(axis=0) + (probabilities >= 0.5).sum(axis=0)
         return float(np.mean(2 * tp / np.maximum(total, 1)))
+
+    def thresholds(self, targets: NDArray[np.bool_], probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Probabilities (9,) from which a class is called, chosen on validation records: 0.5."""
+        return np.full(targets.shape[1], 0.5)
+
+    def vote(
+        self, probabilities: NDArray[np.float32], thresholds: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Join members (members, records, 9) with thresholds (members, 9): probabilities and predictions (records, 9).
+
+        The mean probability, called from the mean threshold.
+        """
+        mean = probabilities.mean(axis=0)
+        return mean, mean >= thresholds.mean(axis=0)
 
 
 def parameter_count(network: nn.Module) -> int:
