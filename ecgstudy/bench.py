@@ -1,11 +1,15 @@
 """``make bench``: speed as a ratio to what a user would otherwise do, both measured in one run on the same input.
 
-Writes ``results/bench.json``: name → ours, other, other_name, ratio (≥ 1: ours is faster), unit, machine, date.
+Writes ``results/bench.json``: name → ours, other, other_name, ratio (≥ 1: ours is better), unit, machine, date. All are
+measured, or those that are named: ``python -m ecgstudy.bench reading training``. ``cohort_memory`` (five minutes, 5 GB
+of disk) and ``cohort_build_torch_ecg`` (which wants the package torch-ecg beside ours) are measured only when named.
 """
 
 import json
 import os
 import platform
+import resource
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -61,6 +65,22 @@ def reading(paths: list[Path]) -> dict[str, Any]:
 def cohort_build(paths: list[Path]) -> dict[str, Any]:
     """Build a cohort at 100 Hz on disk against rdrecord, a loop over leads of scipy's resample_poly, and np.save."""
 
+    def lead_by_lead(x: np.ndarray, fs: int) -> np.ndarray:
+        return np.array([signal.resample_poly(lead, 100, fs) for lead in x])
+
+    return _cohort_build(paths, lead_by_lead, "scipy's resample_poly lead by lead")
+
+
+def cohort_build_torch_ecg(paths: list[Path]) -> dict[str, Any]:
+    """Build a cohort at 100 Hz on disk against rdrecord, torch_ecg's PreprocManager (resampling only), and np.save."""
+    import torch_ecg
+    from torch_ecg._preprocessors import PreprocManager  # the NumPy one, of single records
+
+    manager = PreprocManager.from_config({"resample": {"fs": 100}})
+    return _cohort_build(paths, lambda x, fs: manager(x, fs)[0], f"torch_ecg {torch_ecg.__version__}'s resampling")
+
+
+def _cohort_build(paths: list[Path], preprocess: Callable[[np.ndarray, int], np.ndarray], name: str) -> dict[str, Any]:
     def ours() -> None:
         identity = {"bench": time.time_ns()}
         cohort.build_cohort(cohort.read_all(paths), fs=100, identity=identity)
@@ -69,12 +89,30 @@ def cohort_build(paths: list[Path]) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             for number, path in enumerate(paths):
                 record = wfdb.rdrecord(str(path.with_suffix("")))
-                leads = [signal.resample_poly(lead, 100, round(record.fs)) for lead in record.p_signal.T]
-                np.save(Path(folder) / f"{number}.npy", np.array(leads, dtype=np.float32))
+                x = preprocess(np.ascontiguousarray(record.p_signal.T), round(record.fs))
+                np.save(Path(folder) / f"{number}.npy", x.astype(np.float32))
 
     ours_s, other_s = seconds(ours, other, repeats=3)
-    name = "wfdb.rdrecord and scipy's resample_poly lead by lead"
-    return {"ours": len(paths) / ours_s, "other": len(paths) / other_s, "other_name": name, "unit": "records/s"}
+    return {
+        "ours": len(paths) / ours_s,
+        "other": len(paths) / other_s,
+        "other_name": f"wfdb.rdrecord and {name}",
+        "unit": "records/s",
+    }
+
+
+def cohort_memory(records: int = 100_000) -> dict[str, Any]:
+    """Peak memory of this process over building and iterating a cohort, beside what its signals would fill."""
+    data = cohort.synthetic_cohort(records, 100)
+    seen = sum(len(indices) for indices, _, _ in data.batches(256))
+    assert seen == records
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # kilobytes on Linux
+    return {
+        "ours": peak,
+        "other": (data.folder / "signals.bin").stat().st_size / 2**30,
+        "other_name": f"all signals of {records:,} records as one array",
+        "unit": "GiB",
+    }
 
 
 def simulation(records: int = 200) -> dict[str, Any]:
@@ -126,28 +164,35 @@ def plain(network: nn.Module) -> nn.Module:
     return network
 
 
-def main() -> None:
-    """Measure all, print and write them."""
+def main(names: list[str]) -> None:
+    """Measure those named, else all that need nothing special; print and write them, keeping the others' rows."""
     about = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "date": date.today().isoformat()}
+    table = RESULTS / "bench.json"
+    results = json.loads(table.read_text()) if table.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ECGSTUDY_CACHE"] = f"{folder}/cache"
         paths = recordings(Path(folder) / "records")
-        measured = {
+        always = {
             "reading": lambda: reading(paths),
             "cohort_build": lambda: cohort_build(paths),
             "simulation": simulation,
             "training": training,
         }
-        results = {}
-        for name, measure in measured.items():
-            row = measure()
-            row = {k: round(v, 1) if isinstance(v, float) else v for k, v in row.items()}
-            results[name] = {**row, "ratio": round(row["ours"] / row["other"], 2), **about}
-            print(f"{name:<14}{row['ours']:>9.1f} against {row['other']:>8.1f} {row['unit']}", end=" ")
+        named = {
+            "cohort_build_torch_ecg": lambda: cohort_build_torch_ecg(paths),
+            "cohort_memory": cohort_memory,
+        }
+        for name in names or always:
+            row = (always | named)[name]()
+            less = row["unit"] == "GiB"  # of memory the smaller number is the better one
+            ratio = row["other"] / row["ours"] if less else row["ours"] / row["other"]
+            row = {k: round(v, 2 if less else 1) if isinstance(v, float) else v for k, v in row.items()}
+            results[name] = {**row, "ratio": round(ratio, 2), **about}
+            print(f"{name:<14}{row['ours']:>9g} against {row['other']:>8g} {row['unit']}", end=" ")
             print(f"({row['other_name']}): {results[name]['ratio']:.2f} times", flush=True)
-    with written_whole(RESULTS / "bench.json") as partial:
-        partial.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+            with written_whole(table) as partial:
+                partial.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import subprocess
 import sys
@@ -136,6 +137,18 @@ def test_folds_are_the_same_for_a_seed_and_in_any_order(many):
     assert (fold[1::2] == -1).all() and (fold[among] >= 0).all()
 
 
+def test_official_split_parts_no_patient_and_no_signal(many):
+    fold = np.where(np.arange(300) < 250, np.arange(300) % 10 + 1, 0)
+    official = dataclasses.replace(many, table=many.table.assign(fold=np.where(fold, fold, np.nan)))
+    split = official.official_split()
+    assert split["test"].tolist() == list(range(9, 250, 10))  # every tenth fold, whole
+    for earlier, later in (("train", "valid"), ("train", "test"), ("valid", "test")):
+        for column in ("patient_id", "signal_hash"):
+            a, b = (set(many.table[column].iloc[split[part]]) for part in (earlier, later))
+            assert not a & b
+    assert set(fold[split["train"]]) == set(range(1, 9)) and set(fold[split["valid"]]) == {9}
+
+
 def test_folds_written_down(many):
     # The same on every machine: these were written down on one.
     assert "".join(map(str, many.folds(5, seed=0)[:40])) == "4432103314430044222203111342320131402403"
@@ -209,6 +222,8 @@ def test_real_cohort(real_data):
     assert built.labels.sum(axis=0).tolist() == [415, 87, 26, 19, 52, 50, 42, 49, 11]
     assert (~built.labels.any(axis=1)).sum() == 241
     assert (built.left_out["reason"] == "same signal").all()
+    # PTB-XL's 500, less five that repeat another's signal.
+    assert [len(part) for part in built.official_split().values()] == [349, 80, 66]
 
 
 def test_missing_data_set_names_place_and_remedy(tmp_path, monkeypatch):

@@ -73,8 +73,10 @@ class Record:
     @cached_property
     def signal_hash(self) -> str:
         """Hex digest of the signal in whole microvolts and its rate: equal for one signal under two names or gains."""
-        microvolts = np.nan_to_num(np.rint(self.signal.astype(np.float64) * 1000), nan=-(2.0**31))
-        whole = np.clip(microvolts, -(2**31), 2**31 - 1).astype("<i4")
+        microvolts = np.multiply(self.signal, 1000, dtype=np.float64)
+        np.rint(microvolts, out=microvolts)
+        np.fmax(microvolts, -(2.0**31), out=microvolts)  # a missing sample is the lowest number
+        whole = np.minimum(microvolts, 2.0**31 - 1, out=microvolts).astype("<i4")
         return hashlib.sha256(f"{self.fs:g} Hz {whole.shape}".encode() + whole.tobytes()).hexdigest()
 
 
