@@ -49,6 +49,7 @@ def recordings(folder: Path, most: int = 200) -> list[Path]:
         paths = cohort.record_paths(["challenge-2021", "ptb-xl"])
         # wfdb refuses a record line that names a .mat file.
         return [p for p in paths if ".mat" not in p.read_text(errors="replace").split()[0]][::3][:most]
+    folder.mkdir()
     synthetic.write((synthetic.simulate(i, 0) for i in range(most)), folder)
     return sorted(folder.glob("*.hea"))
 
@@ -158,7 +159,7 @@ def training(batches: int = 4, batch: int = 32) -> dict[str, Any]:
 def plain(network: nn.Module) -> nn.Module:
     """Put torch's own layers back in place of the fast ones."""
     for module in network.modules():
-        for theirs in (nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d):
+        for theirs in (nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d, nn.Dropout):
             if isinstance(module, theirs):
                 module.__class__ = theirs
     return network

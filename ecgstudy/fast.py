@@ -54,6 +54,28 @@ class MaxPool1d(nn.MaxPool1d):
         return F.max_pool2d(_image(x), k, s, p, ceil_mode=self.ceil_mode).squeeze(2)
 
 
+class Dropout(nn.Dropout):
+    """``torch.nn.Dropout``, its probability rounded to a 65,536th, at about a ninth of the time on a CPU.
+
+    torch draws a float for each element and copies it through several types. Here four elements share one 64-bit random
+    number, and the mask is made as integers: 0, or the bits of 1 / (1 − p).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        if not self.training or self.p == 0:
+            return x
+        number = {2: torch.int16, 4: torch.int32}.get(x.element_size())
+        if number is None or self.p == 1:
+            return super().forward(x)
+        draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device).random_(-(2**63), None)
+        kept = torch.empty(x.numel(), dtype=number, device=x.device)
+        torch.ge(draws.view(torch.int16)[: x.numel()], round(self.p * 2**16) - 2**15, out=kept)
+        scale = torch.tensor(1 / (1 - self.p), dtype=x.dtype).view(number).item()
+        # In the layout of x, so that the product is one pass over memory.
+        mask = kept.mul_(scale).view(x.dtype).as_strided(x.shape, torch.empty_like(x).stride())
+        return x * mask
+
+
 def keep_memory() -> None:
     """Let glibc keep freed memory instead of giving each large tensor back to the system (10-30 % of training time)."""
     if platform.libc_ver()[0] == "glibc":

@@ -599,6 +599,9 @@ def summary(
         "exact match, single-label": lambda t, p, w: exact_match(t, p, w, "single"),
         "exact match, multi-label": lambda t, p, w: exact_match(t, p, w, "multi"),
     }
+    if tuple(classes) == CLASSES:
+        rewards, normal = challenge_rewards(CHALLENGE_CODES), CLASSES.index("NSR")
+        of_records["challenge metric"] = lambda t, p, w: challenge_metric(t, p, rewards, normal, w)
 
     def every(targets: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
         per_class = [metric(targets, scores, weights) for metric in of_scores.values()]

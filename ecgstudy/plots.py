@@ -165,6 +165,24 @@ def learning_curves(logs: Iterable[pd.DataFrame], *, loss: str) -> Figure:
     return figure
 
 
+def forest(rows: pd.DataFrame, *, xlabel: str, reference: float | None = None, names: str = "system") -> Figure:
+    """Values with their intervals, one row each from the top: columns ``names``, value, low, high.
+
+    ``reference`` is where a vertical line stands: what no difference, or chance, would be.
+    """
+    figure, ax = plt.subplots(figsize=(7, 0.7 + 0.3 * len(rows)))
+    place = np.arange(len(rows))[::-1]
+    ax.hlines(place, rows["low"], rows["high"], color="0.4", linewidth=1.5)
+    ax.plot(rows["value"], place, "o", color="0.1", markersize=5)
+    if reference is not None:
+        ax.axvline(reference, color="0.6", linestyle="--", linewidth=1)
+    ax.set_yticks(place, rows[names])
+    ax.set_xlabel(xlabel)
+    ax.grid(axis="x", color="0.92")
+    figure.tight_layout()
+    return figure
+
+
 def counts(table: pd.DataFrame, *, label: str = "records") -> Figure:
     """Heat map of a table of counts, each cell with its number (on a logarithmic scale of colour)."""
     figure, ax = plt.subplots(figsize=(1.6 + 0.62 * table.shape[1], 0.8 + 0.38 * table.shape[0]))

@@ -54,3 +54,39 @@ def test_gradients_equal_torchs():
         gradients.append([p.grad.numpy() for p in network.parameters()])
     for a, b in zip(*gradients, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("p", [0.1, 0.3, 0.5, 1.0])
+def test_dropout_drops_its_share_and_scales_the_rest(p, dtype):
+    torch.manual_seed(0)
+    y = fast.Dropout(p)(torch.ones(50, 20, 301, dtype=dtype))
+    n = y.numel()
+    assert abs((y == 0).sum().item() / n - p) < 4 * (p * (1 - p) / n) ** 0.5 + 2**-16
+    if p < 1:
+        assert y.unique().tolist() == [0, torch.tensor(1 / (1 - p), dtype=dtype).item()]
+    # Each element on its own: channels, samples and neighbours are dropped independently.
+    dropped = (y == 0).float()
+    for axis in range(3):
+        a, b = dropped.narrow(axis, 0, y.shape[axis] - 1), dropped.narrow(axis, 1, y.shape[axis] - 1)
+        assert abs((a * b).mean() - p**2) < 0.006
+
+
+def test_dropout_in_any_layout():
+    dropout = fast.Dropout(0.4)
+    x = torch.randn(4, 6, 33)
+    last = fast._image(x).squeeze(2).requires_grad_()
+    for view in (x.requires_grad_(), last, x[:, ::2, ::3], x.transpose(1, 2)):
+        torch.manual_seed(1)
+        y = dropout(view)
+        kept = y != 0
+        torch.testing.assert_close(y, view * kept / 0.6)
+        (gradient,) = torch.autograd.grad(y.sum(), view)
+        torch.testing.assert_close(gradient, kept / 0.6)
+        torch.manual_seed(1)
+        assert (dropout(view) == y).all() and (dropout(view) != y).any()
+
+
+def test_dropout_rests_in_evaluation():
+    x = torch.randn(2, 3, 8)
+    assert fast.Dropout(0.5).eval()(x) is x and fast.Dropout(0.0)(x) is x

@@ -449,7 +449,7 @@ def test_summary():
     patients = np.arange(60) // 2
     table = summary(targets, scores, predictions, patients, repeats=200, seed=5)
     assert list(table.columns) == ["metric", "class", "value", "low", "high", "n"]
-    assert len(table) == 7 * 10 + 5
+    assert len(table) == 7 * 10 + 6
     rows = table.set_index(["metric", "class"])
     assert rows.index.is_unique
     for name, metric, answers in (("AUROC", auroc, scores), ("F1", f1, predictions), ("G2", g2, predictions)):
@@ -465,6 +465,17 @@ def test_summary():
     ):
         expected = bootstrap_interval(metric, targets, answers, patients, repeats=200, seed=5)
         np.testing.assert_allclose(rows.loc[(name, ""), ["value", "low", "high"]].to_numpy(float), expected)
+    # The nine-class answers, written as the challenge's codes, for its own scorer's arithmetic.
+    rewards = challenge_rewards(CHALLENGE_CODES)
+    earned, best, normal = (
+        sum(
+            sum(rewards[j, k] for j in np.flatnonzero(t) for k in np.flatnonzero(a)) / max((t | a).sum(), 1)
+            for t, a in zip(targets.astype(bool), answers, strict=True)
+        )
+        for answers in (predictions.astype(bool), targets.astype(bool), np.tile(np.eye(9, dtype=bool)[0], (60, 1)))
+    )
+    expected = (earned - normal) / (best - normal)
+    assert rows.loc[("challenge metric", ""), "value"] == pytest.approx(expected)
     assert rows.loc[("AUROC", "AF"), "n"] == targets[:, 1].sum()
     assert rows.loc[("Brier score", ""), "n"] == 60
     assert rows.loc[("exact match, multi-label", ""), "n"] == (targets.sum(axis=1) > 1).sum()

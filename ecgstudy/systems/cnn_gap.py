@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS
-from ecgstudy.fast import BatchNorm1d, Conv1d, MaxPool1d
+from ecgstudy.fast import BatchNorm1d, Conv1d, Dropout, MaxPool1d
 from ecgstudy.preprocessing import detrend
 from ecgstudy.systems import System, clip_thrice
 
@@ -67,7 +67,7 @@ class CNNGAP(nn.Module):
         self.sizes = [(max(min(f, 32), round(f * width)), k, max(1, round(d * dilation))) for f, k, d in BLOCKS]
         for block, (filters, kernel, spacing) in enumerate(self.sizes):
             layers += [Conv1d(channels, filters, kernel, dilation=spacing, padding="same"), BatchNorm1d(filters)]
-            layers += [nn.ReLU(), *([MaxPool1d(2)] if block in POOLED else []), nn.Dropout(dropout)]
+            layers += [nn.ReLU(), *([MaxPool1d(2)] if block in POOLED else []), Dropout(dropout)]
             channels = filters
         self.blocks = nn.Sequential(*layers)
         self.head = nn.Linear(channels, classes)
