@@ -1,4 +1,4 @@
-"""The command line: ``ecgstudy run``, ``book``, ``serve`` and ``data``."""
+"""The command line: ``ecgstudy run``, ``book``, ``serve``, ``train`` and ``data``."""
 
 import functools
 import http.server
@@ -72,6 +72,37 @@ def build(profile: Profile = "demo", parameter: Parameters = None) -> None:
     except (book.BookError, ProfileError, OSError) as error:
         raise _fail(error) from None
     typer.echo(f"The book: {page.as_uri()}")
+
+
+@app.command()
+def train(
+    entries: Annotated[list[str] | None, typer.Argument(help="Which entries, e.g. CNN-GAP; all if none.")] = None,
+    trial: Annotated[
+        list[str] | None, typer.Option(help="real, by-source or synthetic (repeatable); all if none.")
+    ] = None,
+    again: Annotated[bool, typer.Option(help="Also those whose answers are committed.")] = False,
+    jobs: Annotated[int, typer.Option(help="Processes, one thread each.")] = 2,
+    dry: Annotated[bool, typer.Option(help="Only list what is missing.")] = False,
+) -> None:
+    """Train what the leaderboard lacks (hours; what is interrupted goes on where it was) and write its table."""
+    from ecgstudy import leaderboard
+
+    try:
+        for name in trial or leaderboard.TRIALS:
+            if name not in leaderboard.TRIALS:
+                raise ProfileError(f"no trial {name!r}; there are {', '.join(leaderboard.TRIALS)}")
+            if unknown := set(entries or ()) - set(leaderboard.entries(name)):
+                raise ProfileError(f"{name} has no {unknown.pop()!r}; it has {', '.join(leaderboard.entries(name))}")
+            missing = leaderboard.missing(name, entries, again=again)
+            for entry, seconds in missing.items():
+                typer.echo(f"{name}: {entry} is missing" + f", about {seconds / 60:.0f} min" * bool(seconds))
+            if not dry and missing:
+                for entry, seconds in leaderboard.answer_all(name, list(missing), jobs):
+                    typer.echo(f"{name}: {entry} done after {seconds / 60:.1f} min")
+        if not dry:
+            typer.echo(leaderboard.write_table())
+    except (ProfileError, ValueError, OSError) as error:
+        raise _fail(error) from None
 
 
 @app.command()

@@ -90,3 +90,17 @@ def test_dropout_in_any_layout():
 def test_dropout_rests_in_evaluation():
     x = torch.randn(2, 3, 8)
     assert fast.Dropout(0.5).eval()(x) is x and fast.Dropout(0.0)(x) is x
+
+
+@pytest.mark.parametrize("channels", [2, 4, 8, 12, 13, 14, 16, 24])
+@pytest.mark.parametrize("kernel", [7, 8, 16, 32])
+def test_bfloat16_equals_float32_to_its_precision(channels, kernel):
+    torch.manual_seed(0)
+    layer, x = fast.Conv1d(channels, 32, kernel), torch.randn(4, channels, 200, requires_grad=True)
+    gradients = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            y = layer(x).float()
+        gradients.append([y, *torch.autograd.grad((y * y).sum(), [x, layer.weight, layer.bias])])
+    for exact, rounded in zip(*gradients, strict=True):
+        assert (rounded - exact).norm() < 0.02 * exact.norm()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
@@ -158,10 +159,13 @@ def build_cohort(
     config = {"version": CACHE_VERSION, "fs": fs, "dtype": dtype, **identity}
     key = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
     folder = cache_root() / "cohorts" / key
-    if not (folder / "cohort.json").exists():
-        with written_whole(folder) as partial:
-            partial.mkdir()
-            _write(partial, records, config, by_content, total, progress)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Of two processes that want the same cohort the second waits for the first instead of building it again.
+    with FileLock(folder.with_suffix(".lock")):
+        if not (folder / "cohort.json").exists():
+            with written_whole(folder) as partial:
+                partial.mkdir()
+                _write(partial, records, config, by_content, total, progress)
     return _open(folder)
 
 

@@ -108,6 +108,7 @@ class CNNGAPSystem(System):
 
     name: ClassVar[str] = "CNN-GAP"
     paper: ClassVar[str] = "lin2020cnngap"
+    version: ClassVar[int] = 2
 
     fs: float = 250
     seconds: float = 10

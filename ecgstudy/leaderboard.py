@@ -1,0 +1,307 @@
+"""The leaderboard: every system on the same folds of one cohort, each record tested once.
+
+What an entry answered is kept under ``results/leaderboard/<trial>``: ``records.parquet`` (name, patient, source, fold,
+the nine labels) and for each entry ``<entry>.parquet`` (a probability and a call for each class) and ``<entry>.json``
+(configuration, runs, size, time). All tables are computed from these, without training and without the recordings.
+"""
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import fields
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch.utils.flop_counter import FlopCounterMode
+
+from ecgstudy import metrics, training
+from ecgstudy.data.cohort import Cohort, patient_groups, real_cohort, synthetic_cohort
+from ecgstudy.data.labels import CLASSES
+from ecgstudy.paths import RESULTS, written_whole
+from ecgstudy.profiles import profile_values
+from ecgstudy.systems import System, parameter_count
+from ecgstudy.systems.butt import BUTTSystem
+from ecgstudy.systems.cnn_gap import CNNGAPSystem
+from ecgstudy.systems.ecgmaster import ECGMasterSystem
+from ecgstudy.systems.features import FeatureBaseline, source_baseline
+from ecgstudy.systems.outside import WangSystem, XResNetSystem
+from ecgstudy.systems.xecgnet import XECGNetSystem
+
+Answer = tuple[NDArray[np.float32], NDArray[np.bool_]]  # probabilities and calls, (records, 9) each
+
+FOLDER = RESULTS / "leaderboard"
+# Trial → profile whose sizes the systems have there, number of folds. ``by-source`` leaves one source out at a time.
+TRIALS = {"real": ("real", 5), "by-source": ("real", 4), "synthetic": ("demo", 3)}
+CHAPTERS: dict[str, tuple[type[System], str]] = {
+    "CNN-GAP": (CNNGAPSystem, "03_cnn_gap"),
+    "xECGNet": (XECGNetSystem, "04_xecgnet"),
+    "BUTTeam": (BUTTSystem, "05_butt"),
+    "ECGMaster": (ECGMasterSystem, "06_ecgmaster"),
+}
+OUTSIDE: dict[str, System] = {system.name: system for system in (XResNetSystem(), WangSystem())}
+BASELINES = ("features and trees", "source alone")
+PRETRAINED = ", pre-trained"
+TOGETHER = "all together"
+# The folders of the real cohort that one institution, or one publication, gave.
+SOURCES = {
+    "CPSC": ("CPSC 2018", "cpsc_2018", "cpsc_2018_extra"),
+    "PTB": ("PTB-XL", "ptb-xl", "ptb"),
+    "Georgia": ("georgia",),
+    "Ningbo and Chapman": ("ningbo", "chapman_shaoxing"),
+}
+# What the papers report, on other data (see the chapters): system → metric → value.
+PAPERS: dict[str, dict[str, float]] = {
+    "CNN-GAP": {"F2": 0.816, "G2": 0.592, "geometric mean": 0.695},
+    "xECGNet": {"micro-F1": 0.812, "exact match": 0.726, "exact match, multi-label": 0.846},
+    "BUTTeam": {"geometric mean": 0.737},
+    "ECGMaster": {"AUROC": 0.9486, "AUPRC": 0.5615, "F2": 0.5765, "G2": 0.3240, "challenge metric": 0.5501},
+}
+
+
+def system_of(name: str, profile: str) -> tuple[System, int]:
+    """System as ``profile`` trains it in its chapter, and the number of members of its ensemble."""
+    if name in OUTSIDE:
+        return OUTSIDE[name], 1
+    cls, chapter = CHAPTERS[name]
+    values = profile_values(profile, chapter)
+    return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values}), values["members"]
+
+
+def entries(trial: str) -> list[str]:
+    """Names of what is trained on a trial (``PRETRAINED``: one member that starts from simulated records)."""
+    everyone = [*CHAPTERS, *OUTSIDE, BASELINES[0]]
+    if trial == "real":
+        return [*everyone, BASELINES[1], *(name + PRETRAINED for name in CHAPTERS)]
+    return everyone
+
+
+def cohort_of(trial: str, fs: float) -> Cohort:
+    """Cohort of a trial at ``fs`` Hz: the same records in the same order at every rate."""
+    values = profile_values(TRIALS[trial][0], "03_cnn_gap")
+    if trial == "synthetic":
+        return synthetic_cohort(values["records"], fs, seed=values["seed"], balance=values["balance"])
+    return real_cohort(fs)
+
+
+def fold_of(trial: str, cohort: Cohort) -> NDArray[np.intp]:
+    """Fold in which each record is tested."""
+    if trial != "by-source":
+        return cohort.folds(TRIALS[trial][1], 0)
+    group = {source: number for number, folders in enumerate(SOURCES.values()) for source in folders}
+    fold = cohort.table["source"].map(group).to_numpy(dtype=np.intp)
+    # A patient or signal of two sources is tested with the first of them.
+    return pd.Series(fold).groupby(patient_groups(cohort.table)).transform("min").to_numpy()
+
+
+def answer(trial: str, entry: str, *, quiet: bool = False) -> None:
+    """Train an entry on all folds of a trial and keep what it answers; finished runs are opened, not trained again.
+
+    An ensemble is kept beside its first member, which is the entry ``<name>, one``.
+    """
+    begun = time.monotonic()
+    if entry in BASELINES:
+        cohort, about = cohort_of(trial, 100), {"fs": 100}
+        answers = _cross_validated(trial, cohort, lambda rest, test: {entry: _baseline(entry, cohort, rest, test)})
+    else:
+        system, members = system_of(entry.removesuffix(PRETRAINED), TRIALS[trial][0])
+        cohort = cohort_of(trial, system.fs)
+        start = _pretrained(system, quiet) if entry.endswith(PRETRAINED) else None
+        members = 1 if start or trial == "by-source" else members
+        runs: list[training.Run] = []
+
+        def trained(rest: NDArray[np.intp], test: NDArray[np.intp]) -> dict[str, Answer]:
+            new = training.train_members(system, cohort, test, members=members, start=start, quiet=quiet)
+            runs.extend(new)
+            one = {f"{entry}, one": training.ensemble(new[:1], test)}
+            return one | {entry: training.ensemble(new, test)} if members > 1 else {entry: one.popitem()[1]}
+
+        answers = _cross_validated(trial, cohort, trained)
+        about = {"config": system.config, "runs": [run.folder.name for run in runs], **size(system)}
+        about["training_seconds"] = round(sum(run.card["seconds"] for run in runs), 1)
+    about |= {"cohort": cohort.checksum, "wall_seconds": round(time.monotonic() - begun, 1), "torch": torch.__version__}
+    about |= {"machine": f"{platform.machine()} {platform.system()}, {training.best_device().type}"}
+    folder = FOLDER / trial
+    records = cohort.table[["name", "patient_id", "source"]].assign(fold=fold_of(trial, cohort))
+    records[list(CLASSES)] = cohort.labels
+    with written_whole(folder / "records.parquet") as partial:
+        records.to_parquet(partial)
+    for name, (probabilities, called) in answers.items():
+        frame = pd.DataFrame(probabilities.astype(np.float32), columns=list(CLASSES))
+        frame[[f"called {c}" for c in CLASSES]] = called
+        with written_whole(folder / f"{name}.parquet") as partial:
+            frame.to_parquet(partial)
+        with written_whole(folder / f"{name}.json") as partial:
+            partial.write_text(json.dumps({"entry": name, **about}, indent=1) + "\n")
+
+
+def _cross_validated(
+    trial: str, cohort: Cohort, of_fold: Callable[[NDArray[np.intp], NDArray[np.intp]], dict[str, Answer]]
+) -> dict[str, Answer]:
+    fold = fold_of(trial, cohort)
+    joined: dict[str, Answer] = {}
+    for f in range(fold.max() + 1):
+        test = np.flatnonzero(fold == f)
+        for name, (probabilities, called) in of_fold(np.flatnonzero(fold != f), test).items():
+            all_p, all_called = joined.setdefault(
+                name, (np.zeros(cohort.labels.shape, np.float32), np.zeros(cohort.labels.shape, bool))
+            )
+            all_p[test], all_called[test] = probabilities, called
+    return joined
+
+
+def _baseline(entry: str, cohort: Cohort, rest: NDArray[np.intp], test: NDArray[np.intp]) -> Answer:
+    """Answer of a baseline, called from thresholds chosen (by F1) on a fifth of the rest, which it is not fitted on."""
+
+    def fitted(train: NDArray[np.intp], records: NDArray[np.intp]) -> NDArray[np.float32]:
+        if entry == BASELINES[1]:
+            return source_baseline(cohort, train, records)
+        return FeatureBaseline().fit(cohort, train).predict(cohort, records)
+
+    valid = np.flatnonzero(cohort.folds(5, 0, rest) == 0)
+    thresholds = metrics.best_thresholds(cohort.labels[valid], fitted(np.setdiff1d(rest, valid), valid))
+    probabilities = fitted(rest, test)
+    return probabilities, probabilities >= thresholds
+
+
+def _pretrained(system: System, quiet: bool) -> training.Run:
+    """A run of the same system on simulated records alone, three times as many as the demo's."""
+    values = profile_values("demo", "03_cnn_gap")
+    cohort = synthetic_cohort(3 * values["records"], system.fs, seed=1, balance=values["balance"])
+    fold = cohort.folds(10, 0)
+    split = {"train": np.flatnonzero(fold > 0), "valid": np.flatnonzero(fold == 0)}
+    return training.train(system, cohort, split, note=f"{system.name} simulated", quiet=quiet)
+
+
+def size(system: System) -> dict[str, float]:
+    """Parameters, multiply-adds and inference speed (records/s on one thread) of a system's network on one input."""
+    network = system.network().eval()
+    (x, *_) = (torch.from_numpy(w)[None] for w in system.windows(np.zeros((12, round(10 * system.fs)), np.float32)))
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network(x)
+    batch, threads = x.expand(32, -1, -1).contiguous(), torch.get_num_threads()
+    torch.set_num_threads(1)
+    taken = []
+    with torch.inference_mode():
+        for _ in range(4):
+            begun = time.perf_counter()
+            network(batch)
+            taken.append(time.perf_counter() - begun)
+    torch.set_num_threads(threads)
+    # The counter counts a multiply-add as two.
+    return {
+        "parameters": parameter_count(network),
+        "multiply_adds": counter.get_total_flops() // 2,
+        "records_per_second": round(32 / min(taken)),
+    }
+
+
+def missing(trial: str, names: list[str] | None = None, *, again: bool = False) -> dict[str, float | None]:
+    """Entries of a trial that have no committed answer, each with the seconds that its other trials tell, if any."""
+    lacking = {}
+    for name in names or entries(trial):
+        if again or not (FOLDER / trial / f"{name}.json").exists():
+            cards = [json.loads(path.read_text()) for path in FOLDER.glob(f"*/{name}.json")]
+            lacking[name] = max((card["wall_seconds"] for card in cards), default=None)
+    return lacking
+
+
+def answer_all(trial: str, names: list[str], jobs: int) -> Iterator[tuple[str, float]]:
+    """Answer entries of a trial, ``jobs`` at a time; yields each that is done, with the seconds so far."""
+    begun = time.monotonic()
+    with ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        pending = {pool.submit(answer, trial, name): name for name in names}
+        for done in as_completed(pending):
+            done.result()
+            yield pending[done], time.monotonic() - begun
+
+
+def write_table() -> Path:
+    """Compute ``results/leaderboard.csv`` from all committed answers."""
+    frame = pd.concat([table(trial) for trial in TRIALS if (FOLDER / trial).exists()])
+    path = RESULTS / "leaderboard.csv"
+    with written_whole(path) as partial:
+        frame.to_csv(partial, index=False, float_format="%.4f")
+    return path
+
+
+def records_of(trial: str) -> pd.DataFrame:
+    """Committed records of a trial: name, patient_id, source, fold, and the nine labels."""
+    return pd.read_parquet(FOLDER / trial / "records.parquet")
+
+
+def answers_of(trial: str) -> dict[str, Answer]:
+    """Committed answers of a trial; ``TOGETHER`` is the mean probability and the majority of all systems and trees."""
+    answers: dict[str, Answer] = {}
+    for path in sorted((FOLDER / trial).glob("*.json")):
+        frame = pd.read_parquet(path.with_suffix(".parquet"))
+        called = frame[[f"called {c}" for c in CLASSES]].to_numpy(dtype=bool)
+        answers[path.stem] = (frame[list(CLASSES)].to_numpy(dtype=np.float32), called)
+    several = [answers[name] for name in (*CHAPTERS, *OUTSIDE, BASELINES[0]) if name in answers]
+    probabilities, called = (np.mean([a[part] for a in several], axis=0) for part in (0, 1))
+    return answers | {TOGETHER: (probabilities, called > 0.5)}
+
+
+def card_of(trial: str, entry: str) -> dict[str, Any]:
+    """How a committed answer was made."""
+    return json.loads((FOLDER / trial / f"{entry}.json").read_text())
+
+
+def table(trial: str, *, repeats: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """Every metric of every committed answer of a trial, as ``results/leaderboard.csv`` has them."""
+    records = records_of(trial)
+    targets, patients = records[list(CLASSES)].to_numpy(dtype=bool), records["patient_id"].to_numpy()
+    tables = []
+    for entry, (probabilities, called) in answers_of(trial).items():
+        rows = metrics.summary(targets, probabilities, called, patients, repeats=repeats, seed=seed)
+        runs = card_of(trial, entry).get("runs", []) if entry != TOGETHER else []
+        # One run by its own name, the folds' runs together by the hash of their names.
+        digest = hashlib.sha256(" ".join(runs).encode()).hexdigest()[:12] if runs else ""
+        paper = PAPERS.get(entry, {})
+        paper_values = [paper.get(m) if not c else None for m, c in zip(rows["metric"], rows["class"], strict=True)]
+        tables.append(rows.assign(system=entry, cohort=trial, paper_value=paper_values, run=digest))
+    columns = ["system", "cohort", "metric", "class", "value", "low", "high", "n", "paper_value", "run"]
+    return pd.concat(tables, ignore_index=True)[columns]
+
+
+def differences(trial: str, against: str, *, repeats: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """Macro-AUROC of every entry less that of ``against``, on the same resamples of patients."""
+    records = records_of(trial)
+    targets, patients = records[list(CLASSES)].to_numpy(dtype=bool), records["patient_id"].to_numpy()
+    answers = answers_of(trial)
+    rows = []
+    for entry, (probabilities, _) in answers.items():
+        if entry != against:
+            d = metrics.bootstrap_difference(
+                metrics.macro_auroc, targets, probabilities, answers[against][0], patients, repeats, seed
+            )
+            rows.append({"system": entry, "difference": d.value, "low": d.low, "high": d.high, "p": d.p})
+    return pd.DataFrame(rows).sort_values("difference", ascending=False, ignore_index=True)
+
+
+def within_sources(trial: str, *, repeats: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """Macro-AUROC inside each source, over the classes with five records there, and how many classes those are."""
+    records = records_of(trial)
+    rows = []
+    for source, folders in SOURCES.items():
+        inside = records["source"].isin(folders).to_numpy()
+        targets = records.loc[inside, list(CLASSES)].to_numpy(dtype=bool)
+        enough = targets.sum(axis=0) >= 5
+        if not enough.any():
+            continue
+        patients = records.loc[inside, "patient_id"].to_numpy()
+        for entry, (probabilities, _) in answers_of(trial).items():
+            value = metrics.bootstrap_interval(
+                metrics.macro_auroc, targets[:, enough], probabilities[inside][:, enough], patients, repeats, seed
+            )
+            rows.append(
+                {"system": entry, "source": source, "classes": enough.sum(), "n": inside.sum(), **value._asdict()}
+            )
+    return pd.DataFrame(rows)

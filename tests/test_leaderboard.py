@@ -1,0 +1,167 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ecgstudy import leaderboard, metrics, training
+from ecgstudy.data import cohort
+from ecgstudy.data.cohort import synthetic_cohort
+from ecgstudy.data.labels import CLASSES
+from ecgstudy.systems.cnn_gap import CNNGAPSystem
+from ecgstudy.systems.features import FeatureBaseline
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """A trial of 45 short simulated records in three folds."""
+    data = synthetic_cohort(45, 100, seconds=6, balance=1)
+    monkeypatch.setattr(leaderboard, "FOLDER", tmp_path / "leaderboard")
+    monkeypatch.setattr(leaderboard, "RESULTS", tmp_path)
+    monkeypatch.setattr(leaderboard, "cohort_of", lambda trial, fs: data)
+    system = CNNGAPSystem(fs=100, seconds=6, width=0.03, epochs=1, batch=16)
+    monkeypatch.setattr(leaderboard, "system_of", lambda name, profile: (system, 2))
+    return data
+
+
+def test_every_record_is_tested_once_by_what_has_not_seen_it(small):
+    leaderboard.answer("synthetic", "CNN-GAP", quiet=True)
+    fold = small.folds(3, 0)
+    records = leaderboard.records_of("synthetic")
+    assert (records["fold"] == fold).all() and (records[list(CLASSES)].to_numpy() == small.labels).all()
+    card = leaderboard.card_of("synthetic", "CNN-GAP")
+    assert len(card["runs"]) == 6
+    p, called = leaderboard.answers_of("synthetic")["CNN-GAP"]
+    for f in range(3):
+        runs = [
+            training.Run(leaderboard.training.cache_root() / "runs" / r, None) for r in card["runs"][2 * f : 2 * f + 2]
+        ]
+        test = np.flatnonzero(fold == f)
+        for run in runs:
+            # What is predicted is not trained on: training, validation and test records are all there are.
+            seen = run.card["records"]
+            assert seen["train"] + seen["valid"] + seen["test"] == 45 and seen["test"] == len(test)
+            assert set(run.predictions.loc[run.predictions["split"] == "test", "record"]) == set(test)
+        np.testing.assert_allclose(p[test], np.mean([run.probabilities(test) for run in runs], axis=0), atol=1e-6)
+    assert (called == (p >= 0.5)).all()
+
+
+def test_the_first_member_stands_beside_the_ensemble(small):
+    leaderboard.answer("synthetic", "CNN-GAP", quiet=True)
+    answers = leaderboard.answers_of("synthetic")
+    assert set(answers) == {"CNN-GAP", "CNN-GAP, one", leaderboard.TOGETHER}
+    assert (answers["CNN-GAP"][0] != answers["CNN-GAP, one"][0]).any()
+
+
+def test_features_are_fitted_on_the_rest_and_called_from_thresholds_of_the_rest(small, monkeypatch):
+    fitted = []
+    fit = FeatureBaseline.fit
+
+    def spied(self, data, records):
+        fitted.append(set(records.tolist()))
+        return fit(self, data, records)
+
+    monkeypatch.setattr(FeatureBaseline, "fit", spied)
+    leaderboard.answer("synthetic", "features and trees", quiet=True)
+    fold = small.folds(3, 0)
+    for f, (inner, outer) in enumerate(zip(fitted[::2], fitted[1::2], strict=True)):
+        assert outer == set(np.flatnonzero(fold != f)) and inner < outer
+
+
+def committed(tmp_path, trial, answers, records):
+    folder = leaderboard.FOLDER / trial
+    folder.mkdir(parents=True)
+    records.to_parquet(folder / "records.parquet")
+    for name, (p, called) in answers.items():
+        frame = pd.DataFrame(p, columns=list(CLASSES))
+        frame[[f"called {c}" for c in CLASSES]] = called
+        frame.to_parquet(folder / f"{name}.parquet")
+        (folder / f"{name}.json").write_text(json.dumps({"entry": name, "runs": ["a", "b"], "wall_seconds": 90.0}))
+
+
+@pytest.fixture
+def two(tmp_path, monkeypatch):
+    """Committed answers of a good and of a random entry on 120 records of two sources."""
+    monkeypatch.setattr(leaderboard, "FOLDER", tmp_path / "leaderboard")
+    monkeypatch.setattr(leaderboard, "RESULTS", tmp_path)
+    rng = np.random.default_rng(0)
+    y = rng.random((120, 9)) < 0.25
+    records = pd.DataFrame({"name": range(120), "patient_id": [f"p{i // 2}" for i in range(120)], "fold": 0})
+    records["source"] = np.where(np.arange(120) < 80, "georgia", "ptb")
+    records[list(CLASSES)] = y
+    good = (0.6 * y + 0.4 * rng.random((120, 9))).astype(np.float32)
+    answers = {"CNN-GAP": (good, good > 0.5), "xECGNet": (rng.random((120, 9)).astype(np.float32), y & False)}
+    committed(tmp_path, "real", answers, records)
+    return records, answers
+
+
+def test_table_is_what_the_metrics_say_of_the_committed_answers(two):
+    records, answers = two
+    table = leaderboard.table("real", repeats=50).set_index(["system", "metric", "class"])
+    y = records[list(CLASSES)].to_numpy()
+    for entry, (p, called) in answers.items():
+        assert table.loc[(entry, "AUROC", ""), "value"] == pytest.approx(metrics.macro_auroc(y, p))
+        assert table.loc[(entry, "micro-F1", ""), "value"] == pytest.approx(metrics.micro_f1(y, called))
+    together = (answers["CNN-GAP"][0] + answers["xECGNet"][0]) / 2
+    assert table.loc[(leaderboard.TOGETHER, "AUROC", ""), "value"] == pytest.approx(metrics.macro_auroc(y, together))
+    assert table.loc[("CNN-GAP", "F2", ""), "paper_value"] == 0.816
+    assert table["paper_value"].notna().sum() == 6
+    path = leaderboard.write_table()
+    assert list(pd.read_csv(path).columns) == [
+        "system", "cohort", "metric", "class", "value", "low", "high", "n", "paper_value", "run"
+    ]  # fmt: skip
+
+
+def test_differences_are_paired_and_signed(two):
+    records, answers = two
+    rows = leaderboard.differences("real", "CNN-GAP", repeats=200).set_index("system")
+    y = records[list(CLASSES)].to_numpy()
+    expected = metrics.macro_auroc(y, answers["xECGNet"][0]) - metrics.macro_auroc(y, answers["CNN-GAP"][0])
+    assert rows.loc["xECGNet", "difference"] == pytest.approx(expected)
+    assert rows.loc["xECGNet", "high"] < 0 and rows.loc["xECGNet", "p"] < 0.05
+
+
+def test_within_a_source_only_its_records_count(two):
+    records, answers = two
+    rows = leaderboard.within_sources("real", repeats=50).set_index(["system", "source"])
+    inside = (records["source"] == "ptb").to_numpy()
+    y = records.loc[inside, list(CLASSES)].to_numpy()
+    enough = y.sum(axis=0) >= 5
+    expected = metrics.macro_auroc(y[:, enough], answers["CNN-GAP"][0][inside][:, enough])
+    assert rows.loc[("CNN-GAP", "PTB"), "value"] == pytest.approx(expected)
+    assert rows.loc[("CNN-GAP", "PTB"), ["n", "classes"]].tolist() == [40, enough.sum()]
+    assert set(rows.index.get_level_values("source")) == {"PTB", "Georgia"}
+
+
+def test_by_source_leaves_whole_sources_out_and_separates_no_patient():
+    sources = ["CPSC 2018", "cpsc_2018", "PTB-XL", "ptb-xl", "georgia", "ningbo", "chapman_shaoxing", "ptb"]
+    table = pd.DataFrame(
+        {"source": sources, "patient_id": list("abcdefcg"), "signal_hash": [f"h{i}" for i in range(8)]}
+    )
+    data = cohort.Cohort(None, 100, table, np.zeros((8, 9), bool), pd.DataFrame(), "x")
+    # The record of chapman_shaoxing is of the patient of the PTB-XL one, and goes with it.
+    assert leaderboard.fold_of("by-source", data).tolist() == [0, 0, 1, 1, 2, 3, 1, 1]
+
+
+def test_missing_tells_what_and_how_long(two):
+    assert "CNN-GAP" not in leaderboard.missing("real")
+    lacking = leaderboard.missing("synthetic")
+    assert lacking["CNN-GAP"] == 90 and lacking["BUTTeam"] is None
+
+
+def test_systems_are_those_of_the_chapters():
+    for name in leaderboard.CHAPTERS:
+        for profile in ("demo", "real"):
+            system, members = leaderboard.system_of(name, profile)
+            assert system.name == name and members >= 1
+
+
+def test_size_counts_multiply_adds():
+    system = CNNGAPSystem(fs=100, seconds=6, width=0.03)
+    network, total, length = system.network(), 0, 600
+    for block, (filters, kernel, _) in enumerate(network.sizes):
+        channels = 12 if block == 0 else network.sizes[block - 1][0]
+        total += channels * filters * kernel * length
+        length //= 2 if block in (0, 4, 9) else 1
+    total += network.sizes[-1][0] * 9
+    assert leaderboard.size(system)["multiply_adds"] == total
