@@ -95,7 +95,8 @@ def train(
                 raise ProfileError(f"{name} has no {unknown.pop()!r}; it has {', '.join(leaderboard.entries(name))}")
             missing = leaderboard.missing(name, entries, again=again)
             for entry, seconds in missing.items():
-                typer.echo(f"{name}: {entry} is missing" + f", about {seconds / 60:.0f} min" * bool(seconds))
+                known = f", about {seconds / 60:.0f} min" if seconds else ""
+                typer.echo(f"{name}: {entry} is missing{known}")
             if not dry and missing:
                 for entry, seconds in leaderboard.answer_all(name, list(missing), jobs):
                     typer.echo(f"{name}: {entry} done after {seconds / 60:.1f} min")

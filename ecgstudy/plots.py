@@ -150,7 +150,7 @@ def map_over_ecg(
     return figure
 
 
-def learning_curves(logs: Iterable[pd.DataFrame], *, loss: str) -> Figure:
+def learning_curves(logs: Iterable[pd.DataFrame], *, loss: str, score: str = "macro-F1") -> Figure:
     """Training loss and validation score of each member by epoch; the epoch that was kept is marked."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3))
     for number, log in enumerate(logs, start=1):
@@ -159,7 +159,7 @@ def learning_curves(logs: Iterable[pd.DataFrame], *, loss: str) -> Figure:
         kept = log["valid"].idxmax()
         right.plot(log["epoch"][kept], log["valid"][kept], "o", color=line.get_color())
     left.set(xlabel="epoch", ylabel=loss)
-    right.set(xlabel="epoch", ylabel="macro-F1, validation fold")
+    right.set(xlabel="epoch", ylabel=f"{score}, validation records")
     left.legend(frameon=False)
     figure.tight_layout()
     return figure

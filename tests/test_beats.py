@@ -1,3 +1,4 @@
+import dataclasses
 from collections import Counter
 
 import numpy as np
@@ -6,9 +7,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecgstudy.data.beats import AAMI, DS1, DS2, PACED, read_beats
+from ecgstudy.data import manifest, synthetic
+from ecgstudy.data.beats import (
+    AAMI,
+    BEFORE,
+    DS1,
+    DS2,
+    PACED,
+    SAMPLES,
+    SEGMENTS,
+    SIMULATED,
+    VALIDATION,
+    cut,
+    halves,
+    mitdb_beats,
+    random_halves,
+    read_beats,
+    rhythm,
+    simulated_beats,
+)
 from ecgstudy.data.formats import read_annotation, wfdb
-from ecgstudy.data.records import RecordError, read_record
+from ecgstudy.data.heart import PAC, PVC
+from ecgstudy.data.records import LEADS, RecordError, read_record
 
 # wfdb writes with what pandas 3 deprecates
 quietly = pytest.mark.filterwarnings("ignore:The inplace keyword:DeprecationWarning")
@@ -110,3 +130,107 @@ def test_marks_lie_on_the_beats(beats, real_data):
             near[np.clip(beats[name]["sample"] + shift, 0, near.size - 1)] = True
         slope = np.abs(np.gradient(record.signal[0]))
         assert slope[near].mean() > 3 * slope[~near].mean(), name
+
+
+# --- beats cut out ---------------------------------------------------------------------------------------------------
+
+
+def test_a_window_by_hand():
+    x = np.arange(2000, dtype=np.float32).reshape(2, 1000)
+    windows = cut(x, np.array([0, 98, 99, 500, 834, 835, 999]))
+    assert windows.shape == (7, 2, 264)
+    for window, sample in zip(windows, (0, 98, 99, 500, 834, 835, 999), strict=True):
+        for lead in range(2):
+            naive = [x[lead, min(max(sample - 99 + i, 0), 999)] for i in range(264)]
+            np.testing.assert_array_equal(window[lead], naive)
+    assert (BEFORE * SEGMENTS) // SAMPLES == 4  # R is in the fifth segment
+
+
+def test_rhythm_by_hand_and_blind_to_what_comes():
+    rr = np.array([0.8, 0.9, 0.5, 1.1, 0.8, 0.8])
+    seconds = 3 + np.concatenate([[0], np.cumsum(rr)])
+    found = rhythm(seconds)
+    assert found.shape == (7, 4)
+    np.testing.assert_allclose(found[:, 0], [0.8, *rr], rtol=1e-6)
+    np.testing.assert_allclose(found[:2, 1:], 0, atol=1e-6)
+    assert found[3, 1] == pytest.approx(np.log(0.5 * 3 / 2.5)) == found[3, 2]  # before: 0.8 (twice) and 0.9
+    assert found[3, 3] == pytest.approx(np.log(0.5 / 0.9))
+    assert found[4, 1] == pytest.approx(np.log(1.1 * 4 / 3)) and found[4, 3] == pytest.approx(np.log(1.1 / 0.5))
+    np.testing.assert_array_equal(rhythm(np.append(seconds, 99)), [*found, rhythm(np.append(seconds, 99))[-1]])
+    faster = np.concatenate([np.full(30, 1.0), np.full(12, 0.5)])
+    late = rhythm(np.cumsum(faster))[-1]
+    assert late[1] == pytest.approx(0, abs=1e-6)  # ten beats back
+    assert late[2] == pytest.approx(np.log(0.5 * 41 / (30 + 0.5 * 11)), abs=1e-6)  # the whole record
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    return simulated_beats(24, seed=3, seconds=12)
+
+
+def test_simulated_beats_are_the_simulators(simulated):
+    assert set(simulated.table["aami"]) == {"N", "S", "V"} and len(simulated.medians) == 24
+    for index in (0, 3, 9, 22):
+        one = synthetic.simulate(index, 3, fs=360, seconds=12, labels=frozenset(SIMULATED[(index // 3) % 8]))
+        rows = simulated.of([one.record.name])
+        table = simulated.table.iloc[rows]
+        assert set(table["patient_id"]) == {one.record.patient_id}
+        beats = one.parameters["beats"]
+        for row, sample, aami in zip(rows, table["sample"], table["aami"], strict=True):
+            np.testing.assert_array_equal(
+                simulated.signal[row, :, 99], one.record.signal[[LEADS.index("II"), LEADS.index("V1")], sample]
+            )
+            lag = sample / 360 - np.array(beats["onset"])  # the QRS that began last before its peak
+            kind = beats["kind"][int(np.flatnonzero(lag >= 0)[-1])]
+            assert aami == {PAC: "S", PVC: "V"}.get(kind, "N")
+        median = np.median(simulated.signal[rows], axis=0)
+        np.testing.assert_allclose(simulated.medians[one.record.name], median, atol=1e-6)
+
+
+def test_simulated_premature_beats_are_premature(simulated):
+    ratio = simulated.rhythm[:, 1]
+    assert np.median(ratio[simulated.target == 1]) < -0.05 < np.median(ratio[simulated.target == 0])
+
+
+def test_halves_of_simulated_beats_share_no_patient(simulated):
+    parts = halves(simulated)
+    patients = {part: set(simulated.table["patient_id"].iloc[places]) for part, places in parts.items()}
+    assert not patients["DS1"] & patients["DS2"] and patients["validation"] < patients["DS1"]
+    assert len(parts["DS1"]) + len(parts["DS2"]) == len(simulated)
+    one, other = random_halves(simulated)
+    assert len(np.union1d(one, other)) == len(simulated) and abs(len(one) - len(other)) <= 1
+    shared = set(simulated.table["patient_id"].iloc[one]) & set(simulated.table["patient_id"].iloc[other])
+    assert len(shared) == simulated.table["patient_id"].nunique()
+
+
+def test_the_checksum_names_the_beats(simulated):
+    assert simulated_beats(24, seed=3, seconds=12).checksum == simulated.checksum
+    other = simulated.table.assign(aami=["V", *simulated.table["aami"][1:]])
+    for changed in ({"table": other}, {"signal": simulated.signal + np.float32(0.002)}):
+        assert dataclasses.replace(simulated, **changed).checksum != simulated.checksum
+
+
+def test_mitdb_missing(tmp_path, monkeypatch):
+    monkeypatch.setenv("ECGSTUDY_DATA", str(tmp_path))
+    with pytest.raises(manifest.DataError, match="ecgstudy data fetch mitdb"):
+        mitdb_beats()
+
+
+def test_mitdb_halves_share_no_patient_and_no_beat_is_lost(real_data):
+    assert real_data
+    whole = mitdb_beats()
+    counts = whole.table.groupby(whole.table["record"].isin(DS1))["aami"].value_counts()
+    assert counts[True].to_dict() == {"N": 45866, "V": 3788, "S": 944, "F": 415}
+    assert counts[False].to_dict() == {"N": 44259, "V": 3221, "S": 1837, "F": 388}
+    parts = halves(whole)
+    patients = {part: set(whole.table["patient_id"].iloc[places]) for part, places in parts.items()}
+    assert not patients["DS1"] & patients["DS2"]
+    assert {name.removeprefix("MIT-BIH/") for name in patients["validation"]} == set(VALIDATION)
+    assert len(patients["DS1"]) == 21 and len(patients["DS2"]) == 22
+    # 201 and 202 are one person, and 201 is the record that was left out for it.
+    owner = whole.table.groupby("record")["patient_id"].first()
+    assert owner["201"] == owner["202"] and len(parts["DS1"]) == 51013 - (whole.table["record"] == "201").sum()
+    # Lead II comes first, also in 114, whose file has it second.
+    record = read_record(real_data / "mitdb" / "114")
+    sample = whole.table.iloc[(rows := whole.of(["114"]))]["sample"].to_numpy()
+    np.testing.assert_array_equal(whole.signal[rows, 0, 99], record.signal[record.leads.index("MLII"), sample])

@@ -64,3 +64,20 @@ def test_simulated_records_are_wfdb_records_with_their_answer_key(tmp_path):
     assert parameters[headers[0].stem] == json.loads(json.dumps(simulate(0, 5, balance=0.5).parameters))
     again = call("data", "simulate", "--records", 3, "--out", out)
     assert again.exit_code == 1 and "is not empty" in again.stderr
+
+
+def test_train_lists_what_the_leaderboard_lacks(tmp_path, monkeypatch):
+    from ecgstudy import leaderboard
+
+    monkeypatch.setattr(leaderboard, "FOLDER", tmp_path)
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "CNN-GAP.json").write_text('{"wall_seconds": 600}')
+    result = call("train", "--dry", "--trial", "real", "--trial", "synthetic")
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert "real: BUTTeam is missing" in lines and not any(line.startswith("real: CNN-GAP is") for line in lines)
+    assert "synthetic: CNN-GAP is missing, about 10 min" in lines
+    result = call("train", "--trial", "reel")
+    assert result.exit_code == 1 and "no trial 'reel'; there are real" in result.output
+    result = call("train", "CNNGAP", "--trial", "real")
+    assert result.exit_code == 1 and "real has no 'CNNGAP'" in result.output

@@ -12,6 +12,7 @@ from ecgstudy.data.delineations import read_delineation
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS, read_record
 from ecgstudy.data.synthetic import CPSC_2018, CRITERIA, answer_key, simulate
+from ecgstudy.paths import REPOSITORY
 
 COMBINATIONS = list(CPSC_2018)
 
@@ -180,6 +181,21 @@ def test_criteria_name_every_class():
     assert all(all(criterion) for criterion in CRITERIA.values())
 
 
+def test_the_page_on_criteria_says_what_the_code_does():
+    """Its sections are the classes in order; each gives the code's words for definition, evidence and leads."""
+    page = (REPOSITORY / "book" / "criteria.md").read_text()
+    bibliography = (REPOSITORY / "book" / "references.bib").read_text()
+    sections = [" ".join(part.split()) for part in page.split("\n## ")[1:]]
+    assert [part.split(":")[0] for part in sections[: len(CLASSES)]] == list(CLASSES)
+    for part, criterion in zip(sections, CRITERIA.values(), strict=False):
+        assert f"**Definition.** {criterion.definition} {{cite}}`{criterion.reference}`" in part
+        for field in ("evidence", "leads"):
+            words = getattr(criterion, field)
+            assert f"**{field.capitalize()}.** {words[0].upper()}{words[1:]}" in part
+        assert f"{{{criterion.reference}," in bibliography
+    assert f"{100 * synthetic.DISAGREEMENT:.0f} % of the label sets" in " ".join(page.split())
+
+
 @pytest.mark.parametrize("index", range(25))
 def test_av_block_and_its_borderline(index):
     assert pr_intervals(simulated(index, "I-AVB")).min() > 0.200
@@ -220,6 +236,48 @@ def test_block_morphology():
 def rr_variation(one):
     rr = np.diff(beats(one)["QRS"][:, 0])
     return rr.std() / rr.mean()
+
+
+def test_a_wide_qrs_alone_is_no_bundle_branch_block():
+    """Unspecific delays are as wide as blocks, keep a normal form and carry no evidence of a block."""
+    hearts = [(one.parameters["heart"], one) for one in (simulated(i, "STD", fs=100, seconds=6) for i in range(60))]
+    wide = [(found, one) for found, one in hearts if found["qrs_duration"] >= 0.12]
+    assert 1 <= len(wide) <= 15 and all(found["qrs_form"] == "normal" for found, _ in wide)
+    assert all(set(one.evidence["class"]) == {"STD"} for _, one in wide)
+    # The late forces point to the back, not to the right and front as those of RBBB do.
+    assert np.median([mean_qrs(one, 0.6, 0.95)[LEADS.index("V1")] for _, one in wide]) < 0
+
+
+def test_a_reader_disagrees_now_and_then():
+    drawn = [simulate(i, 11, fs=100, seconds=6, balance=1, noise=0) for i in range(400)]
+    labels = [(one.record.labels, frozenset(one.parameters["truth"])) for one in drawn]
+    assert 0.02 < np.mean([read != truth for read, truth in labels]) < 0.065
+    told = synthetic.disputed(pd.Series(["|".join(one.record.notes) for one in drawn]))
+    assert told.tolist() == [read != truth for read, truth in labels]
+    for one, (read, truth) in zip(drawn, labels, strict=True):
+        assert set(one.evidence["class"]) == truth  # the answer key follows the heart, not the reader
+        assert synthetic._consistent(read) == read
+        if read != truth:
+            (missed,) = truth - read
+            assert not read - truth or read - truth <= set(synthetic.READINGS[missed])
+            assert set(synthetic.READINGS[missed]) & (read | {"NSR"})
+
+
+def test_labels_that_are_asked_for_are_not_disputed():
+    assert all(simulate(i, 1, labels={"PAC"}, fs=100, seconds=6).record.labels == {"PAC"} for i in range(60))
+
+
+def test_ectopic_and_aberrant_beats_come_early_in_fibrillation():
+    aberrant = 0
+    for index in range(40):
+        for labels in (("AF", "PVC"), ("AF",)):
+            parameters = simulated(index, *labels, fs=100).parameters
+            rr, kind = np.diff(parameters["beats"]["onset"]), np.array(parameters["beats"]["kind"])[1:]
+            assert (rr[kind == heart.PVC] < 60 / parameters["heart"]["rate"]).all()
+            if labels == ("AF",) and (kind == heart.ABERRANT).any():
+                aberrant += 1
+                assert rr[kind == heart.ABERRANT].min() <= np.quantile(rr[kind == heart.CONDUCTED], 0.35)
+    assert aberrant >= 5
 
 
 def test_fibrillation_is_irregular_and_without_p():
@@ -296,16 +354,19 @@ def test_st_evidence_lies_between_j_and_t():
 
 def test_removing_the_class_changes_the_record_only_at_its_evidence():
     """STE taken away: nothing else than the ST segment (with its flanks) of every lead changes."""
-    one, without = simulated(4, "STE"), simulated(4, "NSR")
-    if one.parameters["heart"]["t_factor"] != without.parameters["heart"]["t_factor"]:
-        pytest.fail("choose an index whose T is the same in both")
+    index = next(
+        i
+        for i in range(20)
+        if simulated(i, "STE").parameters["heart"] | {"st": 0} == simulated(i, "NSR").parameters["heart"] | {"st": 0}
+    )
+    one, without = simulated(index, "STE"), simulated(index, "NSR")
     change = np.abs(one.record.signal - without.record.signal)
     key = answer_key(one.evidence, change.shape[1])[CLASSES.index("STE")]
     affected = key.any(axis=1)
     flank = np.ones(2 * 90 + 1)  # 180 ms: the segment starts within the QRS and ends in T
     near = np.convolve(key.any(axis=0), flank, mode="same") > 0
     assert (change[:, near] ** 2).sum() > 0.98 * (change**2).sum()
-    assert change[affected].max() > 0.1
+    assert change[affected].max() > 0.05
     inside = change[affected][:, key.any(axis=0)].mean()
     assert inside > 5 * change[:, ~near].mean()
     assert not meets(without, "STE")
@@ -313,9 +374,11 @@ def test_removing_the_class_changes_the_record_only_at_its_evidence():
 
 def test_removing_ectopic_beats_leaves_what_was_before():
     for name in ("PAC", "PVC"):
-        one, without = simulated(6, name), simulated(6, "NSR")
-        if one.parameters["heart"]["aberrant_beats"] or one.parameters["heart"]["t_factor"] < 0:
-            pytest.fail("choose an index without aberrant beats and with upright T")
+        pairs = ((simulated(i, name), simulated(i, "NSR")) for i in range(20))
+        hearts = ("t_factor", "qrs_form", "qrs_duration", "aberrant_beats")
+        one, without = next(
+            (a, b) for a, b in pairs if all(a.parameters["heart"][k] == b.parameters["heart"][k] for k in hearts)
+        )
         first = one.evidence["onset"].min()
         change = np.abs(one.record.signal - without.record.signal)
         assert change[:, : first - 50].max() < 0.02 and change[:, first:].max() > 0.1
@@ -422,7 +485,11 @@ def test_faults_move_the_leads_and_what_is_known_of_them(fault):
 
 
 def test_faults_are_recorded():
-    faulty = [one for one in (simulate(i, 4, fs=100, seconds=6) for i in range(250)) if one.record.notes]
+    faulty = [
+        one
+        for one in (simulate(i, 4, fs=100, seconds=6) for i in range(250))
+        if any("fault" in note for note in one.record.notes)
+    ]
     assert 1 <= len(faulty) <= 20 and any("reversed" in note for one in faulty for note in one.record.notes)
     for one in faulty:
         fault = one.parameters["disturbance"]["fault"]
@@ -434,7 +501,7 @@ def test_faults_are_recorded():
             true = true.assign(lead=true["lead"].astype(str).map(renamed)).dropna()
             rows = set(found.astype({"lead": str}).itertuples(index=False, name=None))
             assert rows == set(true.itertuples(index=False, name=None))
-        assert one.record.notes == (f"simulated fault: {fault}",)
+        assert one.record.notes[0] == f"simulated fault: {fault}"
         if fault.endswith("off"):
             lead = fault.split()[0]
             assert not one.record.signal[LEADS.index(lead)].any()

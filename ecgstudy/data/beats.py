@@ -1,10 +1,22 @@
-"""The annotated beats of MIT-BIH."""
+"""The annotated beats of MIT-BIH, cut out one by one, and simulated ones that stand in for them."""
 
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from ecgstudy.data import manifest, synthetic
 from ecgstudy.data.formats import read_annotation
+from ecgstudy.data.heart import PAC, PVC
+from ecgstudy.data.records import LEADS, Record, read_record
+from ecgstudy.preprocessing import fill_gaps
+
+VERSION = 1  # raised when the same beats would come with another rhythm or median beat
 
 # ANSI/AAMI EC57's five groups of the PhysioNet beat symbols (de Chazal et al. 2004, table I).
 AAMI = {
@@ -24,8 +36,24 @@ DS1 = ("101", "106", "108", "109", "112", "114", "115", "116", "118", "119", "12
        "208", "209", "215", "220", "223", "230")
 DS2 = ("100", "103", "105", "111", "113", "117", "121", "123", "200", "202", "210", "212", "213", "214", "219", "221",
        "222", "228", "231", "232", "233", "234")
+VALIDATION = ("114", "119", "124", "207", "209", "223")  # of DS1: every choice is made on these patients
 # fmt: on
 PACED = ("102", "104", "107", "217")
+# What simulated records are labelled with, in turn: their beats are conducted (N), PAC (S) or PVC (V).
+SIMULATED = (
+    ("PAC",),
+    ("PVC",),
+    ("NSR",),
+    ("PAC", "PVC"),
+    ("RBBB", "PAC"),
+    ("RBBB", "PVC"),
+    ("I-AVB", "PAC"),
+    ("STD", "PVC"),
+)
+
+BEAT_CLASSES = ("N", "S", "V", "F")  # Q, 15 beats outside the paced records, is no class
+FS = 360.0  # Hz
+BEFORE, SAMPLES, SEGMENTS = 99, 264, 11  # of a window: samples before R, in all, and parts of 24 samples each
 
 
 def read_beats(path: str | Path) -> pd.DataFrame:
@@ -50,3 +78,153 @@ def read_beats(path: str | Path) -> pd.DataFrame:
     beats = read_annotation(path, "atr")
     beats["aami"] = beats["symbol"].map(AAMI)
     return beats.dropna(subset="aami").reset_index(drop=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Beats:
+    """Beats of many records, each a window around its R peak.
+
+    Attributes
+    ----------
+    signal
+        (beats, 2, 264) float32 in mV at 360 Hz, R at sample 99; first lead II, then the record's other lead.
+    rhythm
+        (beats, 4) float32, what the past of each beat tells of its timing (see ``rhythm``).
+    table
+        One row a beat: record, patient_id, sample (of R in the record), symbol, aami (N, S, V or F).
+    medians
+        Record → its median beat (2, 264), over all of its beats, whatever they are.
+    """
+
+    signal: NDArray[np.float32]
+    rhythm: NDArray[np.float32]
+    table: pd.DataFrame
+    medians: dict[str, NDArray[np.float32]]
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @cached_property
+    def target(self) -> NDArray[np.intp]:
+        """Class of each beat, as its place in ``BEAT_CLASSES``."""
+        return self.table["aami"].map({name: i for i, name in enumerate(BEAT_CLASSES)}).to_numpy(np.intp)
+
+    @cached_property
+    def checksum(self) -> str:
+        """Names the beats in every run: of ``VERSION``, and their signals in whole microvolts, places and classes."""
+        digest = hashlib.sha256(f"beats {VERSION}".encode() + np.rint(self.signal * 1000).astype("<i4").tobytes())
+        digest.update(self.table[["record", "sample", "aami"]].to_csv(index=False).encode())
+        return digest.hexdigest()[:16]
+
+    def of(self, records: Iterable[str]) -> NDArray[np.intp]:
+        """Places of all beats of some records."""
+        return np.flatnonzero(self.table["record"].isin(list(records)))
+
+
+def cut(x: NDArray[np.float32], samples: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Windows (beats, leads, 264) of a record (leads, n) with R at sample 99; the record's first and last value go on.
+
+    A window is 11 segments of 24 samples (66.7 ms); R lies in the fifth.
+    """
+    padded = np.pad(fill_gaps(x), ((0, 0), (BEFORE, SAMPLES - BEFORE)), mode="edge")
+    return np.lib.stride_tricks.sliding_window_view(padded, SAMPLES, axis=1)[:, samples].transpose(1, 0, 2).copy()
+
+
+def rhythm(seconds: NDArray[np.float64]) -> NDArray[np.float32]:
+    """What the beats up to each one say of its timing: nothing of what comes after it.
+
+    Parameters
+    ----------
+    seconds
+        (beats,) time of each R peak of one record, in order.
+
+    Returns
+    -------
+    array (beats, 4)
+        RR, the time since the beat before, in s; and the logarithms of RR over the mean of the ten RR before it, over
+        the mean of all RR before it in the record, and over the RR before it. A beat without so much past has 0
+        there; the first one the RR of the second.
+    """
+    rr = np.diff(seconds)
+    rr = np.maximum(np.concatenate([rr[:1], rr]), 0.01)
+    past = pd.Series(rr).shift(1)
+    local, whole = past.rolling(10, min_periods=1).mean(), past.expanding().mean()
+    ratios = [np.log(rr / reference.fillna(pd.Series(rr))) for reference in (local, whole, past)]
+    return np.column_stack([rr, *ratios]).astype(np.float32)
+
+
+def _gather(parts: Iterable[tuple[Record, pd.DataFrame]]) -> Beats:
+    """Cut the marked beats (sample, symbol, aami) out of records whose first lead is II."""
+    signals, rhythms, tables, medians = [], [], [], {}
+    for record, marks in parts:
+        windows = cut(record.signal[:2], marks["sample"].to_numpy())
+        medians[record.name] = np.median(windows, axis=0)
+        # Beats of no class (Q) are left out, but they are part of the rhythm.
+        kept = marks["aami"].isin(BEAT_CLASSES).to_numpy()
+        signals.append(windows[kept])
+        rhythms.append(rhythm(marks["sample"].to_numpy() / record.fs)[kept])
+        about = {"record": record.name, "patient_id": record.patient_id}
+        tables.append(marks[kept].assign(**about)[["record", "patient_id", "sample", "symbol", "aami"]])
+    return Beats(np.concatenate(signals), np.concatenate(rhythms), pd.concat(tables, ignore_index=True), medians)
+
+
+def mitdb_beats(records: Iterable[str] = (*DS1, *DS2)) -> Beats:
+    """Beats N, S, V and F of MIT-BIH records, by default of the 44 without pacing.
+
+    Raises
+    ------
+    manifest.DataError
+        when MIT-BIH is not at hand: where it was looked for, the command that fetches it.
+    """
+    folder = manifest.locate("mitdb")
+
+    def parts() -> Iterable[tuple[Record, pd.DataFrame]]:
+        for name in sorted(records):
+            record = read_record(folder / name)
+            first = record.leads.index("MLII")  # the second one in record 114
+            yield replace(record, signal=record.signal[[first, 1 - first]]), read_beats(folder / name)
+
+    return _gather(parts())
+
+
+def simulated_beats(records: int, seed: int = 0, seconds: float = 30) -> Beats:
+    """Beats N, S and V in leads II and V1 of simulated records, two of three of one patient; there is no F.
+
+    R is the peak of the simulator's QRS in lead II; a beat that is not whole in the record is left out.
+    """
+
+    def parts() -> Iterable[tuple[Record, pd.DataFrame]]:
+        for index in range(records):
+            labels = SIMULATED[(index // 3) % len(SIMULATED)]
+            one = synthetic.simulate(index, seed, fs=FS, seconds=seconds, labels=frozenset(labels))
+            waves = one.waves[(one.waves["lead"] == "II") & (one.waves["wave"] == "QRS")]
+            onset = np.array(one.parameters["beats"]["onset"])
+            nearest = np.abs(onset[:, None] - waves["onset"].to_numpy() / FS).argmin(axis=0)
+            kind = np.array(one.parameters["beats"]["kind"])[nearest]
+            aami = np.select([kind == PAC, kind == PVC], ["S", "V"], "N")
+            marks = pd.DataFrame({"sample": waves["peak"].to_numpy(), "symbol": "", "aami": aami})
+            leads = [LEADS.index("II"), LEADS.index("V1")]
+            yield replace(one.record, leads=("II", "V1"), signal=one.record.signal[leads]), marks
+
+    return _gather(parts())
+
+
+def halves(beats: Beats) -> dict[str, NDArray[np.intp]]:
+    """Places of the beats to train on (DS1), to choose on (validation, a part of DS1) and to test on (DS2).
+
+    Of MIT-BIH de Chazal's halves, but 201 is in neither: its patient is that of 202, which is in DS2. Of simulated
+    beats every other patient.
+    """
+    if set(beats.medians) <= {*DS1, *DS2}:
+        return {"DS1": beats.of(set(DS1) - {"201"}), "validation": beats.of(VALIDATION), "DS2": beats.of(DS2)}
+    patient = pd.factorize(beats.table["patient_id"])[0]
+    return {
+        part: np.flatnonzero(chosen)
+        for part, chosen in {"DS1": patient % 2 == 0, "validation": patient % 8 == 0, "DS2": patient % 2 == 1}.items()
+    }
+
+
+def random_halves(beats: Beats, seed: int = 0) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Places of all beats in two halves at random, so that every patient is in both: what must not be done."""
+    drawn = np.random.default_rng(seed).permutation(len(beats))
+    return np.sort(drawn[: len(drawn) // 2]), np.sort(drawn[len(drawn) // 2 :])

@@ -29,7 +29,7 @@ _FAULTS |= {f"V{k}-V{k + 1} reversed": 0.0015 for k in range(1, 6)} | {f"V{k} of
 
 def draw_disturbance(rng: np.random.Generator, seconds: float) -> dict[str, Any]:
     """What disturbs one record; rms and amplitudes in mV, of each electrode RA, LA, LL, C1 ... C6 where lists of 9."""
-    artefacts = rng.choice(4, p=[0.70, 0.16, 0.08, 0.06])
+    artefacts = rng.choice(4, p=[0.64, 0.18, 0.10, 0.08])
     each = [
         {
             "electrode": int(rng.integers(9)),
@@ -41,10 +41,15 @@ def draw_disturbance(rng: np.random.Generator, seconds: float) -> dict[str, Any]
     ]
     fault = np.searchsorted(np.cumsum(list(_FAULTS.values())), rng.random(), side="right")
     return {
-        "baseline": (rng.lognormal(np.log(0.022), 0.95) * rng.lognormal(0, 0.5, 9)).tolist(),
-        "electrode": (rng.lognormal(np.log(0.0072), 0.5) * rng.lognormal(0, 0.2, 9)).tolist(),
-        "muscle": (rng.lognormal(np.log(0.0024), 0.9) * np.where(_LIMB, 1.4, 0.9) * rng.lognormal(0, 0.3, 9)).tolist(),
-        "burst": {"factor": 2.5 * (rng.random() < 0.25), "at": rng.random() * seconds, "length": rng.uniform(0.3, 2)},
+        "baseline": (rng.lognormal(np.log(0.022), 0.9) * np.where(_LIMB, 0.6, 1) * rng.lognormal(0, 0.5, 9)).tolist(),
+        "electrode": (rng.lognormal(np.log(0.0082), 0.5) * rng.lognormal(0, 0.2, 9)).tolist(),
+        "muscle": (rng.lognormal(np.log(0.0016), 0.9) * np.where(_LIMB, 1.3, 0.6) * rng.lognormal(0, 0.3, 9)).tolist(),
+        # A movement: muscle and contact noise swell for a while, at some electrodes more than at others.
+        "burst": {
+            "factor": ((rng.random() < 0.3) * rng.lognormal(np.log(2.5), 0.6) * rng.lognormal(-0.5, 1, 9)).tolist(),
+            "at": rng.random() * seconds,
+            "length": rng.uniform(0.15, 1.5),
+        },
         "mains": ((rng.random() < 0.06) * rng.lognormal(np.log(0.004), 0.4) * rng.normal(size=9)).tolist(),
         "mains_hz": int(rng.choice([50, 60])),
         "tremor": (rng.random() < 0.12) * rng.lognormal(np.log(0.02), 0.5),  # of one limb
@@ -80,9 +85,9 @@ def electrode_noise(rng: np.random.Generator, drawn: dict[str, Any], samples: in
     variance = np.array([drawn["electrode"], drawn["muscle"]], dtype=np.float32).T ** 2
     white = rng.standard_normal((9, power.shape[1], 2), dtype=np.float32).view(np.complex64)[..., 0]
     potential = scipy.fft.irfft(white * np.sqrt(variance @ power), length)[:, :samples]
-    if (burst := drawn["burst"])["factor"]:
-        swell = burst["factor"] * np.exp(-0.5 * ((time - burst["at"]) / burst["length"]) ** 2)
-        potential *= 1 + swell.astype(np.float32)
+    if any((burst := drawn["burst"])["factor"]):
+        swell = np.exp(-0.5 * ((time - burst["at"]) / burst["length"]) ** 2).astype(np.float32)
+        potential *= 1 + np.outer(np.float32(burst["factor"]), swell)
     potential += (np.array(drawn["baseline"])[:, None] * rng.normal(size=(9, 32))).astype(np.float32) @ slow
     if any(drawn["mains"]) and drawn["mains_hz"] < 0.45 * fs:  # else the recorder's filter has removed it
         potential += np.outer(drawn["mains"], np.sin(2 * np.pi * drawn["mains_hz"] * time))

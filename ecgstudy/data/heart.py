@@ -21,31 +21,31 @@ _P = np.array([(0, 18, 0.035, 0.055, -0.045), (34, 20, 0.052, 0.055, 0.038)])
 _QRS = {
     "normal": np.array(
         [
-            (18, 6, -0.10, 0.05, -0.28),  # septum: to the right and front
-            (36, 9, 0.80, 0.50, -0.15),  # free walls
-            (50, 9, 0.42, 0.32, 0.70),  # posterior left wall
-            (66, 8, -0.12, -0.12, 0.38),  # base
+            (16, 6, -0.10, 0.04, -0.26),  # septum: to the right and front
+            (36, 6.2, 0.90, 0.42, -0.18),  # free walls
+            (46, 7.2, 0.42, 0.24, 0.74),  # posterior left wall
+            (64, 9, -0.10, -0.08, 0.24),  # base
         ]
     ),
     "RBBB": np.array(
         [
-            (18, 6, -0.10, 0.05, -0.28),
-            (36, 9, 0.80, 0.48, -0.10),
-            (52, 9, 0.40, 0.28, 0.60),
+            (16, 6, -0.10, 0.04, -0.26),
+            (36, 6.2, 0.90, 0.41, -0.14),
+            (47, 7.2, 0.40, 0.22, 0.65),
             (80, 13, -0.28, -0.05, -0.20),  # right ventricle, late and slow: to the right and front
             (108, 15, -0.42, -0.02, -0.48),
         ]
     ),
     "LBBB": np.array(
         [
-            (24, 11, 0.25, 0.14, 0.12),  # septum from right to left: no q in I and V6
-            (54, 16, 0.72, 0.34, 0.62),
+            (24, 11, 0.25, 0.12, 0.12),  # septum from right to left: no q in I and V6
+            (54, 16, 0.72, 0.28, 0.62),
             (84, 17, 0.42, 0.14, 0.78),  # the notch
             (114, 16, 0.58, 0.12, 0.40),
         ]
     ),
 }
-_T = np.array([(-60, 40, 0.10, 0.075, -0.05), (0, 33, 0.25, 0.17, -0.145)])  # slow rise, quick fall
+_T = np.array([(-60, 40, 0.13, 0.05, -0.08), (0, 33, 0.30, 0.11, -0.19)])  # slow rise, quick fall
 _SECONDARY_T = {"RBBB": (0.12, 0, 0.22), "LBBB": (-0.55, -0.2, -0.3)}  # against the late forces of the block
 _SECONDARY_ST = {"RBBB": 0.12, "LBBB": 0.25}  # fraction of the T's
 _PVC_ORIGINS = {
@@ -68,6 +68,7 @@ _TERRITORIES = {
     },
 }
 _BENIGN = np.array([0.7, 0.35, -0.7])  # early repolarisation; turned round: slight depression
+_USUAL = np.array([0.3, 0.15, -1])  # as most hearts have it: V1 to V3 above the baseline
 _CONTIGUOUS = np.array(
     [
         [LEADS.index(one), LEADS.index(other)]
@@ -87,14 +88,15 @@ def draw_body(rng: np.random.Generator) -> dict[str, Any]:
     return {
         "age": float(round(_clipped(rng.normal(58, 17), 18, 95))),
         "sex": "FM"[rng.integers(2)],
-        # Degrees (see rotation). Both together spread the electrical axis as in PTB-XL (5 to 95 %: -54 to 86 degrees).
-        "axes": (rng.normal(size=3) * (16, 16, 12) + (-8, 0, 0)).tolist(),
-        "qrs_axis": rng.normal(-3, 22),
-        "electrode_gain": (rng.lognormal(0, 0.12, 6) * (1.0, 1.2, 1.25, 1.15, 1.1, 1.05)).tolist(),  # V1 ... V6
+        # Degrees (see rotation). Both together give an electrical axis (5/50/95 %) of -46/57/104 degrees; PTB-XL's,
+        # measured in the same way, is -28/33/77.
+        "axes": (rng.normal(size=3) * (13, 16, 12) + (2, 0, 0)).tolist(),
+        "qrs_axis": rng.normal(5, 18),
+        "electrode_gain": (rng.lognormal(0, 0.12, 6) * (0.8, 1.1, 1.2, 1.2, 1.2, 1.15)).tolist(),  # V1 ... V6
         "electrode_shift": rng.normal(0, 0.15, 6).clip(-0.35, 0.35).tolist(),  # towards the neighbour on the chest
-        "p_size": rng.lognormal(-0.2, 0.45),
-        "qrs_size": rng.lognormal(0.08, 0.3),
-        "t_size": rng.lognormal(-0.1, 0.4),
+        "p_size": rng.lognormal(0.35, 0.35),
+        "qrs_size": rng.lognormal(0.09, 0.25),
+        "t_size": rng.lognormal(0.0, 0.32),
         "t_axes": rng.normal(0, 16, 3).tolist(),
         # How each Gaussian departs from its template, see _varied.
         "p_shape": rng.normal(size=(2, 5)).tolist(),
@@ -121,53 +123,56 @@ def draw_heart(rng: np.random.Generator, body: dict[str, Any], labels: Labels) -
     """What the heart is like in one record; times in seconds, amplitudes in mV."""
     sinus_rate = 70 + 8 * body["rate"] + 7 * rng.normal()
     af_rate = 86 * np.exp(0.2 * body["rate"] + 0.15 * rng.normal())
-    usual_pr = _clipped(0.158 + 0.018 * body["pr"] + 0.006 * rng.normal(), 0.122, 0.190)
-    high_pr, long_pr = rng.uniform(0.182, 0.198), min(0.202 + 0.014 * rng.exponential(), 0.34)
-    pr = high_pr if rng.random() < 0.35 else usual_pr
+    usual_pr = _clipped(0.148 + 0.021 * body["pr"] + 0.006 * rng.normal(), 0.122, 0.190)
+    high_pr, long_pr = rng.uniform(0.186, 0.199), min(0.202 + 0.010 * rng.exponential(), 0.34)
+    pr = high_pr if rng.random() < 0.33 else usual_pr
     qrs = _clipped(0.093 + 0.009 * body["qrs"], 0.072, 0.112)
-    wide_qrs = min(0.121 + 0.009 * rng.exponential(), 0.170)
-    partial, partial_qrs, partial_strength = rng.random(), rng.uniform(0.106, 0.118), rng.uniform(0.4, 1.3)
+    wide_qrs = min(0.121 + 0.007 * rng.exponential(), 0.170)
+    partial, partial_qrs, partial_strength = rng.random(), rng.uniform(0.108, 0.118), rng.uniform(0.6, 1.4)
+    slow_qrs, is_slow = rng.uniform(0.120, 0.135), rng.random() < 0.10
     strength = _clipped(rng.lognormal(-0.05, 0.35), 0.4, 1.8)
     if block := labels & {"RBBB", "LBBB"}:
         (form,) = block
         qrs = wide_qrs
-    elif partial < 0.40:  # an incomplete block, or a normal form that is slow
-        form = "RBBB" if partial < 0.20 else "LBBB" if partial < 0.30 and "NSR" not in labels else "normal"
+    elif is_slow and "NSR" not in labels:  # an unspecific delay: as wide as a block, but of normal form
+        form, qrs = "normal", slow_qrs
+    elif partial < 0.55:  # an incomplete block, or a normal form that is slow
+        form = "RBBB" if partial < 0.25 else "LBBB" if partial < 0.40 and "NSR" not in labels else "normal"
         qrs, strength = partial_qrs, partial_strength
     else:
         form = "normal"
-    usual_t, low_t, tall_t, unusual = rng.lognormal(0, 0.2), rng.uniform(0.2, 0.6), rng.uniform(1.3, 2.0), rng.random()
-    t_factor = low_t if unusual < 0.25 else tall_t if unusual < 0.40 else usual_t
-    if rng.random() < 0.15 and "NSR" not in labels:
-        t_factor *= -0.7
+    usual_t, low_t, tall_t, unusual = rng.lognormal(0, 0.2), rng.uniform(0.2, 0.6), rng.uniform(1.2, 1.7), rng.random()
+    t_factor = low_t if unusual < 0.22 else tall_t if unusual < 0.40 else usual_t
+    if rng.random() < 0.12 and "NSR" not in labels:
+        t_factor *= -0.5
     aberrant_qrs, aberrant_form = rng.uniform(0.115, 0.145), "RBBB" if rng.random() < 0.7 else "LBBB"
-    pac_aberrant, aberrant_beats = rng.random() < 0.35, rng.choice(4, p=[0.85, 0.08, 0.05, 0.02])
-    calm, strong, is_strong = rng.lognormal(np.log(0.02), 0.7), rng.uniform(0.05, 0.16), rng.random() < 0.3
+    pac_aberrant, aberrant_beats = rng.random() < 0.35, rng.choice(4, p=[0.62, 0.20, 0.12, 0.06])
+    calm, strong, is_strong = rng.lognormal(np.log(0.014), 0.7), rng.uniform(0.05, 0.16), rng.random() < 0.2
     return {
         "rate": _clipped(af_rate, 55, 135) if "AF" in labels else _clipped(sinus_rate, 50, 98),  # per minute
         "rsa": strong if is_strong else calm,  # respiratory sinus arrhythmia, fraction of RR
-        "irregularity": rng.uniform(0.04, 0.12) if rng.random() < 0.3 else 0.006,  # without rhythm, fraction of RR
-        "lf": rng.lognormal(np.log(0.015), 0.5),  # the 0.1 Hz part
+        "irregularity": rng.uniform(0.04, 0.14) if rng.random() < 0.30 else 0.006,  # without rhythm, fraction of RR
+        "lf": rng.lognormal(np.log(0.011), 0.5),  # the 0.1 Hz part
         "lf_phase": rng.uniform(0, 2 * np.pi),
         "respiration": rng.uniform(0.15, 0.35),  # Hz
         "respiration_phase": rng.uniform(0, 2 * np.pi),
         "respiration_gain": rng.normal(0, 0.025, 8).clip(-0.06, 0.06).tolist(),
-        "af_irregularity": rng.uniform(0.06, 0.20),  # coefficient of variation of RR
+        "af_irregularity": 0.055 + 0.14 * rng.beta(1, 2),  # coefficient of variation of RR
         "f_rate": rng.uniform(4.5, 8.5),  # Hz
-        "f_size": _clipped(rng.lognormal(np.log(0.015), 0.7), 0.004, 0.1),
+        "f_size": _clipped(rng.lognormal(np.log(0.009), 0.7), 0.0025, 0.1),
         "f_axis": (np.array([-0.25, 0.45, -0.65]) + rng.normal(0, 0.15, 3)).tolist(),
         "f_phases": rng.uniform(0, 2 * np.pi, 4).tolist(),
-        "p_factor": rng.uniform(0.12, 0.5) if rng.random() < 0.35 else 1.0,
+        "p_factor": rng.uniform(0.06, 0.4) if rng.random() < 0.40 else 1.0,
         "pr": long_pr if "I-AVB" in labels else pr,
-        "p_duration": _clipped(0.104 + 0.016 * rng.normal(), 0.070, min(0.130, pr - 0.012)),
+        "p_duration": _clipped(0.116 + 0.015 * rng.normal(), 0.075, min(0.140, pr - 0.010)),
         "qrs_form": form,
         "qrs_duration": float(qrs),
         "block_strength": strength,
-        "secondary": rng.uniform(0.4, 1.0),  # how much of a block's ST-T change
-        "qtc": _clipped(0.408 + 0.020 * body["qtc"], 0.350, 0.465) + (0.6 * (qrs - 0.095) if block else 0),
+        "secondary": rng.uniform(0.4, 1.0) * (1 if block else 0.4),  # how much of a block's ST-T change
+        "qtc": _clipped(0.424 + 0.022 * body["qtc"], 0.360, 0.480) + (0.6 * (qrs - 0.095) if block else 0),
         "t_factor": float(t_factor),
-        "t_share": rng.uniform(0.56, 0.70),  # of the time from the J point to the end of T
-        "pac_coupling": 0.68 + 0.27 * rng.beta(2, 1),  # fraction of the sinus cycle
+        "t_share": rng.uniform(0.60, 0.76),  # of the time from the J point to the end of T
+        "pac_coupling": 0.70 + 0.25 * rng.beta(2.5, 1),  # fraction of the sinus cycle
         "pac_pause": rng.uniform(1.0, 1.08),
         "pac_pr": rng.uniform(0.135, 0.19),
         "pac_axes": [rng.choice([-1, 1]) * rng.uniform(25, 150), rng.normal(0, 30), rng.normal(0, 20)],
@@ -180,7 +185,7 @@ def draw_heart(rng: np.random.Generator, body: dict[str, Any], labels: Labels) -
         "pvc_pause": rng.uniform(1.1, 1.4),  # in AF, fraction of the mean cycle
         "pvc_origin": str(rng.choice(list(_PVC_ORIGINS), p=[0.13, 0.13, 0.13, 0.13, 0.13, 0.35])),
         "pvc_axis": rng.normal(0, 0.2, (3, 3)).tolist(),
-        "pvc_size": rng.uniform(0.3, 1.1),
+        "pvc_size": rng.uniform(0.25, 0.9),
         "pvc_duration": 0.121 + 0.05 * rng.beta(1, 3),
         "pvc_t": rng.uniform(0.1, 0.4),
     }
@@ -194,7 +199,7 @@ def draw_beats(
     count = int(seconds / 0.3) + 6
     jitter, order = rng.normal(size=count), rng.random(count)
     phase, pattern = rng.random(), rng.random()
-    wanted = min(rng.geometric(0.6), 4) * max(1, round(seconds / 10))
+    wanted = min(rng.geometric(0.7), 4) * max(1, round(seconds / 10))
     shortest = 1.03 * heart["qtc"] * cycle ** (1 / 3)  # no QRS falls into the T wave before it
     if "AF" in labels:
         seen = int(seconds / cycle) + 1
@@ -229,7 +234,7 @@ def draw_beats(
         kind[chosen] = PAC if name == "PAC" else PVC
 
     for k in np.flatnonzero(kind):
-        expected = rr[k]
+        expected = min(rr[k], cycle) if "AF" in labels else rr[k]  # early also where no two intervals are alike
         coupling = heart["pac_coupling" if kind[k] == PAC else "pvc_coupling"]
         rr[k] = max(coupling * expected, min(shortest, 0.95 * expected))
         if kind[k] == PAC:
@@ -239,6 +244,8 @@ def draw_beats(
             rr[k + 1] = heart["pvc_pause"] * cycle
         else:
             rr[k + 1] += expected - rr[k]  # the sinus node keeps its time: a full compensatory pause
+    if "AF" in labels:  # a bundle branch that is still refractory: after the shortest intervals
+        inside = inside[np.argsort(rr[inside])]
     kind[inside[kind[inside] == CONDUCTED][: heart["aberrant_beats"]]] = ABERRANT
     onset = start + np.cumsum(rr)
     qt = heart["qtc"] * (0.8 * cycle + 0.2 * rr) ** (1 / 3)  # Fridericia, with memory of the mean rate
@@ -288,8 +295,8 @@ def _varied(template: np.ndarray, shape: list[list[float]]) -> np.ndarray:
     """A patient's own form of a template: each Gaussian earlier or later, narrower or wider, turned and resized."""
     varied, shape = template.copy(), np.array(shape[: len(template)])
     varied[:, 0] += 0.45 * template[:, 1] * shape[:, 0]
-    varied[:, 1] *= np.exp(0.22 * shape[:, 1])
-    varied[:, 2:] += 0.3 * np.linalg.norm(template[:, 2:], axis=1, keepdims=True) * shape[:, 2:]
+    varied[:, 1] *= np.exp(0.15 * shape[:, 1])
+    varied[:, 2:] += 0.25 * np.linalg.norm(template[:, 2:], axis=1, keepdims=True) * shape[:, 2:]
     return varied
 
 
@@ -336,8 +343,9 @@ def make_st(
 
     jitter = rng.normal(0, 0.15, 3)
     slope = rng.uniform(-0.3, 0.8)
-    excess = {"STD": 1.06 + 0.25 * rng.exponential(), "STE": 1.06 + 0.14 * rng.exponential()}
+    excess = {"STD": 1.06 + 0.25 * rng.exponential(), "STE": 1.06 + 0.12 * rng.exponential()}
     fraction, pick = np.cbrt(rng.random()), rng.random()
+    size = 0.095 * rng.lognormal(0, 0.5)
 
     side = {"STD": -1, "STE": 1}
     threshold = {"STD": np.full(12, 0.05), "STE": np.full(12, 0.1)}
@@ -351,6 +359,9 @@ def make_st(
         missing = np.maximum(factor * threshold[name] - side[name] * level, 0)
         scale = np.divide(missing, side[name] * change, out=np.full(12, np.inf), where=side[name] * change > 0.08)
         return scale[unmet[name]].max(axis=1).min(initial=np.inf)
+
+    usual = min(size, 0.8 * min(needed(name, leads @ _USUAL, 1) for name in side)) * _USUAL
+    level += leads @ usual
 
     primary = [name for name in ("STE", "STD") if name in labels]
     if primary:
@@ -376,7 +387,7 @@ def make_st(
     for name in primary:
         after = side[name] * (level + scale * change) >= 1.05 * threshold[name]
         affected[name] = [LEADS[lead] for lead in np.unique(unmet[name][after[unmet[name]].all(axis=1)])]
-    moved = scale * direction + secondary
+    moved = scale * direction + usual + secondary
     description = {"territory": territory, "slope": slope, "dipole": moved.tolist(), "affected": affected}
     return plateau(moved, slope, ST_MEASURED / length), description
 

@@ -18,7 +18,7 @@ from ecgstudy.data.heart import ABERRANT, CONDUCTED, PAC, PVC
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS, Record
 
-VERSION = 1  # raised when the same seed would give another record
+VERSION = 4  # raised when the same seed would give another record
 
 # How often each set of labels occurs in CPSC 2018 (REFERENCE.csv, 6,877 records). AF with PAC (4 records) is left out:
 # a premature atrial beat has no meaning while the atria fibrillate.
@@ -35,10 +35,24 @@ CPSC_2018 = {
 }  # fmt: skip
 _LABEL_SETS = list(CPSC_2018)
 _CONTRADICTIONS = ({"AF", "I-AVB"}, {"AF", "PAC"}, {"LBBB", "RBBB"})
+DISAGREEMENT = 0.04  # share of drawn label sets of which one label is read as another
+READINGS = {
+    "NSR": ("I-AVB", "RBBB", "PAC", "STD", "STE"),
+    "AF": ("PAC", "NSR"),
+    "I-AVB": ("NSR",),
+    "LBBB": ("RBBB", "STD"),
+    "RBBB": ("NSR",),
+    "PAC": ("NSR", "PVC", "AF"),
+    "PVC": ("PAC",),
+    "STD": ("NSR",),
+    "STE": ("NSR",),
+}
+"""True class → what a reader who disagrees says instead; NSR: in a record with other findings, nothing."""
+_DISPUTED = "disputed label"  # kind of the note that such a record carries
 
 
 class Criterion(NamedTuple):
-    """What a class means here, and where its evidence stands."""
+    """What a class means here, and where its evidence stands; ``reference`` is a key of the book's bibliography."""
 
     definition: str
     evidence: str
@@ -46,9 +60,8 @@ class Criterion(NamedTuple):
     reference: str
 
 
-_AHA_3 = "Surawicz et al., AHA/ACCF/HRS recommendations part III, J Am Coll Cardiol 2009;53:976-981"
-_MI_4 = "Thygesen et al., Fourth Universal Definition of Myocardial Infarction, J Am Coll Cardiol 2018;72:2231-2264"
-_INTERVALS = "Surawicz & Knilans, Chou's Electrocardiography in Clinical Practice, 6th ed., 2008"
+# Keys of book/references.bib.
+_AHA_3, _MI_4, _ESC_AF, _INTERVALS = "surawicz2009aha", "thygesen2018mi", "hindricks2021af", "surawicz2008"
 CRITERIA = {
     "NSR": Criterion(
         "Sinus P before every QRS, PR 120 to 200 ms, QRS below 120 ms, no ST deviation that meets STD or STE.",
@@ -56,8 +69,7 @@ CRITERIA = {
     ),
     "AF": Criterion(
         "Irregular RR intervals and no P wave: fibrillatory waves of 4 to 9 Hz instead.",
-        "from the offset of T to the onset of the next QRS (TQ)", "all",
-        "Hindricks et al., ESC guidelines on atrial fibrillation, Eur Heart J 2021;42:373-498",
+        "from the offset of T to the onset of the next QRS (TQ)", "all", _ESC_AF,
     ),
     "I-AVB": Criterion(
         "PR above 200 ms at every sinus beat.",
@@ -92,7 +104,9 @@ CRITERIA = {
 }  # fmt: skip
 _BLOCK_LEADS = {name: np.isin(LEADS, CRITERIA[name].leads.split()) for name in ("LBBB", "RBBB")}
 _CLASS, _LEAD, _WAVE = (pd.CategoricalDtype(names) for names in (CLASSES, LEADS, ("P", "QRS", "T")))
-_PURPOSES = ("body", "labels", "own labels", "heart", "beats", "st", "disturbance", "noise")
+_EVIDENCE_COLUMNS = pd.Index(["class", "lead", "onset", "offset"])
+_WAVE_COLUMNS = pd.Index(["lead", "wave", "onset", "peak", "offset"])
+_PURPOSES = ("body", "labels", "own labels", "heart", "beats", "st", "disturbance", "noise", "reading")
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +115,8 @@ class SimulatedRecord:
 
     ``evidence`` has a row per interval (class, lead, onset, offset; in samples, offset exclusive), ``waves`` a row per
     whole wave as LUDB delineates them (lead, wave "P"/"QRS"/"T", onset, peak, offset; in samples, offset inclusive),
-    and ``parameters`` holds everything drawn (JSON-able; times in seconds, amplitudes in mV).
+    and ``parameters`` holds everything drawn (JSON-able; times in seconds, amplitudes in mV). Its ``truth`` is what the
+    heart has, of which evidence and waves tell; ``record.labels`` is what was read, in a few records something else.
     """
 
     record: Record
@@ -135,7 +150,7 @@ def simulate(
     seconds
         at least 6.
     labels
-        classes of the record; drawn if None.
+        classes of the record; drawn if None, and then in a few records (``DISAGREEMENT``) not read as they are.
     balance
         0 draws the label sets as often as CPSC 2018 has them, 1 each class equally often, between is a mixture.
     noise
@@ -153,6 +168,7 @@ def simulate(
         )
     patient = 2 * (index // 3) + index % 3 // 2
     chosen = _draw_labels(seed, index, patient, balance) if labels is None else _consistent(labels)
+    read = _read(_stream(seed, "reading", index), chosen) if labels is None else chosen
     body = hearts.draw_body(_stream(seed, "body", patient))
     heart = hearts.draw_heart(_stream(seed, "heart", index), body, chosen)
     beats = hearts.draw_beats(_stream(seed, "beats", index), heart, chosen, seconds)
@@ -176,6 +192,9 @@ def simulate(
     fault = disturbed["fault"] if noise else None
     eight, shown = disturbance.mix_up(eight, fault)
 
+    notes = [f"simulated fault: {fault}"] if fault else []
+    if read != chosen:
+        notes.append(f"{_DISPUTED}: {_joined(chosen)} read as {_joined(read)}")
     record = Record(
         name=f"{seed}-{index:06d}",
         # Whole microvolts, as a converter gives them: the last bit of some machine's exp() does not change the record.
@@ -184,15 +203,16 @@ def simulate(
         leads=LEADS,
         source="synthetic",
         patient_id=f"synthetic/{seed}-{patient}",
-        labels=chosen,
-        codes=tuple(name for name in CLASSES if name in chosen),
+        labels=read,
+        codes=tuple(name for name in CLASSES if name in read),
         age=body["age"],
         sex=body["sex"],
-        notes=(f"simulated fault: {fault}",) if fault else (),
+        notes=tuple(notes),
     )
     parameters = {
         "patient": patient,
         "labels": list(record.codes),
+        "truth": [name for name in CLASSES if name in chosen],
         "body": body,
         "heart": heart,
         "beats": {name: values.tolist() for name, values in beats.items()},
@@ -275,6 +295,29 @@ def _draw_labels(seed: int, index: int, patient: int, balance: float) -> frozens
     return _LABEL_SETS[min(np.searchsorted(_label_chances(balance), rng.random(), side="right"), len(_LABEL_SETS) - 1)]
 
 
+def _read(rng: np.random.Generator, truth: frozenset[str]) -> frozenset[str]:
+    """What is read in a record: nearly always what it has, else one label less or another in its place."""
+    if rng.random() >= DISAGREEMENT:
+        return truth
+    missed = rng.choice(sorted(truth))
+    read = truth - {missed} | {rng.choice(READINGS[missed])}
+    if len(read) > 1:
+        read -= {"NSR"}
+    return truth - {missed} if any(read >= both for both in _CONTRADICTIONS) else read
+
+
+def _joined(labels: frozenset[str]) -> str:
+    return "+".join(name for name in CLASSES if name in labels)
+
+
+def disputed(notes: pd.Series) -> np.ndarray:
+    """Records (records,) whose label is not what their heart has, from the column ``notes`` of a cohort's table.
+
+    Trials of maps leave them out: a class that is only in the label has no evidence to find.
+    """
+    return notes.str.contains(_DISPUTED, regex=False).to_numpy(dtype=bool)
+
+
 def _consistent(labels: frozenset[str]) -> frozenset[str]:
     labels = frozenset(labels)
     if not labels or labels - set(CLASSES):
@@ -302,7 +345,7 @@ def _tell_waves(placed: _Placed, shown: np.ndarray, fs: float, samples: int) -> 
     rows = np.column_stack([shown[lead], name[one], marks[one, lead].astype(int)])
     rows = rows[np.lexsort((rows[:, 2], rows[:, 0]))]
     lead, wave = pd.Categorical.from_codes(rows[:, 0], dtype=_LEAD), pd.Categorical.from_codes(rows[:, 1], dtype=_WAVE)
-    return pd.DataFrame({"lead": lead, "wave": wave, "onset": rows[:, 2], "peak": rows[:, 3], "offset": rows[:, 4]})
+    return _frame(_WAVE_COLUMNS, lead, wave, *rows[:, 2:].T)
 
 
 def _tell_evidence(
@@ -349,4 +392,11 @@ def _tell_evidence(
     rows = np.column_stack([name[one], shown[lead], onset[one], offset[one]])
     rows = rows[np.lexsort((rows[:, 2], rows[:, 1], rows[:, 0]))]
     name, lead = pd.Categorical.from_codes(rows[:, 0], dtype=_CLASS), pd.Categorical.from_codes(rows[:, 1], dtype=_LEAD)
-    return pd.DataFrame({"class": name, "lead": lead, "onset": rows[:, 2], "offset": rows[:, 3]})
+    return _frame(_EVIDENCE_COLUMNS, name, lead, *rows[:, 2:].T)
+
+
+def _frame(names: pd.Index, *columns: Any) -> pd.DataFrame:
+    """A table of columns; to make an index of their names anew for each record costs as much as the rest of it."""
+    frame = pd.DataFrame(dict(enumerate(columns)))
+    frame.columns = names
+    return frame
