@@ -10,6 +10,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score, precision_score, recall_score
 
 from ecgstudy.data.beats import Beats
+from ecgstudy.explain import beat_maps
 from ecgstudy.systems import beat_gradcam as bg
 from ecgstudy.systems import parameter_count
 
@@ -133,7 +134,7 @@ def test_equals_captums(network, batch):
         theirs = LayerGradCam(flat, flat.layer).attribute(
             x, target, additional_forward_args=rhythm, relu_attributions=relu
         )
-        ours = bg.grad_cam(network, x, rhythm, target, relu=relu)
+        ours = beat_maps.grad_cam(network, x, rhythm, target, relu=relu)
         assert ours.max() > 1e-3
         np.testing.assert_allclose(ours, theirs[:, 0].detach(), atol=1e-5, rtol=1e-5)
 
@@ -147,7 +148,7 @@ def test_is_the_class_activation_map_under_mean_pooling(network, batch):
         cam = torch.einsum("bk,bkt->bt", weights[target, : f.shape[1]], f)
         bias = network.head.bias - network.head.bias.mean()
         rest = network.timing(rhythm) @ weights[:, f.shape[1] :].T + bias
-    ours = bg.grad_cam(network, x, rhythm, target) * f.shape[-1]
+    ours = beat_maps.grad_cam(network, x, rhythm, target) * f.shape[-1]
     np.testing.assert_allclose(ours, cam.relu(), atol=1e-5)
     own = (cam.mean(dim=1)[:, None] + rest).gather(1, target[:, None])
     torch.testing.assert_close(own, logits.gather(1, target[:, None]), atol=1e-5, rtol=1e-5)
@@ -172,7 +173,7 @@ def test_equals_a_naive_float64_oracle(network, batch):
                 down[k, t] -= 0.5
                 alpha[k] += (logit(up) - logit(down)) / f.shape[2]
         naive = np.maximum(alpha @ f[b].numpy(), 0)
-        np.testing.assert_allclose(bg.grad_cam(network, x, rhythm, target)[b], naive, atol=1e-5)
+        np.testing.assert_allclose(beat_maps.grad_cam(network, x, rhythm, target)[b], naive, atol=1e-5)
 
 
 def test_what_all_logits_share_changes_no_map(network, batch):
@@ -180,7 +181,7 @@ def test_what_all_logits_share_changes_no_map(network, batch):
     with torch.no_grad():
         other.head.weight += torch.randn(other.head.weight.shape[1])
     torch.testing.assert_close(other(*batch[:2]), network(*batch[:2]), atol=1e-4, rtol=1e-4)
-    np.testing.assert_allclose(bg.grad_cam(other, *batch), bg.grad_cam(network, *batch), atol=1e-5)
+    np.testing.assert_allclose(beat_maps.grad_cam(other, *batch), beat_maps.grad_cam(network, *batch), atol=1e-5)
 
 
 def test_a_last_state_head_has_no_gradient_before_the_last_step(batch):
@@ -193,15 +194,15 @@ def test_a_last_state_head_has_no_gradient_before_the_last_step(batch):
 
 def test_a_batch_is_its_beats_and_maps_leave_no_trace(network, batch):
     x, rhythm, target = batch
-    maps = bg.grad_cam(network, x, rhythm, target)
-    each = [bg.grad_cam(network, x[i : i + 1], rhythm[i : i + 1], target[i : i + 1])[0] for i in range(len(x))]
+    maps = beat_maps.grad_cam(network, x, rhythm, target)
+    each = [beat_maps.grad_cam(network, x[i : i + 1], rhythm[i : i + 1], target[i : i + 1])[0] for i in range(len(x))]
     np.testing.assert_allclose(maps, each, atol=1e-6)
     assert all(p.grad is None for p in network.parameters())
 
 
 def test_occlusion_by_hand(network, batch):
     x, rhythm, target = batch
-    drops = bg.occlusion(network, x, rhythm, target)
+    drops = beat_maps.occlusion(network, x, rhythm, target)
     assert drops.shape == (12, 11)
     for b, segment in ((0, 0), (5, 4), (11, 10)):
         cut = x[b].numpy().copy()
@@ -214,12 +215,12 @@ def test_occlusion_by_hand(network, batch):
 
 def test_new_weights_change_the_map_and_leave_the_network(network, batch):
     x, rhythm, target = batch
-    before = bg.grad_cam(network, x, rhythm, target, relu=False)
+    before = beat_maps.grad_cam(network, x, rhythm, target, relu=False)
     state = {k: v.clone() for k, v in network.state_dict().items()}
     drawn = torch.get_rng_state()
     for head_only in (True, False):
-        other = bg.reinitialised(network, head_only=head_only, seed=7)
-        after = bg.grad_cam(other, x, rhythm, target, relu=False)
+        other = beat_maps.reinitialised(network, head_only=head_only, seed=7)
+        after = beat_maps.grad_cam(other, x, rhythm, target, relu=False)
         assert np.abs(after - before).mean() > 0.3 * np.abs(before).mean()
         shared = [k for k, v in other.state_dict().items() if torch.equal(v, state[k])]
         assert all(k.startswith("head") for k in set(state) - set(shared)) == head_only
@@ -232,46 +233,46 @@ def test_window_mass_by_hand():
     maps[0, 99] = 1  # R
     maps[1, 99 - 90 : 99 - 18] = 1  # 250 to 50 ms before R
     maps[2] = 1
-    np.testing.assert_allclose(bg.window_mass(maps, "V"), [1, 0, 54 / 264, np.nan], atol=1e-6)
-    np.testing.assert_allclose(bg.window_mass(maps, "S"), [0, 1, 72 / 264, np.nan], atol=1e-6)
+    np.testing.assert_allclose(beat_maps.window_mass(maps, "V"), [1, 0, 54 / 264, np.nan], atol=1e-6)
+    np.testing.assert_allclose(beat_maps.window_mass(maps, "S"), [0, 1, 72 / 264, np.nan], atol=1e-6)
     segments = np.eye(11, dtype=np.float32)
-    assert bg.window_mass(segments, "V")[4] == pytest.approx((120 - 96 + 0) / 24)
-    np.testing.assert_array_equal(bg.to_samples(segments)[3], np.arange(264) // 24 == 3)
-    np.testing.assert_allclose(bg.by_segment(bg.to_samples(segments)), segments)
+    assert beat_maps.window_mass(segments, "V")[4] == pytest.approx((120 - 96 + 0) / 24)
+    np.testing.assert_array_equal(beat_maps.to_samples(segments)[3], np.arange(264) // 24 == 3)
+    np.testing.assert_allclose(beat_maps.by_segment(beat_maps.to_samples(segments)), segments)
 
 
 def test_turned_maps_keep_their_values_and_neighbours():
     maps = np.random.default_rng(0).random((300, 88)).astype(np.float32)
-    turned = bg.turned(maps)
+    turned = beat_maps.turned(maps)
     shifts = []
     for before, after in zip(maps, turned, strict=True):
         shift = int(np.flatnonzero(before == after[0])[0])
         np.testing.assert_array_equal(np.roll(before, -shift), after)
         shifts.append(shift)
     assert len(set(shifts)) > 70
-    np.testing.assert_allclose(bg.normalised(maps).max(axis=1), 1)
+    np.testing.assert_allclose(beat_maps.normalised(maps).max(axis=1), 1)
 
 
 def test_rank_correlation_is_spearmans():
     rng = np.random.default_rng(0)
     a, b = rng.integers(5, size=(2, 20, 11)).astype(np.float32)
     expected = [spearmanr(x, y).statistic for x, y in zip(a, b, strict=True)]
-    np.testing.assert_allclose(bg.rank_correlation(a, b), expected, atol=1e-12)
-    assert np.isnan(bg.rank_correlation(np.ones((1, 11)), a[:1])).all()
+    np.testing.assert_allclose(beat_maps.rank_correlation(a, b), expected, atol=1e-12)
+    assert np.isnan(beat_maps.rank_correlation(np.ones((1, 11)), a[:1])).all()
 
 
 def test_variance_between_records_by_hand():
     maps = np.array([[0.0, 1], [2, 1], [4, 1], [6, 1]])
-    assert bg.between_records(maps, np.array(list("aabb"))) == pytest.approx(16 / 20)
-    assert bg.between_records(maps, np.array(list("abba"))) == pytest.approx(0)
+    assert beat_maps.between_records(maps, np.array(list("aabb"))) == pytest.approx(16 / 20)
+    assert beat_maps.between_records(maps, np.array(list("abba"))) == pytest.approx(0)
 
 
 def test_limits_over_patients():
     values, patients = np.repeat([0.0, 1.0], 50), np.repeat(np.arange(10), 10)
-    mean, low, high = bg.by_patient(np.append(values, np.nan), np.append(patients, 3))
+    mean, low, high = beat_maps.by_patient(np.append(values, np.nan), np.append(patients, 3))
     assert mean == pytest.approx(0.5)
     assert low == pytest.approx(0.2, abs=0.11) and high == pytest.approx(0.8, abs=0.11)  # binomial, n = 10
-    assert np.ptp(bg.by_patient(np.tile([0.0, 1.0], 50), patients)) == pytest.approx(0)
+    assert np.ptp(beat_maps.by_patient(np.tile([0.0, 1.0], 50), patients)) == pytest.approx(0)
 
 
 # --- scores ----------------------------------------------------------------------------------------------------------
@@ -324,15 +325,15 @@ def test_learns_and_finds_a_planted_wave(beats, parts, name):
     # What sets V apart is the wave after R, in segment 6: without it the logit falls most ...
     of_n, of_v = (parts[1][beats.target[parts[1]] == c] for c in (0, 2))
     x, rhythm = system.inputs(beats, of_v)
-    drops = bg.occlusion(run.network(), x, rhythm, torch.full((len(of_v),), 2)).mean(axis=0)
+    drops = beat_maps.occlusion(run.network(), x, rhythm, torch.full((len(of_v),), 2)).mean(axis=0)
     assert drops.argmax() == 5
     # ... and there the map of V differs most between beats V and N (not so the LSTM's: its states remember).
     if name == "fcn":
         difference = 0
         for places, sign in ((of_v, 1), (of_n, -1)):
             x, rhythm = system.inputs(beats, places)
-            maps = bg.grad_cam(run.network(), x, rhythm, torch.full((len(places),), 2), relu=False)
-            difference = difference + sign * bg.to_samples(maps).mean(axis=0)
+            maps = beat_maps.grad_cam(run.network(), x, rhythm, torch.full((len(places),), 2), relu=False)
+            difference = difference + sign * beat_maps.to_samples(maps).mean(axis=0)
         assert 115 <= np.abs(difference).argmax() <= 149
 
 

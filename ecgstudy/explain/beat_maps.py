@@ -1,0 +1,134 @@
+"""Maps of single beats (batch, cells), and what their trial needs: segments, windows, random maps, patients.
+
+Grad-CAM is that of Jones Y, Deligianni F, Dalton J, arXiv:2201.04070; the chapter on beats derives it for both networks.
+"""
+
+from copy import deepcopy
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+from torch import Tensor
+
+from ecgstudy.data.beats import BEFORE, FS, SAMPLES, SEGMENTS
+from ecgstudy.systems.beat_gradcam import BeatNetwork
+
+# Where in a beat the literature looks, in ms from R. Ventricular: de Chazal et al. 2004 take the QRS from 50 ms before
+# to 100 ms after their fiducial point. Supraventricular: a P wave of up to 120 ms, a PR interval of 120 to 200 ms
+# (Surawicz & Knilans 2008) and 50 ms from QRS onset to R.
+WINDOWS = {"S": (-250, -50), "V": (-50, 100)}
+
+
+def grad_cam(
+    network: BeatNetwork, x: Tensor, rhythm: Tensor, target: Tensor, *, relu: bool = True
+) -> NDArray[np.float32]:
+    """Grad-CAM (Selvaraju et al. 2017) of one class a beat over the feature map: (batch, cells).
+
+    L_t = ReLU(Σ_k α_k f_kt) with α_k = (1/T) Σ_t ∂y/∂f_kt. For the LSTM f is its states, and the derivative is the
+    head's own: what a state does to later states is not in it. Under mean pooling α_k is the head's weight over T, so
+    that the map is the ReLU of the class activation map over T, for both networks.
+
+    Parameters
+    ----------
+    network
+        In evaluation mode.
+    x, rhythm
+        Beats (batch, leads, samples) and their rhythm (batch, numbers).
+    target
+        (batch,) class of each beat, as its place in ``BEAT_CLASSES``.
+    relu
+        Keep only what speaks for the class.
+    """
+    with torch.no_grad():
+        f = network.features(x)
+    with torch.enable_grad():
+        f.requires_grad_()
+        y = network.decide(f, rhythm).gather(1, target[:, None]).sum()
+        (gradient,) = torch.autograd.grad(y, f)
+    map_ = (gradient.mean(dim=-1, keepdim=True) * f.detach()).sum(dim=1)
+    return (map_.relu() if relu else map_).numpy()
+
+
+@torch.no_grad()
+def occlusion(network: BeatNetwork, x: Tensor, rhythm: Tensor, target: Tensor) -> NDArray[np.float32]:
+    """What each of the 11 segments adds to the logit of a class: (batch, 11).
+
+    A segment is taken out of all leads alike: the straight line between its ends stands in for it.
+    """
+    before = network(x, rhythm).gather(1, target[:, None])[:, 0]
+    length, drops = x.shape[-1] // SEGMENTS, []
+    for start in range(0, x.shape[-1], length):
+        first, last = x[..., start, None], x[..., start + length - 1, None]
+        cut = x.clone()
+        cut[..., start : start + length] = first + (last - first) * torch.linspace(0, 1, length)
+        drops.append(before - network(cut, rhythm).gather(1, target[:, None])[:, 0])
+    return torch.stack(drops, dim=1).numpy()
+
+
+def to_samples(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Maps (..., cells) at the 264 samples of a beat, each cell's value at all of its samples."""
+    return np.repeat(maps, SAMPLES // maps.shape[-1], axis=-1)
+
+
+def by_segment(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean of maps (..., cells) in each segment: (..., 11)."""
+    return maps.reshape(*maps.shape[:-1], SEGMENTS, -1).mean(axis=-1)
+
+
+def normalised(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Maps (beats, cells), each over its maximum; one that is 0 everywhere stays so."""
+    return maps / np.maximum(maps.max(axis=-1, keepdims=True), 1e-12)
+
+
+def window_mass(maps: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+    """Share of each map (beats, cells) in the class's window (``WINDOWS``): (beats,); NaN for an empty map."""
+    low, high = (BEFORE + round(ms * FS / 1000) for ms in WINDOWS[name])
+    at = to_samples(maps)
+    with np.errstate(invalid="ignore"):
+        return at[:, low:high].sum(axis=1) / at.sum(axis=1)
+
+
+def turned(maps: NDArray[np.float32], seed: int = 0) -> NDArray[np.float32]:
+    """Random maps of the same values and smoothness: each of (beats, cells) turned by a random amount, end to start."""
+    shift = np.random.default_rng(seed).integers(maps.shape[1], size=len(maps))
+    return np.take_along_axis(maps, (np.arange(maps.shape[1]) + shift[:, None]) % maps.shape[1], axis=1)
+
+
+def rank_correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Spearman's correlation of each row of two (beats, cells): (beats,); NaN where a row is constant."""
+    a, b = (rankdata(rows, axis=1) for rows in (a, b))
+    a, b = (rows - rows.mean(axis=1, keepdims=True) for rows in (a, b))
+    with np.errstate(invalid="ignore"):
+        return (a * b).sum(axis=1) / np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+
+
+def by_patient(
+    values: NDArray[np.float64], patients: NDArray, repeats: int = 1000, seed: int = 0
+) -> tuple[float, float, float]:
+    """Mean of values (beats,), NaN left out, and its 95 % bootstrap limits over patients."""
+    kept = ~np.isnan(values)
+    groups = pd.DataFrame({"value": values[kept], "patient": np.asarray(patients)[kept]}).groupby("patient")["value"]
+    total, number = groups.sum().to_numpy(), groups.count().to_numpy()
+    drawn = np.random.default_rng(seed).multinomial(len(total), np.full(len(total), 1 / len(total)), size=repeats)
+    low, high = np.quantile(drawn @ total / (drawn @ number), [0.025, 0.975])
+    return float(total.sum() / number.sum()), float(low), float(high)
+
+
+def between_records(maps: NDArray[np.float32], records: NDArray) -> float:
+    """Share of the variance of maps (beats, cells) that the record explains (η²), of all cells together."""
+    table = pd.DataFrame(maps)
+    means = table.groupby(np.asarray(records)).transform("mean")
+    return float(((means - table.mean()) ** 2).to_numpy().sum() / ((table - table.mean()) ** 2).to_numpy().sum())
+
+
+def reinitialised(network: BeatNetwork, *, head_only: bool = False, seed: int = 0) -> BeatNetwork:
+    """A copy of a network with the weights of its head, or all of them, drawn anew (Adebayo et al. 2018)."""
+    copy = deepcopy(network)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for module in copy.head.modules() if head_only else copy.modules():
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+    return copy.eval()
