@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from ecgstudy import training
 from ecgstudy.data.cohort import synthetic_cohort
+from ecgstudy.explain.maps import max_cam
 from ecgstudy.systems import butt, parameter_count
 
 
@@ -100,17 +101,17 @@ def test_as_published_padding_can_win():
 def test_winning_cells_are_the_logit():
     network = trained(filters=3, levels=4)
     x = torch.cat([record(300, 100), record(400, seed=1)])
-    maps = butt.winning_cells(network, x)
+    cells = max_cam(network, x)
     with torch.no_grad():
-        torch.testing.assert_close(maps.sum(dim=-1) + network.head.bias, network(x), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(cells.sum(dim=-1) + network.head.bias, network(x), atol=1e-5, rtol=1e-5)
         features, weight = network.features(x).numpy(), network.head.weight.numpy()
-    by_hand = np.zeros(maps.shape)
+    by_hand = np.zeros(cells.shape)
     for i in range(2):
         for k in range(features.shape[1]):
             t = features[i, k].argmax()
             by_hand[i, :, t] += weight[:, k] * features[i, k, t]
-    np.testing.assert_allclose(maps.numpy(), by_hand, atol=1e-5)
-    assert (maps[0, :, 19:] == 0).all()
+    np.testing.assert_allclose(cells.numpy(), by_hand, atol=1e-5)
+    assert (cells[0, :, 19:] == 0).all()
 
 
 @pytest.mark.parametrize("mask", ["correct", "published"])

@@ -1,6 +1,6 @@
 """Maps of single beats (batch, cells), and what their trial needs: segments, windows, random maps, patients.
 
-Grad-CAM is that of Jones Y, Deligianni F, Dalton J, arXiv:2201.04070; the chapter on beats derives it for both networks.
+Grad-CAM is that of Jones Y, Deligianni F, Dalton J, arXiv:2201.04070; its chapter derives it for both networks.
 """
 
 from copy import deepcopy

@@ -143,26 +143,6 @@ def _first(number: Tensor, cells: int) -> Tensor:
     return (torch.arange(cells, device=number.device) < number[:, None])[:, None]
 
 
-@torch.no_grad()
-def winning_cells(network: BUTT, x: Tensor) -> Tensor:
-    """What each cell brings to the logits by being some channel's maximum: (batch, classes, cells).
-
-    Cell t gets Σ_k w_ck·f_k(t) over the channels k whose maximum over time it is (the first of equal ones). The sum
-    over cells and the head's bias is the logit.
-
-    Parameters
-    ----------
-    network
-        In evaluation mode.
-    x
-        (batch, leads + 1, samples).
-    """
-    value, cell = (features := network.features(x)).max(dim=-1)
-    brought = network.head.weight * value[:, None]  # batch, classes, channels
-    maps = brought.new_zeros(*brought.shape[:2], features.shape[-1])
-    return maps.scatter_add_(-1, cell[:, None].expand_as(brought), brought)
-
-
 @dataclass(frozen=True, kw_only=True)
 class BUTTSystem(System):
     """The recipe: whole records; shifted, stretched and scaled; weighted cross-entropy; a threshold for each class.

@@ -1,0 +1,184 @@
+"""Trials that change the record or the network: does the answer change where the map says it should?
+
+Rows are explanations as in ``ecgstudy.explain.trials``: maps (rows, n) at the samples of the record, inputs
+(rows, leads, samples) that hold the record and its padding. Probabilities are those of each row's class.
+"""
+
+import copy
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ecgstudy.data.records import LEADS
+from ecgstudy.explain.maps import Fill, erase, validity
+from ecgstudy.explain.trials import r_peaks, relevance
+
+
+class Curves(NamedTuple):
+    """Probability after each step of erasing: of the record (deletion) and of all that is not yet put back (insertion).
+
+    (rows, steps + 1) each; step s has erased or put back the share s / steps of the segments, the map's first ones.
+    """
+
+    deletion: NDArray[np.float64]
+    insertion: NDArray[np.float64]
+
+    def scores(self) -> dict[str, NDArray[np.float64]]:
+        """Name → (rows,).
+
+        - ``deletion``, ``insertion``: area under the curve (Petsiuk et al. 2018); a good map's deletion is low, its
+          insertion high.
+        - ``comprehensiveness``: fall of the probability without the first fifth (high is good); ``sufficiency``: fall
+          with nothing but the first fifth (low is good) (DeYoung et al. 2020).
+        """
+        whole, fifth = self.deletion[:, 0], (self.deletion.shape[1] - 1) // 5
+        return {
+            "deletion": np.trapezoid(self.deletion, axis=1) / (self.deletion.shape[1] - 1),
+            "insertion": np.trapezoid(self.insertion, axis=1) / (self.insertion.shape[1] - 1),
+            "comprehensiveness": whole - self.deletion[:, fifth],
+            "sufficiency": whole - self.insertion[:, fifth],
+        }
+
+
+def curves(
+    network: nn.Module,
+    x: Tensor,
+    classes: Tensor,
+    maps: NDArray[np.floating],
+    width: int,
+    *,
+    fill: Fill | Tensor = "bridge",
+    steps: int = 10,
+    seed: int = 0,
+) -> Curves:
+    """Erase the record segment by segment in the order of the map's mass, and put it back in the same order.
+
+    Parameters
+    ----------
+    width
+        Samples of a segment. Of segments with equal mass the order is random (``seed``).
+    fill
+        What stands in for what is erased: see ``maps.erase``; ``next_beat(x, fs)`` makes another beat's.
+    steps
+        A multiple of five.
+    """
+    if steps % 5:
+        raise ValueError(f"steps={steps}: take a multiple of five, for the first fifth")
+    segment = _segments(x, width)
+    mass = _by_segment(relevance(maps), width)
+    noise = np.random.default_rng(seed).random(mass.shape)
+    rank = np.lexsort((noise, -mass), axis=1).argsort(axis=1)
+    count = mass.shape[1]
+    place = torch.from_numpy(np.where(segment < 0, count, np.take_along_axis(rank, segment.clip(0), axis=1)))
+    deletion, insertion = [], []
+    for step in range(steps + 1):
+        first = round(count * step / steps)
+        record = place < count
+        deletion.append(_probability(network, erase(x, (place < first)[:, None], fill), classes))
+        insertion.append(_probability(network, erase(x, (record & (place >= first))[:, None], fill), classes))
+    return Curves(np.stack(deletion, axis=1), np.stack(insertion, axis=1))
+
+
+def next_beat(x: Tensor, fs: float) -> Tensor:
+    """The same inputs with, around each R peak, the signal around the next one (around the last: the one before).
+
+    What is in every beat stays, so that this fill takes away what single beats have. A record in which fewer than two
+    beats are found stays as it is.
+    """
+    y = x.clone()
+    for row, valid in enumerate(validity(x)):
+        at = np.flatnonzero(valid)
+        record = x[row, : len(LEADS), at]
+        (peaks,) = r_peaks(record[None].numpy(), fs)
+        if len(peaks) > 1:
+            time, jump = np.arange(len(at)), np.append(np.diff(peaks), peaks[-2] - peaks[-1])
+            nearest = np.searchsorted((peaks[1:] + peaks[:-1]) / 2, time)
+            y[row, : len(LEADS), at] = record[:, (time + jump[nearest]).clip(0, len(at) - 1)]
+    return y
+
+
+class Falls(NamedTuple):
+    """What random erasures cost: the segments that each takes away (samples, rows, segments), the logit's fall."""
+
+    width: int
+    erased: NDArray[np.bool_]
+    fall: NDArray[np.float64]
+
+
+def falls(
+    network: nn.Module,
+    x: Tensor,
+    classes: Tensor,
+    width: int,
+    *,
+    samples: int = 30,
+    share: float = 0.2,
+    seed: int = 0,
+) -> Falls:
+    """Set random ``share`` of each record's segments to zero, ``samples`` times; every map can be asked about them."""
+    segment, rng = _segments(x, width), np.random.default_rng(seed)
+    count, whole = int(segment.max()) + 1, _logit(network, x, classes)
+    erased, fall = [], []
+    for _ in range(samples):
+        chosen = rng.random((len(x), count)).argsort(axis=1) < max(1, round(share * count))
+        mask = torch.from_numpy(np.take_along_axis(chosen, segment.clip(0), axis=1) & (segment >= 0))
+        erased.append(chosen)
+        fall.append(whole - _logit(network, erase(x, mask[:, None], "zero"), classes))
+    return Falls(width, np.array(erased), np.array(fall))
+
+
+def infidelity(maps: NDArray[np.floating], falls: Falls) -> NDArray[np.float64]:
+    """Infidelity (Yeh et al. 2019) of signed maps, with optimal scale, over that of a map of zeros: (rows,) in 0 … 1.
+
+    E[(β·a − d)²] / E[d²] over erasures, a the sum of the map over what is erased, d the fall of the logit, β what makes
+    it smallest. 0: the map foretells every fall. Captum's ``infidelity(normalize=True)`` is the numerator.
+    """
+    parts = _by_segment(np.asarray(maps, dtype=np.float64), falls.width)
+    a, d = (parts * falls.erased).sum(axis=-1), falls.fall
+    tiny = np.finfo(float).tiny
+    beta = (a * d).mean(axis=0) / np.maximum((a**2).mean(axis=0), tiny)
+    return ((beta * a - d) ** 2).mean(axis=0) / np.maximum((d**2).mean(axis=0), tiny)
+
+
+def randomised(network: nn.Module, stages: int = 4, *, seed: int = 0) -> Iterator[tuple[float, nn.Module]]:
+    """Copies of a network that know less and less: from the output down, in equal steps (Adebayo et al. 2018).
+
+    Yields
+    ------
+    Share of the layers with weights that are random, and the network. The values within each weight are shuffled (our
+    choice), so that its scale stays and no map falls silent for that reason alone.
+    """
+    network = copy.deepcopy(network).eval()
+    layers = [m for m in network.modules() if next(m.parameters(recurse=False), None) is not None][::-1]
+    generator = torch.Generator().manual_seed(seed)
+    for stage in range(1, stages + 1):
+        for layer in layers[round(len(layers) * (stage - 1) / stages) : round(len(layers) * stage / stages)]:
+            for p in layer.parameters(recurse=False):
+                order = torch.randperm(p.numel(), generator=generator)
+                p.data = p.data.flatten()[order].reshape(p.shape)
+        yield stage / stages, copy.deepcopy(network)
+
+
+def _segments(x: Tensor, width: int) -> NDArray[np.intp]:
+    """Segment of the record that each sample (rows, samples) of the inputs is in, −1 for padding."""
+    valid = validity(x)
+    return np.where(valid, (valid.cumsum(axis=1) - 1) // width, -1)
+
+
+def _by_segment(maps: NDArray[np.floating], width: int) -> NDArray[np.float64]:
+    """Sum of maps (rows, n) over each segment: (rows, segments), the last may be shorter."""
+    return np.add.reduceat(maps, np.arange(0, maps.shape[1], width), axis=1)
+
+
+@torch.no_grad()
+def _logit(network: nn.Module, x: Tensor, classes: Tensor, batch: int = 256) -> NDArray[np.float64]:
+    logits = torch.cat([network(part) for part in x.split(batch)])
+    return logits.gather(1, classes[:, None])[:, 0].double().numpy()
+
+
+def _probability(network: nn.Module, x: Tensor, classes: Tensor) -> NDArray[np.float64]:
+    return 1 / (1 + np.exp(-_logit(network, x, classes).clip(-500, 500)))
