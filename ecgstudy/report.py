@@ -12,5 +12,8 @@ def table(frame: pd.DataFrame, caption: str, *, digits: int = 3, index: bool = F
 
 
 def interval(value: float, low: float, high: float, digits: int = 3) -> str:
-    """Write a number with its interval, e.g. ``0.812 (0.790-0.833)``."""
-    return f"{value:.{digits}f} ({low:.{digits}f}\N{EN DASH}{high:.{digits}f})"
+    """Write a number with its interval: ``0.812 (0.790–0.833)``, with ``to`` for a dash where a limit is negative."""
+    # Adding 0 makes the -0 that rounding leaves a 0.
+    value, low, high = (round(float(number), digits) + 0.0 for number in (value, low, high))
+    between = " to " if low < 0 else "–"
+    return f"{value:.{digits}f} ({low:.{digits}f}{between}{high:.{digits}f})".replace("-", "−")
