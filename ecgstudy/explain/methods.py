@@ -10,13 +10,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from captum import attr
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ecgstudy.data.records import LEADS
 from ecgstudy.explain import maps
+
+with warnings.catch_warnings():  # in a notebook without ipywidgets, captum's progress bar complains when it is imported
+    warnings.filterwarnings("ignore", message="IProgress not found")
+    from captum import attr
 
 # The layer of each system whose output is its feature map over time.
 LAYERS = {
