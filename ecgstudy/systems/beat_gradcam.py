@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -33,7 +34,7 @@ from ecgstudy.metrics import class_mean
 from ecgstudy.paths import RESULTS, cache_root, written_whole
 
 
-class BeatNetwork(nn.Module):
+class BeatNetwork(nn.Module, ABC):
     """A feature map over the beat, its average over time, beside it the rhythm; one linear layer.
 
     Parameters
@@ -52,9 +53,9 @@ class BeatNetwork(nn.Module):
         self.timing = nn.Sequential(nn.BatchNorm1d(rhythm), nn.Linear(rhythm, units), nn.ReLU()) if rhythm else None
         self.head = nn.Linear(channels + units, len(BEAT_CLASSES))
 
+    @abstractmethod
     def features(self, x: Tensor) -> Tensor:
         """Feature map (batch, channels, cells) of (batch, leads, samples)."""
-        raise NotImplementedError
 
     def decide(self, features: Tensor, rhythm: Tensor) -> Tensor:
         """Logits (batch, 4), of sum 0, of a feature map and the rhythm (batch, numbers)."""
