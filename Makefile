@@ -21,7 +21,7 @@ book: $(READY)  ## run the study (PROFILE=demo) and render the book
 test: $(READY)  ## the whole suite
 	$(BIN)/python -m pytest
 
-smoke: $(READY)  ## every notebook and page in a minute or two, as CI does
+smoke: $(READY)  ## every notebook and page in a few minutes, as CI does
 	$(BIN)/ecgstudy book --profile smoke
 
 serve: $(READY)  ## show the built book on localhost
