@@ -9,6 +9,7 @@ from ecgstudy import training
 from ecgstudy.data.cohort import synthetic_cohort
 from ecgstudy.explain.maps import max_cam
 from ecgstudy.systems import butt, parameter_count
+from tests.overfit import eight_labels, fit
 
 
 def record(samples, padding=0, seed=0):
@@ -127,18 +128,8 @@ def test_gradient_reaches_every_parameter(mask):
 
 
 def test_overfits_eight_records():
-    torch.manual_seed(0)
-    system = butt.BUTTSystem(levels=4)
-    network = system.network()
-    optimiser = system.optimiser(network)
-    x = torch.cat([record(150 + 10 * i, 100 - 10 * i, seed=i) for i in range(8)])
-    y = torch.eye(9)[:8]
-    y[:, 8] = torch.tensor([1.0, 0] * 4)
-    for _ in range(60):
-        optimiser.zero_grad()
-        loss = system.criterion(y.sum(dim=0), 8)(network(x), y)
-        loss.backward()
-        optimiser.step()
+    x, y = torch.cat([record(150 + 10 * i, 100 - 10 * i, seed=i) for i in range(8)]), eight_labels()
+    network = fit(butt.BUTTSystem(levels=4), x, y, 60)
     assert ((network(x) > 0) == (y > 0)).all()
 
 

@@ -8,6 +8,7 @@ import torch
 from ecgstudy.fast import Conv1d
 from ecgstudy.systems import parameter_count, xecgnet
 from ecgstudy.systems.xecgnet import XECGNet, XECGNetSystem
+from tests.overfit import eight_labels, fit
 
 
 @pytest.fixture
@@ -129,18 +130,6 @@ def test_the_regulariser_is_in_the_loss(system, batch):
         torch.testing.assert_close(with_it[name], without[name])
 
 
-def fit(system, x, y, steps):
-    torch.manual_seed(0)
-    network = system.network()
-    optimiser, criterion = system.optimiser(network), system.criterion(y.sum(dim=0), len(y))
-    for _ in range(steps):
-        optimiser.zero_grad()
-        loss = system.objective(network(x), y, criterion)
-        loss.backward()
-        optimiser.step()
-    return network
-
-
 def test_gamma_draws_the_map_to_the_reference(system, batch):
     x, y = batch
     distance = {}
@@ -154,8 +143,7 @@ def test_gamma_draws_the_map_to_the_reference(system, batch):
 @pytest.mark.parametrize("gamma", [0, 0.01])
 def test_overfits_eight_records(system, gamma):
     torch.manual_seed(0)
-    x, y = torch.randn(8, 12, 400), torch.eye(9)[:8]
-    y[:, 8] = torch.tensor([1.0, 0] * 4)
+    x, y = torch.randn(8, 12, 400), eight_labels()
     network = fit(dataclasses.replace(system, gamma=gamma), x, y, 60)
     for branch in network(x)[:2]:
         assert (branch[y > 0] > 0).all()
