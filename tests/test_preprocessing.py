@@ -1,6 +1,9 @@
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import pywt
+from scipy import signal
 
 from ecgstudy import preprocessing as pre
 
@@ -26,6 +29,18 @@ def test_resampling_takes_out_what_the_new_rate_cannot_hold():
     t = np.arange(5000) / 500
     y = pre.resample(np.sin(2 * np.pi * 80 * t)[None].astype(np.float32), 500, 100)
     assert np.abs(y[0, 50:-50]).max() < 0.01
+
+
+@pytest.mark.parametrize(("fs", "to"), [(500, 100), (500, 125), (256, 100), (100, 500), (360, 250)])
+def test_resampling_equals_scipys_between_straight_lines(x, fs, to):
+    ratio = Fraction(to, fs)
+    samples = 10 * ratio.denominator  # of a length that needs no padding
+    x = x[0, :, :samples]
+    line = x[:, :1] + (x[:, -1:] - x[:, :1]) / (x.shape[1] - 1) * np.arange(x.shape[1], dtype=np.float32)
+    expected = signal.resample((x - line).astype(np.float64), x.shape[1] * to // fs, axis=-1)
+    grid = np.arange(expected.shape[1]) * fs / to
+    expected += x[:, :1] + (x[:, -1:] - x[:, :1]) / (x.shape[1] - 1) * grid
+    np.testing.assert_allclose(pre.resample(x, fs, to), expected, atol=1e-5)
 
 
 def test_resampling_to_the_same_rate_is_a_copy(x):

@@ -1,3 +1,4 @@
+import hashlib
 import re
 import tracemalloc
 import warnings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from ecgstudy.data import formats
 from ecgstudy.data.formats import wfdb
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.data.records import LEADS, RecordError, find_records, read_record
+from ecgstudy.data.records import LEADS, Record, RecordError, find_records, read_record
 
 HEADER = "{name} 12 500 1000\n" + "".join(f"{{name}}.dat 16 1000(0)/mV 16 0 0 0 0 {lead}\n" for lead in LEADS)
 
@@ -499,6 +500,17 @@ def test_signal_hash(write, digital):
         hashes.add(read_record(write(name="changed")).signal_hash)
     hashes.add(read_record(write(HEADER.replace("500 1000", "250 1000"), "slower")).signal_hash)
     assert len(hashes) == 5
+
+
+def test_signal_hash_is_of_clamped_whole_microvolts():
+    signal = np.random.default_rng(0).normal(size=(2, 50)).astype(np.float32)
+    wild = signal.copy()
+    wild[0, :4] = np.nan, np.inf, -np.inf, 1e9
+    for x in (signal, wild):
+        record = Record("a", x, 500.0, ("I", "II"), "test", "test/a")
+        naive = [-(2**31) if np.isnan(v) else round(min(max(float(v) * 1000, -(2**31)), 2**31 - 1)) for v in x.ravel()]
+        naive = np.array(naive, dtype="<i4").tobytes()
+        assert record.signal_hash == hashlib.sha256(b"500 Hz (2, 50)" + naive).hexdigest()
 
 
 # Finding

@@ -195,7 +195,7 @@ def _write(
             x = resample(fill_gaps(record.signal), record.fs, config["fs"])
             if config["dtype"] == "int16":
                 x = np.clip(np.rint(x * 1000), -32767, 32767).astype(np.int16)
-            out.write(np.ascontiguousarray(x).tobytes())
+            out.write(np.ascontiguousarray(x))
             if by_content:
                 digest.update(f"{record.signal_hash} {sorted(record.labels)}".encode())
             labels.append(record.labels)

@@ -26,6 +26,8 @@ _LIMB = np.arange(9) < 3
 _FAULTS = {"RA-LA reversed": 0.010, "LA-LL reversed": 0.003}
 _FAULTS |= {f"V{k}-V{k + 1} reversed": 0.0015 for k in range(1, 6)} | {f"V{k} off": 0.0015 for k in range(1, 7)}
 
+_FAULT_CHANCES = np.cumsum(list(_FAULTS.values()))
+
 
 def draw_disturbance(rng: np.random.Generator, seconds: float) -> dict[str, Any]:
     """What disturbs one record; rms and amplitudes in mV, of each electrode RA, LA, LL, C1 ... C6 where lists of 9."""
@@ -39,7 +41,7 @@ def draw_disturbance(rng: np.random.Generator, seconds: float) -> dict[str, Any]
         }
         for _ in range(3)
     ]
-    fault = np.searchsorted(np.cumsum(list(_FAULTS.values())), rng.random(), side="right")
+    fault = _FAULT_CHANCES.searchsorted(rng.random(), side="right")
     return {
         "baseline": (rng.lognormal(np.log(0.022), 0.9) * np.where(_LIMB, 0.6, 1) * rng.lognormal(0, 0.5, 9)).tolist(),
         "electrode": (rng.lognormal(np.log(0.0082), 0.5) * rng.lognormal(0, 0.2, 9)).tolist(),
@@ -51,7 +53,7 @@ def draw_disturbance(rng: np.random.Generator, seconds: float) -> dict[str, Any]
             "length": rng.uniform(0.15, 1.5),
         },
         "mains": ((rng.random() < 0.06) * rng.lognormal(np.log(0.004), 0.4) * rng.normal(size=9)).tolist(),
-        "mains_hz": int(rng.choice([50, 60])),
+        "mains_hz": (50, 60)[rng.integers(2)],
         "tremor": (rng.random() < 0.12) * rng.lognormal(np.log(0.02), 0.5),  # of one limb
         "tremor_hz": rng.uniform(4, 8),
         "tremor_phases": rng.uniform(0, 2 * np.pi, 2).tolist(),
@@ -84,7 +86,8 @@ def electrode_noise(rng: np.random.Generator, drawn: dict[str, Any], samples: in
     length, power, slow = _shapes(samples, fs)
     variance = np.array([drawn["electrode"], drawn["muscle"]], dtype=np.float32).T ** 2
     white = rng.standard_normal((9, power.shape[1], 2), dtype=np.float32).view(np.complex64)[..., 0]
-    potential = scipy.fft.irfft(white * np.sqrt(variance @ power), length)[:, :samples]
+    white *= np.sqrt(variance @ power)
+    potential = scipy.fft.irfft(white, length)[:, :samples]
     if any((burst := drawn["burst"])["factor"]):
         swell = np.exp(-0.5 * ((time - burst["at"]) / burst["length"]) ** 2).astype(np.float32)
         potential *= 1 + np.outer(np.float32(burst["factor"]), swell)

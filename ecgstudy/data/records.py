@@ -75,9 +75,13 @@ class Record:
         """Hex digest of the signal in whole microvolts and its rate: equal for one signal under two names or gains."""
         microvolts = np.multiply(self.signal, 1000, dtype=np.float64)
         np.rint(microvolts, out=microvolts)
-        np.fmax(microvolts, -(2.0**31), out=microvolts)  # a missing sample is the lowest number
-        whole = np.minimum(microvolts, 2.0**31 - 1, out=microvolts).astype("<i4")
-        return hashlib.sha256(f"{self.fs:g} Hz {whole.shape}".encode() + whole.tobytes()).hexdigest()
+        if not (microvolts.min() >= -(2.0**31) and microvolts.max() <= 2.0**31 - 1):  # seldom, and slow
+            np.fmax(microvolts, -(2.0**31), out=microvolts)  # a missing sample is the lowest number
+            np.minimum(microvolts, 2.0**31 - 1, out=microvolts)
+        whole = microvolts.astype("<i4", order="C")
+        digest = hashlib.sha256(f"{self.fs:g} Hz {whole.shape}".encode())
+        digest.update(whole)
+        return digest.hexdigest()
 
 
 def read_record(
@@ -239,7 +243,7 @@ def _inspect(signal: np.ndarray, fs: float, names: list[str], notes: list[str]) 
     if not signal.size:
         raise RecordError("holds no samples; download or export it again")
     low, high = signal.min(axis=1), signal.max(axis=1)
-    if np.isnan(low).any():
+    if has_gaps := np.isnan(low).any():
         missing = np.isnan(signal).sum(axis=1)
         if missing.sum() == signal.size:
             raise RecordError("every sample is missing (NaN); leave this record out")
@@ -260,8 +264,8 @@ def _inspect(signal: np.ndarray, fs: float, names: list[str], notes: list[str]) 
             notes.append(f"constant {where}: all leads for {constant / fs:.3g} s")
             signal = signal[:, ::step][:, constant - 1 :][:, ::step]
     run = math.ceil(_CLIPPED * fs)  # no run so long escapes a look at every so-many-th sample
-    coarse = signal[:, ::run]
-    middle = np.where(np.isnan(coarse), 0, coarse).mean(axis=1)
+    coarse = np.ascontiguousarray(signal[:, ::run])
+    middle = (np.where(np.isnan(coarse), 0, coarse) if has_gaps else coarse).mean(axis=1)
     for extreme in (low, high):
         held = (coarse == extreme[:, None]).any(axis=1) & (np.abs(extreme - middle) >= _CLIPPED_FROM_MEAN)
         for lead in np.flatnonzero(held):

@@ -104,6 +104,7 @@ CRITERIA = {
 }  # fmt: skip
 _BLOCK_LEADS = {name: np.isin(LEADS, CRITERIA[name].leads.split()) for name in ("LBBB", "RBBB")}
 _CLASS, _LEAD, _WAVE = (pd.CategoricalDtype(names) for names in (CLASSES, LEADS, ("P", "QRS", "T")))
+_WAVE_CODES = {name: code for code, name in enumerate(_WAVE.categories)}
 _EVIDENCE_COLUMNS = pd.Index(["class", "lead", "onset", "offset"])
 _WAVE_COLUMNS = pd.Index(["lead", "wave", "onset", "peak", "offset"])
 _PURPOSES = ("body", "labels", "own labels", "heart", "beats", "st", "disturbance", "noise", "reading")
@@ -185,20 +186,28 @@ def simulate(
     if "AF" in chosen:
         vector += hearts.fibrillate(heart, time)
     breath = np.sin(2 * np.pi * heart["respiration"] * time + heart["respiration_phase"])
-    eight = (leads @ vector) * (1 + np.outer(heart["respiration_gain"], breath))
+    eight = np.outer(heart["respiration_gain"], breath)
+    eight += 1
+    eight *= leads @ vector
     disturbed = disturbance.draw_disturbance(_stream(seed, "disturbance", index), seconds)
     if noise:
-        eight += noise * disturbance.electrode_noise(_stream(seed, "noise", index), disturbed, samples, fs)
+        added = disturbance.electrode_noise(_stream(seed, "noise", index), disturbed, samples, fs)
+        added *= noise
+        eight += added
     fault = disturbed["fault"] if noise else None
     eight, shown = disturbance.mix_up(eight, fault)
 
     notes = [f"simulated fault: {fault}"] if fault else []
     if read != chosen:
         notes.append(f"{_DISPUTED}: {_joined(chosen)} read as {_joined(read)}")
+    # Whole microvolts, as a converter gives them: the last bit of some machine's exp() does not change the record.
+    eight *= 1000
+    # float32 holds them and their halves exactly, up to 8 V; then its quotient is the float64 quotient rounded.
+    signal = eight_to_twelve(np.rint(eight, out=eight).astype(np.float32))
+    signal /= 1000
     record = Record(
         name=f"{seed}-{index:06d}",
-        # Whole microvolts, as a converter gives them: the last bit of some machine's exp() does not change the record.
-        signal=(eight_to_twelve(np.rint(1000 * eight)) / 1000).astype(np.float32),
+        signal=signal,
         fs=fs,
         leads=LEADS,
         source="synthetic",
@@ -335,17 +344,14 @@ _Placed = list[tuple[int, str, Wave, np.ndarray, np.ndarray]]  # see heart.place
 
 def _tell_waves(placed: _Placed, shown: np.ndarray, fs: float, samples: int) -> pd.DataFrame:
     """On- and offset and peak of each whole wave in each lead."""
-    seen = [
-        (name, wave.marks, onset, duration) for _, name, wave, onset, duration in placed if name in _WAVE.categories
-    ]
+    seen = [(name, wave.marks, onset, duration) for _, name, wave, onset, duration in placed if name in _WAVE_CODES]
     marks = np.concatenate([o[:, None, None] + d[:, None, None] * m for _, m, o, d in seen])  # waves, leads, marks
     marks = np.rint(marks * fs)
-    name = np.concatenate([np.full(len(onset), _WAVE.categories.get_loc(name)) for name, _, onset, _ in seen])
+    name = np.repeat([_WAVE_CODES[name] for name, _, _, _ in seen], [len(onset) for _, _, onset, _ in seen])
     one, lead = np.nonzero((marks[..., 0] >= 0) & (marks[..., 2] < samples) & (shown >= 0))
-    rows = np.column_stack([shown[lead], name[one], marks[one, lead].astype(int)])
-    rows = rows[np.lexsort((rows[:, 2], rows[:, 0]))]
-    lead, wave = pd.Categorical.from_codes(rows[:, 0], dtype=_LEAD), pd.Categorical.from_codes(rows[:, 1], dtype=_WAVE)
-    return _frame(_WAVE_COLUMNS, lead, wave, *rows[:, 2:].T)
+    name, marks, lead = name[one], marks[one, lead].astype(int), shown[lead]
+    order = np.lexsort((marks[:, 0], lead))
+    return _frame(_WAVE_COLUMNS, (_LEAD, lead[order]), (_WAVE, name[order]), *marks[order].T)
 
 
 def _tell_evidence(
@@ -384,19 +390,23 @@ def _tell_evidence(
         else:
             affected = np.isin(LEADS, heart["st"]["affected"][name])
             spans += [(name, end[kind, "QRS"], start[kind, "T"], affected) for kind in usual]
-    name = np.concatenate([np.full(len(onset), CLASSES.index(name)) for name, onset, _, _ in spans])
+    intervals = [len(onset) for _, onset, _, _ in spans]
+    name = np.repeat([CLASSES.index(name) for name, _, _, _ in spans], intervals)
     onset = np.rint(np.concatenate([onset for _, onset, _, _ in spans]) * fs).astype(int).clip(0, samples)
     offset = np.rint(np.concatenate([offset for _, _, offset, _ in spans]) * fs).astype(int).clip(0, samples)
-    leads = np.concatenate([np.tile(leads & (shown >= 0), (len(onset), 1)) for _, onset, _, leads in spans])
+    leads = np.repeat([leads & (shown >= 0) for _, _, _, leads in spans], intervals, axis=0)
     one, lead = np.nonzero((onset < offset)[:, None] & leads)
-    rows = np.column_stack([name[one], shown[lead], onset[one], offset[one]])
-    rows = rows[np.lexsort((rows[:, 2], rows[:, 1], rows[:, 0]))]
-    name, lead = pd.Categorical.from_codes(rows[:, 0], dtype=_CLASS), pd.Categorical.from_codes(rows[:, 1], dtype=_LEAD)
-    return _frame(_EVIDENCE_COLUMNS, name, lead, *rows[:, 2:].T)
+    name, lead, onset, offset = name[one], shown[lead], onset[one], offset[one]
+    order = np.lexsort((onset, lead, name))
+    return _frame(_EVIDENCE_COLUMNS, (_CLASS, name[order]), (_LEAD, lead[order]), onset[order], offset[order])
 
 
-def _frame(names: pd.Index, *columns: Any) -> pd.DataFrame:
+_Codes = tuple[pd.CategoricalDtype, np.ndarray]
+
+
+def _frame(names: pd.Index, first: _Codes, second: _Codes, *columns: np.ndarray) -> pd.DataFrame:
     """A table of columns; to make an index of their names anew for each record costs as much as the rest of it."""
-    frame = pd.DataFrame(dict(enumerate(columns)))
+    named = [pd.Categorical.from_codes(codes, dtype=dtype, validate=False) for dtype, codes in (first, second)]
+    frame = pd.DataFrame(dict(enumerate([*named, *columns])), copy=False)
     frame.columns = names
     return frame
