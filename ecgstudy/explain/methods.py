@@ -27,6 +27,7 @@ LAYERS = {
     "xECGNet": "backbone",
     "BUTTeam": "last",
     "ECGMaster": "blocks",
+    "Local evidence": "join",
     "small GAP": "blocks",
 }
 
@@ -42,6 +43,7 @@ OWN: dict[str, dict[str, Callable[[Any, Tensor], Tensor]]] = {
         "attention": lambda network, x: network.attention(x),
         "contributions": lambda network, x: network.contributions(x),
     },
+    "Local evidence": {"evidence": lambda network, x: network.contributions(x)},
     "small GAP": {"CAM": maps.cam},
 }
 BY_LAYER = {"Grad-CAM": maps.grad_cam, "Grad-CAM++": maps.grad_cam_plus_plus, "HiRes-CAM": maps.hires_cam}
