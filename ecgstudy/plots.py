@@ -183,6 +183,45 @@ def forest(rows: pd.DataFrame, *, xlabel: str, reference: float | None = None, n
     return figure
 
 
+def differences(
+    rows: pd.DataFrame, metrics: Sequence[str], *, control: str | None = None, title: str | None = None
+) -> Figure:
+    """Arms of an ablation less their control, one row an arm, one panel a metric: a difference with its interval.
+
+    ``rows`` are those of ``ablation_tables.table``; the control's own are left out.
+    """
+    arms = [arm for arm in dict.fromkeys(rows["arm"]) if arm != control]
+    figure, axes = plt.subplots(1, len(metrics), figsize=(9.5, 1 + 0.27 * len(arms)), sharey=True, squeeze=False)
+    place = np.arange(len(arms))[::-1]
+    for ax, metric in zip(axes[0], metrics, strict=True):
+        of = rows[rows["metric"] == metric].set_index("arm").loc[arms]
+        ax.hlines(place, of["difference_low"], of["difference_high"], color="0.4", linewidth=1.5)
+        ax.plot(of["difference"], place, "o", color="0.1", markersize=4)
+        ax.axvline(0, color="0.6", linestyle="--", linewidth=1)
+        ax.set_xlabel(f"{metric},\nless {control}" if control else f"{metric}, difference")
+    axes[0, 0].set_yticks(place, arms)
+    if title:
+        axes[0, 0].set_title(title, loc="left")
+    figure.tight_layout()
+    return figure
+
+
+def pairs(rows: pd.DataFrame, left: str, right: str, *, xlabel: str) -> Figure:
+    """Two metrics of each arm joined by a line: ``left`` an open dot, ``right`` a filled one; a block a system."""
+    wide = rows.pivot(index=["system", "arm"], columns="metric", values="value")
+    wide = wide.loc[list(dict.fromkeys(zip(rows["system"], rows["arm"], strict=True)))]
+    figure, ax = plt.subplots(figsize=(7.5, 0.8 + 0.24 * len(wide)))
+    place = np.arange(len(wide))[::-1]
+    ax.hlines(place, wide[left], wide[right], color="0.7", linewidth=1)
+    ax.plot(wide[left], place, "o", markerfacecolor="white", markeredgecolor="0.1", markersize=5, label=left)
+    ax.plot(wide[right], place, "o", color="0.1", markersize=5, label=right)
+    ax.set_yticks(place, [f"{system}: {arm}" for system, arm in wide.index])
+    ax.set_xlabel(xlabel)
+    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    figure.tight_layout()
+    return figure
+
+
 def counts(table: pd.DataFrame, *, label: str = "records") -> Figure:
     """Heat map of a table of counts, each cell with its number (on a logarithmic scale of colour)."""
     figure, ax = plt.subplots(figsize=(1.6 + 0.62 * table.shape[1], 0.8 + 0.38 * table.shape[0]))

@@ -1,0 +1,302 @@
+"""Ablations: one part of a system changed at a time, the same folds and seeds for every arm.
+
+Fold k of five is tested by a network of seed k, so that the five runs of an arm differ in data and seed alike and every
+record is tested once. What an arm's runs answered is kept under ``results/ablations/<cohort>/<question>``:
+``<arm>.parquet`` (run, fold, member, part, record, and a log-odds for each class) and ``<arm>.json`` (configuration,
+runs, logs, machine). ``ecgstudy.ablation_tables`` computes all numbers and verdicts from these.
+"""
+
+import json
+import platform
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy.special import logit
+from torch import Tensor
+
+from ecgstudy import leaderboard, training
+from ecgstudy.data.cohort import Cohort
+from ecgstudy.data.labels import CLASSES
+from ecgstudy.paths import RESULTS, written_whole
+from ecgstudy.preprocessing import fit_length, remove_baseline
+from ecgstudy.systems import System, parameter_count
+from ecgstudy.systems.ecgmaster import ECGMaster, ECGMasterSystem
+
+FOLDER = RESULTS / "ablations"
+COHORTS = ("real", "synthetic")
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question to a system: arms that differ in the named settings, the first of which is the control.
+
+    Parameters
+    ----------
+    asks
+        The question as the book words it.
+    system
+        Name of a system of ``leaderboard.CHAPTERS``, with the settings that its chapter's profile gives it.
+    arms
+        Name of an arm → what it changes: fields of the system, or ``members`` of an ensemble.
+    verdict
+        The arm and the metric that answer the question: is the arm better than the control?
+    """
+
+    asks: str
+    system: str
+    arms: dict[str, dict[str, Any]]
+    verdict: tuple[str, str]
+
+    @property
+    def control(self) -> str:
+        """What the other arms are compared with."""
+        return next(iter(self.arms))
+
+
+class PooledECGMaster(ECGMaster):
+    """ECGMaster with the mean or the maximum of the record's cells in place of attention."""
+
+    def __init__(self, pooling: Literal["mean", "max"], **options: Any) -> None:
+        super().__init__(**options)
+        self.pooling = pooling
+        del self.key
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (batch, classes) of (batch, leads + 1, samples)."""
+        values, valid = self.features(x), self.valid(x)[:, None]
+        if self.pooling == "max":  # of what a ReLU left: padding's zero never wins
+            return self.head((values * valid).amax(dim=-1))
+        return self.head((values * valid).sum(dim=-1) / valid.sum(dim=-1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlteredECGMaster(ECGMasterSystem):
+    """ECGMaster without its attention, or without its denoising."""
+
+    pooling: Literal["attention", "mean", "max"] = "attention"
+    denoised: bool = True
+
+    def network(self) -> ECGMaster:
+        """Make the network, untrained."""
+        if self.pooling == "attention":
+            return super().network()
+        return PooledECGMaster(
+            self.pooling, width=self.width, kernel=self.kernel, depth=self.depth, dropout=self.dropout
+        )
+
+    def windows(self, signal: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """As the system's, with or without the wavelet's shrinkage."""
+        if self.denoised:
+            return super().windows(signal)
+        clean = remove_baseline(signal, round(self.fs))
+        places = (0, 0.5, 1) if clean.shape[-1] > self.samples else (0.5,)
+        return [np.vstack(fit_length(clean, self.samples, where)).astype(np.float32) for where in places]
+
+
+def _grid() -> dict[str, dict[str, Any]]:
+    """Arms of weighted focal loss over b and r, the paper's b first; some of them have names of their own."""
+    known = {(0, 0): " (cross-entropy)", (1, 0): " (weighted cross-entropy)", (0, 2): " (focal)"}
+    pairs = [(0.5, 2), *[(b, r) for r in range(4) for b in (0, 0.25, 0.5, 0.75, 1) if (b, r) != (0.5, 2)]]
+    return {f"b {b:g}, r {r}{known.get((b, r), '')}": {"b": b, "r": r} for b, r in pairs}
+
+
+_SOFT = {name: {"loss": name} for name in ("macro-F1", "macro-F2", "challenge metric")}
+_GAMMAS = (0.001, 0.01, 0.1, 1, 10)
+
+QUESTIONS: dict[str, Question] = {
+    "gamma": Question(
+        asks="Does drawing the attention map to the reference lift the exact match of records with several labels?",
+        system="xECGNet",
+        arms={"gamma 0": {"gamma": 0.0}}
+        | {f"gamma {g:g}": {"gamma": float(g)} for g in _GAMMAS}
+        | {f"gamma {g:g}, over all classes": {"gamma": float(g), "over": "classes"} for g in _GAMMAS},
+        verdict=("gamma 0.01", "exact match, multi-label"),
+    ),
+    "loss of CNN-GAP": Question(
+        asks="Does the macro-F2 loss give a higher F2 than cross-entropy?",
+        system="CNN-GAP",
+        arms={"cross-entropy": {"loss": "cross-entropy"}, "macro-F2": {"loss": "macro-F2"}}
+        | {
+            n: {"loss": n}
+            for n in ("macro-F1", "weighted cross-entropy", "focal", "weighted focal", "challenge metric")
+        },
+        verdict=("macro-F2", "F2"),
+    ),
+    "loss of ECGMaster": Question(
+        asks="Does weighting half-way (b = 0.5) with a focus (r = 2) give a higher F2 than cross-entropy?",
+        system="ECGMaster",
+        arms={"b 0, r 0 (cross-entropy)": {"b": 0, "r": 0}}
+        | {name: arm for name, arm in _grid().items() if arm != {"b": 0, "r": 0}}
+        | _SOFT,
+        verdict=("b 0.5, r 2", "F2"),
+    ),
+    "attention": Question(
+        asks="Does class-wise attention find more than the mean, or the maximum, over time?",
+        system="ECGMaster",
+        arms={
+            "mean": {"pooling": "mean"},
+            "maximum": {"pooling": "max"},
+            "attention": {},
+            "attention, masked": {"masked": True},
+        },
+        verdict=("attention", "AUROC"),
+    ),
+    "denoising": Question(
+        asks="Does wavelet denoising help ECGMaster?",
+        system="ECGMaster",
+        arms={"no denoising": {"denoised": False}, "denoising": {}},
+        verdict=("denoising", "AUROC"),
+    ),
+    "mask": Question(
+        asks="Does a right mask before the maximum help BUTTeam, against the published one?",
+        system="BUTTeam",
+        arms={"mask as published": {"mask": "published"}, "mask right": {}},
+        verdict=("mask right", "AUROC"),
+    ),
+    "oversampling and augmentation": Question(
+        asks="Do oversampling, flips and scales help CNN-GAP?",
+        system="CNN-GAP",
+        arms={
+            "neither": {"oversampling_cap": 1, "flip": 0.0, "scale": 0.0},
+            "oversampling": {"flip": 0.0, "scale": 0.0},
+            "flips and scales": {"oversampling_cap": 1},
+            "both": {},
+        },
+        verdict=("both", "F2"),
+    ),
+    "ensemble": Question(
+        asks="Does an ensemble of eleven answer better than one network?",
+        system="xECGNet",
+        arms={"one": {}, "three": {"members": 3}, "eleven": {"members": 11}},
+        verdict=("eleven", "F2, tuned"),
+    ),
+}
+
+
+def system_of(question: str, arm: str, cohort: str) -> tuple[System, int]:
+    """System of an arm, and the number of members of its ensemble."""
+    changes = dict(QUESTIONS[question].arms[arm])
+    system, _ = leaderboard.system_of(QUESTIONS[question].system, leaderboard.TRIALS[cohort][0])
+    members = changes.pop("members", 1)
+    if changes.keys() & {"pooling", "denoised"}:
+        return AlteredECGMaster(**asdict(system), **changes), members
+    return replace(system, **changes), members
+
+
+def train_run(
+    system: System, cohort: Cohort, fold: int, member: int = 0, *, folds: int = FOLDS, quiet: bool = True
+) -> training.Run:
+    """Train, or open, the run of a fold: seed ``fold``, of another member of an ensemble ``fold + member * folds``."""
+    test = np.flatnonzero(cohort.folds(folds, 0) == fold)
+    seed = fold + member * folds
+    split = training.member_splits(system, cohort, test, 1, seed)[0]
+    return training.train(system, cohort, split, seed=seed, note=f"{system.name} fold {fold}", quiet=quiet)
+
+
+def path(cohort: str, question: str, arm: str, suffix: str) -> Path:
+    """File of an arm's committed answer, whether it is there or not."""
+    return FOLDER / cohort / question / f"{arm}{suffix}"
+
+
+def missing(cohort: str, questions: list[str] | None = None) -> dict[tuple[str, str], float | None]:
+    """Arms that have no committed answer, each with the seconds that a committed arm of its question took, if any."""
+    lacking: dict[tuple[str, str], float | None] = {}
+    for question in questions or QUESTIONS:
+        cards = [json.loads(file.read_text()) for file in (FOLDER / cohort / question).glob("*.json")]
+        known = max((card["seconds"] for card in cards), default=None)
+        for arm in QUESTIONS[question].arms:
+            if not all(path(cohort, question, arm, s).exists() for s in (".json", ".parquet")):
+                lacking[question, arm] = known
+    return lacking
+
+
+def _train_one(cohort: str, question: str, arm: str, fold: int, member: int) -> None:
+    system, _ = system_of(question, arm, cohort)
+    train_run(system, leaderboard.cohort_of(cohort, system.fs), fold, member, folds=FOLDS)
+
+
+def answer_all(cohort: str, arms: list[tuple[str, str]], jobs: int) -> Iterator[tuple[str, float]]:
+    """Train the runs of arms (question, arm), ``jobs`` at a time, and keep their answers; what is there is opened.
+
+    Yields
+    ------
+    Each arm that is kept, and the seconds so far.
+    """
+    begun = time.monotonic()
+    with ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        pending, waiting = {}, {}
+        for arm in arms:
+            _, members = system_of(*arm, cohort)
+            todo = [(fold, member) for member in range(members) for fold in range(FOLDS)]
+            waiting[arm] = len(todo)
+            pending |= {pool.submit(_train_one, cohort, *arm, *of): arm for of in todo}
+        for done in as_completed(pending):
+            done.result()
+            arm = pending[done]
+            waiting[arm] -= 1
+            if not waiting[arm]:
+                keep(cohort, *arm)
+                yield f"{arm[0]}: {arm[1]}", time.monotonic() - begun
+
+
+def keep(cohort: str, question: str, arm: str) -> None:
+    """Write an arm's answers, opening (or training) its runs."""
+    system, members = system_of(question, arm, cohort)
+    data = leaderboard.cohort_of(cohort, system.fs)
+    fold_of = data.folds(FOLDS, 0)
+    runs = [[train_run(system, data, fold, m, folds=FOLDS) for m in range(members)] for fold in range(FOLDS)]
+    tables, logs = [], {}
+    for fold, of_fold in enumerate(runs):
+        for member, run in enumerate(of_fold):
+            table = run.predictions.drop(columns="name").rename(columns={"split": "part"})
+            p = table[list(CLASSES)].to_numpy(dtype=np.float64).clip(1e-7, 1 - 1e-7)
+            # Half precision of log-odds takes half the bytes and keeps the order of probabilities near 0 and 1.
+            table[list(CLASSES)] = logit(p).astype(np.float16)
+            tables.append(table.assign(run=run.folder.name, fold=np.int8(fold), member=np.int8(member)))
+            logs[run.folder.name] = run.log[["epoch", "loss", "valid"]].round(4).to_dict("list")
+    frame = pd.concat(tables).astype({"run": "category", "part": "category", "record": np.int32})
+    card = {
+        "question": question,
+        "arm": arm,
+        "cohort": data.checksum,
+        "config": system.config,
+        "runs": [[run.folder.name for run in of_fold] for of_fold in runs],
+        "parameters": parameter_count(system.network()),
+        "seconds": round(sum(run.card["seconds"] for of_fold in runs for run in of_fold), 1),
+        "machine": f"{platform.machine()} {platform.system()}, {training.best_device().type}",
+        "torch": torch.__version__,
+        "logs": logs,
+    }
+    records = data.table[["name", "patient_id", "source"]].assign(fold=fold_of)
+    records[list(CLASSES)] = data.labels
+    with written_whole(FOLDER / cohort / "records.parquet") as partial:
+        records.to_parquet(partial)
+    with written_whole(path(cohort, question, arm, ".parquet")) as partial:
+        frame.to_parquet(partial, index=False, compression="zstd")
+    with written_whole(path(cohort, question, arm, ".json")) as partial:
+        partial.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
+
+
+def records_of(cohort: str) -> pd.DataFrame:
+    """Committed records of a cohort: name, patient_id, source, fold, and the nine labels."""
+    return pd.read_parquet(FOLDER / cohort / "records.parquet")
+
+
+def card_of(cohort: str, question: str, arm: str) -> dict[str, Any]:
+    """How a committed arm was made."""
+    return json.loads(path(cohort, question, arm, ".json").read_text())
+
+
+def arms_of(cohort: str, question: str) -> list[str]:
+    """Arms of a question whose answers are committed, the control first."""
+    return [arm for arm in QUESTIONS[question].arms if path(cohort, question, arm, ".json").exists()]
