@@ -144,6 +144,19 @@ def _execute(source: Path, target: Path, parameters: dict[str, Any], key: str) -
     failed.unlink(missing_ok=True)
 
 
+def _computed() -> dict[str, str]:
+    """Markdown that pages of prose include: what ``results/`` says, so that no page holds a number of its own."""
+    from ecgstudy import claims, verify
+
+    return {
+        "claims": claims.table(),
+        "claims_summary": claims.summary(),
+        "exceptions": verify.exceptions(),
+        "runs": verify.run_table(),
+        "settings": verify.settings_table(),
+    }
+
+
 def render(profile: str) -> Path:
     """Render the executed notebooks and the prose to HTML, warnings as errors.
 
@@ -167,6 +180,9 @@ def render(profile: str) -> Path:
             shutil.copy(build / "notebooks" / f"{name}.ipynb", staging / "notebooks")
         for name in ("_config.yml", "_toc.yml"):
             shutil.copy(REPOSITORY / name, staging)
+        (staging / "book" / "computed").mkdir()
+        for name, text in _computed().items():
+            (staging / "book" / "computed" / f"{name}.md").write_text(text)
         digest = hashlib.sha256()
         for path in sorted(p for p in staging.rglob("*") if p.is_file()):
             digest.update(path.relative_to(staging).as_posix().encode() + path.read_bytes())

@@ -1,4 +1,4 @@
-"""The command line: ``ecgstudy run``, ``book``, ``serve``, ``train`` and ``data``."""
+"""The command line: ``ecgstudy run``, ``book``, ``serve``, ``train``, ``verify-results`` and ``data``."""
 
 import functools
 import http.server
@@ -76,34 +76,93 @@ def build(profile: Profile = "demo", parameter: Parameters = None) -> None:
 
 @app.command()
 def train(
-    entries: Annotated[list[str] | None, typer.Argument(help="Which entries, e.g. CNN-GAP; all if none.")] = None,
+    entries: Annotated[
+        list[str] | None, typer.Argument(help="Which entries, e.g. CNN-GAP, or questions, e.g. gamma; all if none.")
+    ] = None,
     trial: Annotated[
-        list[str] | None, typer.Option(help="real, by-source or synthetic (repeatable); all if none.")
+        list[str] | None,
+        typer.Option(
+            help='real, by-source, synthetic, paper, "ablations real" or "ablations synthetic" (repeatable); '
+            "all but paper if none."
+        ),
     ] = None,
     again: Annotated[bool, typer.Option(help="Also those whose answers are committed.")] = False,
     jobs: Annotated[int, typer.Option(help="Processes, one thread each.")] = 2,
     dry: Annotated[bool, typer.Option(help="Only list what is missing.")] = False,
 ) -> None:
-    """Train what the leaderboard lacks (hours; what is interrupted goes on where it was) and write its table."""
-    from ecgstudy import leaderboard
+    """Train what leaderboard and ablations lack (hours; resumable) and write their tables."""
+    from ecgstudy import ablation_tables, ablations, claims, leaderboard
 
+    studies = {f"ablations {cohort}": cohort for cohort in ablations.COHORTS}
+    known = [*leaderboard.TRIALS, *studies]
     try:
-        for name in trial or leaderboard.TRIALS:
-            if name not in leaderboard.TRIALS:
-                raise ProfileError(f"no trial {name!r}; there are {', '.join(leaderboard.TRIALS)}")
-            if unknown := set(entries or ()) - set(leaderboard.entries(name)):
-                raise ProfileError(f"{name} has no {unknown.pop()!r}; it has {', '.join(leaderboard.entries(name))}")
-            missing = leaderboard.missing(name, entries, again=again)
+        if unknown := set(trial or ()) - set(known):
+            raise ProfileError(f"no trial {unknown.pop()!r}; there are {', '.join(known)}")
+        for name in trial or [name for name in known if name != "paper"]:
+            there = list(ablations.QUESTIONS) if name in studies else leaderboard.entries(name)
+            if (unknown := set(entries or ()) - set(there)) and trial:
+                raise ProfileError(f"{name} has no {unknown.pop()!r}; it has {', '.join(there)}")
+            if unknown:
+                continue
+            if name in studies:
+                missing = ablations.missing(studies[name], entries)
+                for question in (entries or there) if again else ():
+                    missing = dict.fromkeys((question, arm) for arm in ablations.QUESTIONS[question].arms) | missing
+                called = {arm: ": ".join(arm) for arm in missing}
+            else:
+                missing = leaderboard.missing(name, entries, again=again)
+                called = {entry: entry for entry in missing}
             for entry, seconds in missing.items():
-                known = f", about {seconds / 60:.0f} min" if seconds else ""
-                typer.echo(f"{name}: {entry} is missing{known}")
-            if not dry and missing:
-                for entry, seconds in leaderboard.answer_all(name, list(missing), jobs):
-                    typer.echo(f"{name}: {entry} done after {seconds / 60:.1f} min")
+                about = f", about {seconds / 60:.0f} min" if seconds else ""
+                typer.echo(f"{name}: {called[entry]} is missing{about}")
+            if dry or not missing:
+                continue
+            answer_all = ablations.answer_all if name in studies else leaderboard.answer_all
+            for entry, seconds in answer_all(studies.get(name, name), list(missing), jobs):
+                typer.echo(f"{name}: {entry} done after {seconds / 60:.1f} min")
         if not dry:
             typer.echo(leaderboard.write_table())
+            if ablations.FOLDER.exists():
+                typer.echo(ablation_tables.write_table())
+            typer.echo(claims.write())
     except (ProfileError, ValueError, OSError) as error:
         raise _fail(error) from None
+
+
+@app.command("verify-results")
+def verify_results(
+    retrain: Annotated[
+        str | None,
+        typer.Option(help="Also train this run again: COHORT/QUESTION/ARM/FOLD of an ablation, or `smallest`."),
+    ] = None,
+) -> None:
+    """Recompute the committed results from the committed answers; exit code 1 where something does not agree."""
+    from ecgstudy import verify
+
+    right = True
+    for check in verify.checks():
+        typer.echo(f"results/{check.file}: {check.values:,} values, largest difference {check.largest:.1e}")
+        for wrong in check.wrong[:10]:
+            typer.echo(f"  {wrong}")
+        if len(check.wrong) > 10:
+            typer.echo(f"  and {len(check.wrong) - 10:,} more")
+        right &= not check.wrong
+    for file, command in verify.FROM_RECORDINGS.items():
+        typer.echo(f"results/{file}: not from committed answers; made by `{command}`")
+    if retrain:
+        name = verify.SMALLEST if retrain == "smallest" else retrain
+        typer.echo(f"{name}: training again ...")
+        try:
+            result = verify.train_again(name)
+        except (ValueError, OSError) as error:
+            raise _fail(error) from None
+        for metric, row in result.scores.iterrows():
+            values = f"committed {row['committed']:.4f}, again {row['again']:.4f}, tolerance {row['tolerance']:.3f}"
+            typer.echo(f"  {metric}: {values}")
+        same = "the same to rounding" if result.largest <= verify.SAME else "not the same to rounding"
+        typer.echo(f"  largest difference of a probability {result.largest:.1e}: {same} ({result.seconds:.0f} s)")
+        right &= result.right
+    raise typer.Exit(0 if right else 1)
 
 
 @app.command()

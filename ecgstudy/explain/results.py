@@ -1,6 +1,7 @@
 """``results/explanations.csv``: every method of every system in every trial, on simulated records and on LUDB.
 
 ``python -m ecgstudy.explain.results`` writes it from the runs of the demo profile, which it trains if they are missing.
+The answers to chapter 09's questions, whose trial begins with ``ANSWER``, are written by that chapter (``save``).
 """
 
 from dataclasses import replace
@@ -18,12 +19,38 @@ from ecgstudy.profiles import profile_values
 
 FILE = RESULTS / "explanations.csv"
 COLUMNS = ("system", "method", "trial", "cohort", "class", "value", "low", "high", "n", "run")
+ANSWER = "answer "
 CASE_SEED = 1000  # of the simulated records that are explained; cohorts to train on have the profile's small seed
 
 
-def committed() -> pd.DataFrame:
-    """The table as committed."""
+def _read() -> pd.DataFrame:
     return pd.read_csv(FILE, keep_default_na=False, na_values=dict.fromkeys(("value", "low", "high"), ""))
+
+
+def committed() -> pd.DataFrame:
+    """The table as committed, without the answers to chapter 09's questions."""
+    table = _read()
+    return table[~table["trial"].str.startswith(ANSWER)]
+
+
+def answers() -> pd.DataFrame:
+    """Committed answers to chapter 09's questions, one row each."""
+    table = _read()
+    return table[table["trial"].str.startswith(ANSWER)]
+
+
+def write(tables: pd.DataFrame, answered: pd.DataFrame) -> None:
+    """Write the committed table: means of the trials, then the answers to chapter 09's questions."""
+    with written_whole(FILE) as partial:
+        whole = pd.concat([tables, answered]) if len(answered) else tables
+        whole.to_csv(partial, index=False, float_format="%.4f")
+
+
+def keep(answered: pd.DataFrame) -> None:
+    """Put answers to chapter 09's questions in the place of the committed ones; those without a value are left out."""
+    answered, before = answered.dropna(subset="value")[list(COLUMNS)], answers()
+    before = before[~before["trial"].isin(answered["trial"])]
+    write(committed(), pd.concat([before, answered]) if len(before) else answered)
 
 
 def chapter_cohort(name: str, profile: str, seed: int) -> Cohort:
@@ -92,9 +119,9 @@ def verdict(low: float, high: float, border: float = 0) -> str:
     return "supported" if low > border else "not supported" if high < border else "undecided"
 
 
-def main(per_class: int = 6, deep: int = 3, seed: int = 0) -> None:
+def main(per_class: int = 6, deep: int = 3) -> None:
     """Evaluate the demo profile's systems on new simulated records and, if it is at hand, on LUDB; write the table."""
-    tables = []
+    tables, answered, seed = [], answers(), profile_values("demo", "09_cam_analysis")["seed"]
     for name in leaderboard.CHAPTERS:
         run, *others = chapter_runs(name, "demo", 2, seed=seed)
         other, fs = others[0].network() if others else None, run.system.fs
@@ -106,8 +133,7 @@ def main(per_class: int = 6, deep: int = 3, seed: int = 0) -> None:
             scores = evaluation.evaluate(run.system, run.network(), cases, chosen, deep=deep, other=other)
             tables.append(tidy(scores, cases, run, cohort))
             print(f"{name}, {cohort}: {len(cases.classes)} cases", flush=True)
-        with written_whole(FILE) as partial:
-            pd.concat(tables).to_csv(partial, index=False, float_format="%.4f")
+        write(pd.concat(tables), answered)
 
 
 if __name__ == "__main__":
