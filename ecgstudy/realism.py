@@ -110,7 +110,8 @@ def features(x: NDArray[np.float32], fs: float) -> dict[str, float]:
 
     Of the rhythm: RR and its variation. Of the median beat: for each lead the peak-to-peak QRS, the ST level 110 ms
     after the middle of QRS and the signed extreme of T, all against the 30 ms that end 70 ms before it; P in II; the
-    time that the dipole moves fast. Of the rest: how beats differ from the median beat, what is below 0.5 Hz, what is
+    electrical axes of QRS (of its area) and T in the frontal plane; the time that the dipole moves fast. Of the rest:
+    how beats differ from the median beat, what is below 0.5 Hz, what is
     above 45 Hz in quiet moments, and how each lead's power is spread over ``BANDS``, relative to 5 to 15 Hz.
     """
     x = signal.detrend(x, axis=1, type="constant").astype(np.float64)
@@ -136,6 +137,11 @@ def features(x: NDArray[np.float32], fs: float) -> dict[str, float]:
         "T (mV)": np.take_along_axis(t, np.abs(t).argmax(axis=1)[:, None], 1)[:, 0],
     }
     found["P in II (mV)"] = float(shape[1, _around(-0.25, -0.10, fs)].max())
+    frontal = np.array([shape[0], shape[5] * 2 / np.sqrt(3)])  # aVF is scaled down by Goldberger's factor
+    area, peak = frontal[:, _around(-0.07, 0.07, fs)].sum(axis=1), frontal[:, _around(0.15, 0.45, fs)]
+    area, peak = area[::-1], peak[::-1, np.abs(t).sum(axis=0).argmax()]
+    found["QRS axis (degrees)"] = float(np.degrees(np.arctan2(*area)))
+    found["T axis (degrees)"] = float(np.degrees(np.arctan2(*peak)))
     speed = np.linalg.norm(np.gradient(shape[[0, 1, 6, 7, 8, 9, 10, 11]], axis=1), axis=0)[_around(-0.12, 0.12, fs)]
     found["fast part of QRS (ms)"] = float((speed > 0.15 * speed.max()).sum() / fs * 1000)
     found["beat-to-beat, QRS (mV)"] = float(np.sqrt((rest[..., _around(-0.07, 0.07, fs)] ** 2).mean()))

@@ -46,8 +46,8 @@ def test_intervals_of_what_is_not_there_are_missing():
 @pytest.mark.parametrize("fs", [250, 500])
 def test_beats_are_found_where_the_simulator_put_them(fs):
     hits = misses = extra = 0
-    for index in range(24):
-        one = synthetic.simulate(index, 3, fs=fs, balance=1)
+    for index in range(100):
+        one = synthetic.simulate(index, 5, fs=fs, balance=1)
         p = one.parameters
         onset = np.array(p["beats"]["onset"])
         onset = onset[(onset > 0.3) & (onset < 9.7)]
@@ -56,7 +56,8 @@ def test_beats_are_found_where_the_simulator_put_them(fs):
         near = (distance > -0.02) & (distance < 0.2)
         hits, misses = hits + near.any(axis=0).sum(), misses + (~near.any(axis=0)).sum()
         extra += (~near.any(axis=1) & (found > 0.5) & (found < 9.6)).sum()
-    assert misses < 0.01 * hits and extra < 0.02 * hits
+    # A small ectopic beat between large ones, a large one between small ones, a steep T: a few in a hundred.
+    assert misses < 0.02 * hits and extra < 0.04 * hits
 
 
 def planted(fs=500, st=0.0, t=0.3, qrs=1.0, p=0.1, noise=0.0, seconds=10):
@@ -79,6 +80,17 @@ def test_features_of_planted_waves():
         assert found[f"T (mV), {lead}"] == pytest.approx(-0.3, abs=0.02)
     assert found["P in II (mV)"] == pytest.approx(0.08, abs=0.005)
     assert found["beat-to-beat, T (mV)"] < 1e-6
+
+
+@pytest.mark.parametrize("degrees", [-60, 0, 45, 110])
+def test_axes_of_a_dipole_that_is_turned(degrees):
+    """Einthoven's triangle: I sees the cosine of the angle, aVF (with Goldberger's factor) its sine; T is opposite."""
+    x = planted(t=-0.3, p=0)
+    x[0] *= np.cos(np.radians(degrees))
+    x[5] *= np.sin(np.radians(degrees)) * np.sqrt(3) / 2
+    found = realism.features(x, 500)
+    assert found["QRS axis (degrees)"] == pytest.approx(degrees, abs=0.5)
+    assert (found["T axis (degrees)"] - degrees) % 360 == pytest.approx(180, abs=0.5)
 
 
 def test_features_of_planted_noise():
