@@ -10,9 +10,8 @@ import json
 import platform
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
@@ -233,7 +232,7 @@ def answer_all(cohort: str, arms: list[tuple[str, str]], jobs: int) -> Iterator[
     Each arm that is kept, and the seconds so far.
     """
     begun = time.monotonic()
-    with ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+    with training.workers(jobs) as pool:
         pending, waiting = {}, {}
         for arm in arms:
             _, members = system_of(*arm, cohort)

@@ -10,9 +10,8 @@ import json
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import fields
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -221,7 +220,7 @@ def missing(trial: str, names: list[str] | None = None, *, again: bool = False) 
 def answer_all(trial: str, names: list[str], jobs: int) -> Iterator[tuple[str, float]]:
     """Answer entries of a trial, ``jobs`` at a time; yields each that is done, with the seconds so far."""
     begun = time.monotonic()
-    with ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+    with training.workers(jobs) as pool:
         pending = {pool.submit(answer, trial, name): name for name in names}
         for done in as_completed(pending):
             done.result()

@@ -7,11 +7,15 @@ committed runs stand in ``results/runs``, all others in the cache.
 
 import hashlib
 import json
+import os
 import platform
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +171,22 @@ def ensemble(runs: Sequence[Run], records: NDArray[np.intp]) -> tuple[NDArray[np
     probabilities = np.stack([run.probabilities(records) for run in runs])
     thresholds = np.array([list(run.card["thresholds"].values()) for run in runs])
     return runs[0].system.vote(probabilities, thresholds)
+
+
+def workers(jobs: int) -> ProcessPoolExecutor:
+    """Processes that train side by side, one thread each; they end with the process that started them."""
+    return ProcessPoolExecutor(jobs, get_context("spawn"), _begin_worker)
+
+
+def _begin_worker() -> None:
+    torch.set_num_threads(1)
+
+    def follow() -> None:
+        parent_process().join()  # type: ignore[union-attr]
+        os._exit(1)
+
+    # Killed, a parent cannot tell its workers: they would train on, each on a processor, for hours.
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def best_device() -> torch.device:

@@ -1,5 +1,9 @@
 import dataclasses
 import json
+import os
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -163,6 +167,36 @@ def test_starting_from_a_run_starts_from_its_weights(system, data, split):
     for name, value in weights(first).items():
         if "running" not in name and "tracked" not in name:
             torch.testing.assert_close(moved[name], value)
+
+
+WITH_WORKER = """
+import os, time
+from ecgstudy import training
+
+if __name__ == "__main__":
+    with training.workers(1) as pool:
+        print(pool.submit(os.getpid).result(), pool.submit(training.torch.get_num_threads).result(), flush=True)
+        pool.submit(time.sleep, 600).result()
+"""
+
+
+def test_workers_end_with_the_process_that_started_them(tmp_path):
+    (tmp_path / "parent.py").write_text(WITH_WORKER)
+    parent = subprocess.Popen([sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, text=True)
+    worker, threads = map(int, parent.stdout.readline().split())
+    assert threads == 1
+    os.kill(worker, 0)  # it lives
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    for _ in range(100):
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    os.kill(worker, 9)
+    pytest.fail("the worker outlived its parent by ten seconds")
 
 
 def test_longer_records_count_once_each(system, data):
