@@ -151,9 +151,23 @@ def check_settings() -> Check:
     return Check("provenance.yaml", count, 0.0, wrong)
 
 
+def check_simulated() -> Check:
+    """Answers on simulated records against the simulator as it is now: the checksum of the cohort they were made on."""
+    wrong, now = [], {}
+    paths = [*leaderboard.FOLDER.glob("synthetic/*.json"), *ablations.FOLDER.glob("synthetic/*/*.json")]
+    for path in sorted(paths):
+        card = json.loads(path.read_text())
+        fs = card.get("config", card)["fs"]
+        if fs not in now:
+            now[fs] = leaderboard.cohort_of("synthetic", fs).checksum
+        if card["cohort"] != now[fs]:
+            wrong.append(f"{path.relative_to(RESULTS)}: of cohort {card['cohort']}, which is {now[fs]} now")
+    return Check("leaderboard/synthetic and ablations/synthetic", len(paths), 0.0, wrong)
+
+
 def checks() -> Iterator[Check]:
     """Every results file that can be recomputed from what is committed."""
-    for check in (check_leaderboard, check_ablations, check_claims, check_settings):
+    for check in (check_leaderboard, check_ablations, check_claims, check_settings, check_simulated):
         yield check()
 
 

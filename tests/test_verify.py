@@ -82,6 +82,17 @@ def test_a_table_follows_from_its_answers_until_either_is_changed(small):
     assert verify.check_ablations() == verify.Check("ablations.csv", 0, 0.0, [])
 
 
+def test_answers_of_an_earlier_simulator_are_found(small, monkeypatch):
+    monkeypatch.setattr(leaderboard, "FOLDER", small / "leaderboard")
+    ablations.keep("synthetic", "loss", "macro")
+    check = verify.check_simulated()
+    assert check.values == 1 and not check.wrong
+    path = ablations.path("synthetic", "loss", "macro", ".json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"cohort": "0123"}))
+    (wrong,) = verify.check_simulated().wrong
+    assert wrong.startswith("ablations/synthetic/loss/macro.json: of cohort 0123")
+
+
 def test_a_run_that_is_trained_again_is_the_same(small):
     again = verify.train_again("real/loss/macro/1")
     assert again.largest <= verify.SAME and again.right
