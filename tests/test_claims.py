@@ -161,8 +161,8 @@ def test_pages_include_what_is_computed_and_nothing_else():
 def test_the_answers_of_chapter_09_and_the_trials_keep_each_other(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "FILE", tmp_path / "explanations.csv")
     columns = list(results.COLUMNS)
-    trials = pd.DataFrame([("s", "m", "mass", "synthetic", "", 0.12345, 0.1, np.nan, 9, "a")], columns=columns)
-    answer = pd.DataFrame([("s", "m", "answer 1, x", "synthetic", "", 0.5, 0.4, 0.6, 7, "b c")], columns=columns)
+    trials = pd.DataFrame([("s", "m", "mass", "synthetic", "real", "", 0.12345, 0.1, np.nan, 9, "a")], columns=columns)
+    answer = trials.assign(trial="answer 1, x", value=0.5, low=0.4, high=0.6, n=7, run="b c")
     results.write(trials, answer)
     assert results.committed()["trial"].tolist() == ["mass"] and results.answers()["run"].tolist() == ["b c"]
     text = results.FILE.read_text()
@@ -174,5 +174,9 @@ def test_the_answers_of_chapter_09_and_the_trials_keep_each_other(tmp_path, monk
         results.keep(rows[columns[::-1]])
         assert results.answers()["trial"].tolist() == ["answer 1, x", "answer 2, y"]
     assert results.answers()["value"].tolist() == [0.7, 0.5] and len(results.committed()) == 1
-    results.write(results.committed(), answer.iloc[:0])
+    results.put(pd.concat([trials.assign(value=0.2), trials.assign(cohort="LUDB")]))
+    assert results.committed()["value"].tolist() == [0.2, 0.1235] and len(results.answers()) == 2
+    results.put(trials.assign(trained="x"))
+    assert results.committed()["trained"].tolist() == ["real", "real", "x"]
+    results.write(results.committed().iloc[:1], answer.iloc[:0])
     assert results.answers().empty and len(results.committed()) == 1

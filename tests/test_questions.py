@@ -47,7 +47,11 @@ def test_focus_is_the_share_of_true_positives_whose_map_lies_in_the_key(monkeypa
         return np.stack([~k if (k == cases.any_lead[1]).all() else k for k in some.any_lead]).astype(float)
 
     monkeypatch.setattr(evaluation, "make", made)
-    found = questions.focus_on_st(CNNGAPSystem(), Sure(), np.full(9, 0.5), cases, repeats=20).set_index("class")
+    found = questions.focus_on_st(CNNGAPSystem(), [(Sure(), np.full(9, 0.5), cases)], repeats=20)
+    # In two parts, each with a network of its own, or in one: the same cases.
+    halves = [(Sure(), np.full(9, 0.5), cases.take(part)) for part in np.split(np.arange(8), [3])]
+    pd.testing.assert_frame_equal(found, questions.focus_on_st(CNNGAPSystem(), halves, repeats=20))
+    found = found.set_index("class")
     assert found["n"].to_dict() == {"STD": 4, "STE": 2, "STD or STE": 6}
     assert found["focus value"].to_dict() == {"STD": 3 / 4, "STE": 1, "STD or STE": pytest.approx(5 / 6)}
     z, n, p = norm.ppf(0.975), 6, 5 / 6  # Wilson (1927)
@@ -63,7 +67,7 @@ def test_without_true_positives_there_is_nothing_to_say(monkeypatch):
     cases = some_cases([CLASSES.index("STD")] * 3)
     monkeypatch.setattr(evaluation.Cases, "inputs", lambda self, system: torch.from_numpy(self.signals))
     cases.signals[:, 0, 0] = -1
-    found = questions.focus_on_st(CNNGAPSystem(), Sure(), np.full(9, 0.5), cases)
+    found = questions.focus_on_st(CNNGAPSystem(), [(Sure(), np.full(9, 0.5), cases)])
     assert found.empty and {"method", "class", "n", "focus value", "mass high"} <= set(found)
 
 

@@ -4,7 +4,7 @@ The maps that have seen no network stand in the same table: ``random`` (the syst
 and ``QRS detector``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ecgstudy.data import synthetic
+from ecgstudy.data.cohort import Cohort
 from ecgstudy.data.delineations import read_delineation
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.manifest import locate
@@ -38,6 +39,8 @@ TRIALS: dict[str, bool | None] = {
     "noise": True,
     "time shift": True,
     "seeds": True,
+    "folds": True,
+    "members": True,
     "ST": None,
     "speaks": None,
     "Gini": None,
@@ -47,7 +50,7 @@ FAMILIES = {
     "localisation": ("excess mass", "pointing", "AUC", "AP", "top-k", "tolerant excess mass"),
     "faithfulness": ("deletion", "insertion", "comprehensiveness", "sufficiency", "infidelity"),
     "sanity": ("random weights", "wrong class", "wrong record"),
-    "stability": ("noise", "time shift", "seeds"),
+    "stability": ("noise", "time shift", "seeds", "folds", "members"),
 }
 
 
@@ -147,6 +150,27 @@ def ludb_cases(fs: float, *, per_class: int | None = None) -> Cases:
     return _cases(rows, fs)
 
 
+def real_st_cases(cohort: Cohort, records: NDArray[np.intp], seconds: float = 10.0) -> Cases:
+    """Records of a real cohort with STD or STE, cut to their first seconds; the key is ``trials.st_key``'s.
+
+    Left out are shorter records and those with a bundle branch block, whose QRS reaches into that key.
+    """
+    rows, length = [], round(seconds * cohort.fs)
+    wanted = np.isin(CLASSES, ("STD", "STE"))
+    block = np.isin(CLASSES, ("LBBB", "RBBB"))
+    for i in records:
+        labels = cohort.labels[i]
+        signal = cohort[i][:, :length]
+        if not (labels & wanted).any() or (labels & block).any() or signal.shape[1] < length:
+            continue
+        st = trials.st_key(signal[None], cohort.fs)[0]
+        about = cohort.table.iloc[i]
+        for c in np.flatnonzero(labels & wanted):
+            key = np.tile(st, (len(LEADS), 1))
+            rows.append((signal, c, key, st, st, labels, about["patient_id"], about["name"]))
+    return _cases(rows, cohort.fs)
+
+
 def _cases(rows: list[tuple], fs: float) -> Cases:
     rows.sort(key=lambda row: row[1])
     return Cases(*(np.array(column) for column in zip(*rows, strict=True)), fs)
@@ -185,7 +209,7 @@ def evaluate(
     chosen: Sequence[str],
     *,
     deep: int = 1,
-    other: nn.Module | None = None,
+    others: Mapping[str, nn.Module] | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Scores of explanations: one row a case, columns (method, trial), ``chosen`` methods and the baselines.
@@ -194,13 +218,15 @@ def evaluate(
     ----------
     deep
         Every ``deep``-th row also goes through the costly trials (faithfulness, sanity, stability); NaN in the others.
-    other
-        The same system trained from another seed, for ``seeds``.
+    others
+        The same system trained again, by the trial that compares with it: from another seed (``seeds``), on other
+        folds (``folds``), or as another member of an ensemble, which differs in both (``members``).
 
     Notes
     -----
-    ``random weights``, ``noise``, ``time shift``, ``seeds``: agreement with the map of the shuffled network, of the
-    record with white noise of 0.02 mV, of the record moved by 0.12 s (and moved back), of the other network.
+    ``random weights``, ``noise``, ``time shift``, ``seeds`` (``folds``, ``members``): agreement with the map of the
+    shuffled network, of the record with white noise of 0.02 mV, of the record moved by 0.12 s (and moved back), of the
+    other network.
     ``wrong class``: agreement with the map of a class that the record does not have. ``wrong record``: excess mass in
     the key of the class's next case. ``ST``: excess mass on the ST segments, whatever the class. ``speaks``: is any
     of the map positive? Segments of faithfulness are 0.2 s; erased samples are bridged.
@@ -234,8 +260,8 @@ def evaluate(
         costly["noise"] = trials.agreement(part, of(network, noisy))
         back = np.roll(of(network, moved), -shift, axis=-1)
         costly["time shift"] = trials.agreement(part, back)
-        if other is not None:
-            costly["seeds"] = trials.agreement(part, of(other, few, x=x_few))
+        for trial, other in (others or {}).items():
+            costly[trial] = trials.agreement(part, of(other, few, x=x_few))
         for name, values in costly.items():
             found[name] = np.full(len(x), np.nan)
             found[name][some] = values

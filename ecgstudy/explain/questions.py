@@ -23,9 +23,7 @@ ENDS = ("value", "low", "high")
 
 def focus_on_st(
     system: System,
-    network: nn.Module,
-    thresholds: NDArray[np.floating],
-    cases: Cases,
+    parts: Sequence[tuple[nn.Module, NDArray[np.floating], Cases]],
     *,
     repeats: int = 1000,
     seed: int = 0,
@@ -36,10 +34,9 @@ def focus_on_st(
 
     Parameters
     ----------
-    thresholds
-        (9,), from which a class is called.
-    cases
-        With STD and with STE.
+    parts
+        A network, the thresholds (9,) from which it calls a class, and cases with STD and with STE that it has not
+        seen; several where each fold has a network of its own.
 
     Returns
     -------
@@ -48,22 +45,28 @@ def focus_on_st(
         focuses, Wilson's interval: a bootstrap knows no uncertainty when none or all do) and of ``mass`` (excess mass,
         bootstrapped over patients). A class with true positives of one patient alone has no row.
     """
-    with torch.inference_mode():
-        probability = torch.sigmoid(network(cases.inputs(system))).numpy()
-    right = (probability >= thresholds)[np.arange(len(cases.classes)), cases.classes]
+    right: list[tuple[nn.Module, Cases]] = []
+    for network, thresholds, cases in parts:
+        with torch.inference_mode():
+            probability = torch.sigmoid(network(cases.inputs(system))).numpy()
+        called = (probability >= thresholds)[np.arange(len(cases.classes)), cases.classes]
+        if called.any():
+            right.append((network, cases.take(np.flatnonzero(called))))
     columns = ["method", "class", "n", *(f"{what} {end}" for what in ("focus", "mass") for end in ENDS)]
     rows: list[tuple] = []
-    some = cases.take(np.flatnonzero(right))
-    for method in methods.OWN[system.name] if right.any() else ():
-        m = evaluation.make(method, system, network, some)
-        focus = trials.rank_among_shifts(m, some.any_lead) >= 0.95
-        mass = trials.localisation(m, some.any_lead)["excess mass"]
+    if right:
+        every = ("any_lead", "names_of_classes", "patients")
+        key, classes, patients = (np.concatenate([getattr(cases, name) for _, cases in right]) for name in every)
+    for method in methods.OWN[system.name] if right else ():
+        m = np.concatenate([evaluation.make(method, system, network, cases) for network, cases in right])
+        focus = trials.rank_among_shifts(m, key) >= 0.95
+        mass = trials.localisation(m, key)["excess mass"]
         for label, of in (*((c, [c]) for c in ST), (" or ".join(ST), ST)):
-            chosen = np.flatnonzero(np.isin(some.names_of_classes, of))
-            if len(set(some.patients[chosen])) > 1:
+            chosen = np.flatnonzero(np.isin(classes, of))
+            if len(set(patients[chosen])) > 1:
                 found, n = int(focus[chosen].sum()), len(chosen)
                 wilson = binomtest(found, n).proportion_ci(method="wilson")
-                interval = trials.mean_interval(mass[chosen, None], some.patients[chosen], repeats=repeats, seed=seed)
+                interval = trials.mean_interval(mass[chosen, None], patients[chosen], repeats=repeats, seed=seed)
                 rows.append((method, label, n, found / n, wilson.low, wilson.high, *np.ravel(interval)))
     return pd.DataFrame(rows, columns=columns)
 

@@ -1,9 +1,13 @@
-"""``results/explanations.csv``: every method of every system in every trial, on simulated records and on LUDB.
+"""``results/explanations.csv``: every method of every system in every trial, on simulated records and on real ones.
 
-``python -m ecgstudy.explain.results`` writes it from the runs of the demo profile, which it trains if they are missing.
-The answers to chapter 09's questions, whose trial begins with ``ANSWER``, are written by that chapter (``save``).
+``python -m ecgstudy.explain.results [SYSTEM ...]`` writes it from networks of the demo profile (trained on simulated
+records) and of the real one, which it trains if they are missing, and takes the beats' trials from ``beats.csv``.
+The answers to chapter 09's questions, whose trial begins with ``ANSWER``, are written by that chapter (``save``); the
+first question on real records is answered here.
 """
 
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,18 +16,22 @@ import pandas as pd
 
 from ecgstudy import leaderboard, training
 from ecgstudy.data.audit import at_hand
+from ecgstudy.data.beats import FS, SAMPLES
 from ecgstudy.data.cohort import Cohort, real_cohort, synthetic_cohort
-from ecgstudy.explain import evaluation, methods, trials
+from ecgstudy.explain import evaluation, methods, questions, trials
+from ecgstudy.explain.beat_maps import WINDOWS
 from ecgstudy.paths import RESULTS, written_whole
 from ecgstudy.profiles import profile_values
 
 FILE = RESULTS / "explanations.csv"
-COLUMNS = ("system", "method", "trial", "cohort", "class", "value", "low", "high", "n", "run")
+COLUMNS = ("system", "method", "trial", "cohort", "trained", "class", "value", "low", "high", "n", "run")
 ANSWER = "answer "
 CASE_SEED = 1000  # of the simulated records that are explained; cohorts to train on have the profile's small seed
 
 
 def _read() -> pd.DataFrame:
+    if not FILE.exists():
+        return pd.DataFrame(columns=list(COLUMNS))
     return pd.read_csv(FILE, keep_default_na=False, na_values=dict.fromkeys(("value", "low", "high"), ""))
 
 
@@ -49,8 +57,23 @@ def write(tables: pd.DataFrame, answered: pd.DataFrame) -> None:
 def keep(answered: pd.DataFrame) -> None:
     """Put answers to chapter 09's questions in the place of the committed ones; those without a value are left out."""
     answered, before = answered.dropna(subset="value")[list(COLUMNS)], answers()
-    before = before[~before["trial"].isin(answered["trial"])]
+    keys = [*COLUMNS[:2], "trial", "cohort", "trained"]
+    again = pd.MultiIndex.from_frame(before[keys]).isin(pd.MultiIndex.from_frame(answered[keys]))
+    before = before[~again]
     write(committed(), pd.concat([before, answered]) if len(before) else answered)
+
+
+def put(rows: pd.DataFrame) -> None:
+    """Put trials in the place of the committed ones of the same systems, cohorts and training."""
+    before, keys = committed(), ["system", "cohort", "trained"]
+    again = pd.MultiIndex.from_frame(before[keys]).isin(pd.MultiIndex.from_frame(rows[keys]))
+    before = before[~again]
+    write(pd.concat([before, rows[list(COLUMNS)]]) if len(before) else rows[list(COLUMNS)], answers())
+
+
+def trained_on(profile: str) -> str:
+    """Cohort that a profile trains the systems on: ``synthetic`` or ``real``."""
+    return profile_values(profile, "03_cnn_gap")["cohort"]
 
 
 def chapter_cohort(name: str, profile: str, seed: int) -> Cohort:
@@ -61,7 +84,9 @@ def chapter_cohort(name: str, profile: str, seed: int) -> Cohort:
     return real_cohort(values["fs"], limit=values["records"])
 
 
-def chapter_runs(name: str, profile: str, most: int = 1, *, seed: int, **changes: Any) -> list[training.Run]:
+def chapter_runs(
+    name: str, profile: str, most: int = 1, *, seed: int, fold: int = 0, reseed: int = 0, **changes: Any
+) -> list[training.Run]:
     """Open, or train, the first members of a system's ensemble as its chapter makes them.
 
     Parameters
@@ -70,16 +95,20 @@ def chapter_runs(name: str, profile: str, most: int = 1, *, seed: int, **changes
         How many members, if the chapter has as many.
     seed
         Of the chapter.
+    fold
+        Of five, which is not trained on; the chapter's is the first.
+    reseed
+        Added to the seed of weights and order, on the same records.
     changes
         Fields of the system that differ.
     """
     system, members = leaderboard.system_of(name, profile)
     system = replace(system, **changes)
     cohort = chapter_cohort(name, profile, seed)
-    test = np.flatnonzero(cohort.folds(5, seed) == 0)
+    test = np.flatnonzero(cohort.folds(5, seed) == fold)
     splits = training.member_splits(system, cohort, test, members, seed)[:most]
     return [
-        training.train(system, cohort, split, seed=seed + m, note=f"{name} {m + 1}/{len(splits)}")
+        training.train(system, cohort, split, seed=seed + m + reseed, note=f"{name} {m + 1}/{len(splits)}")
         for m, split in enumerate(splits)
     ]
 
@@ -90,12 +119,16 @@ def tidy(
     run: training.Run,
     cohort: str,
     *,
+    trained: str = "synthetic",
     repeats: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Means with intervals of ``evaluation.evaluate``'s scores, with the columns of the committed table."""
+    """Means with intervals of ``evaluation.evaluate``'s scores, with the columns of the committed table.
+
+    ``cohort`` is what is explained, ``trained`` what the network was trained on.
+    """
     table = trials.summary(scores, cases.names_of_classes, cases.patients, repeats=repeats, seed=seed)
-    table = table.assign(system=run.system.name, cohort=cohort, run=run.folder.name)
+    table = table.assign(system=run.system.name, cohort=cohort, trained=trained, run=run.folder.name)
     # By class only where every case counts: of the costly trials a class has a few.
     kept = (table["n"] > 0) & ((table["class"] == "") | table["trial"].isin(trials.LOCALISATION))
     return table.loc[kept, list(COLUMNS)]
@@ -119,22 +152,85 @@ def verdict(low: float, high: float, border: float = 0) -> str:
     return "supported" if low > border else "not supported" if high < border else "undecided"
 
 
-def main(per_class: int = 6, deep: int = 3) -> None:
-    """Evaluate the demo profile's systems on new simulated records and, if it is at hand, on LUDB; write the table."""
-    tables, answered, seed = [], answers(), profile_values("demo", "09_cam_analysis")["seed"]
-    for name in leaderboard.CHAPTERS:
-        run, *others = chapter_runs(name, "demo", 2, seed=seed)
-        other, fs = others[0].network() if others else None, run.system.fs
-        cohorts = {"synthetic": evaluation.synthetic_cases(fs, per_class, seed=CASE_SEED)}
-        if "ludb" in at_hand():
-            cohorts["LUDB"] = evaluation.ludb_cases(fs, per_class=2 * per_class)
-        for cohort, cases in cohorts.items():
-            chosen = methods.methods(name)
-            scores = evaluation.evaluate(run.system, run.network(), cases, chosen, deep=deep, other=other)
-            tables.append(tidy(scores, cases, run, cohort))
-            print(f"{name}, {cohort}: {len(cases.classes)} cases", flush=True)
-        write(pd.concat(tables), answered)
+def tried(name: str, profile: str, per_class: int, deep: int) -> Iterator[pd.DataFrame]:
+    """All methods of one system in all trials, a table for each cohort: simulated, if it was trained on such, and LUDB.
+
+    Beside its network stand two more, of another seed on the same records and of the same seed on another fold's.
+    """
+    seed, trained = profile_values(profile, "09_cam_analysis")["seed"], trained_on(profile)
+    (run,) = chapter_runs(name, profile, seed=seed)
+    (seeds,) = chapter_runs(name, profile, seed=seed, reseed=100)
+    (folds,) = chapter_runs(name, profile, seed=seed, fold=1)
+    others, fs = {"seeds": seeds.network(), "folds": folds.network()}, run.system.fs
+    cohorts = {}
+    if trained == "synthetic":
+        cohorts["synthetic"] = evaluation.synthetic_cases(fs, per_class, seed=CASE_SEED)
+    if "ludb" in at_hand():
+        cohorts["LUDB"] = evaluation.ludb_cases(fs, per_class=2 * per_class)
+    for cohort, cases in cohorts.items():
+        chosen = methods.methods(name)
+        scores = evaluation.evaluate(run.system, run.network(), cases, chosen, deep=deep, others=others)
+        yield tidy(scores, cases, run, cohort, trained=trained)
+
+
+def real_st_answers(name: str, folds: int = 5) -> pd.DataFrame:
+    """Question 1 on real records: a system's own maps of STD and STE, each record by a network of a fold without it."""
+    seed, parts, runs = profile_values("real", "09_cam_analysis")["seed"], [], []
+    cohort = chapter_cohort(name, "real", seed)
+    for fold in range(folds):
+        (run,) = chapter_runs(name, "real", seed=seed, fold=fold)
+        cases = evaluation.real_st_cases(cohort, np.flatnonzero(cohort.folds(5, seed) == fold))
+        parts.append((run.network(), np.array(list(run.card["thresholds"].values())), cases))
+        runs.append(run.folder.name)
+    found = questions.focus_on_st(run.system, parts)
+    found = found[found["class"] == " or ".join(questions.ST)].assign(**{"class": ""})
+    found = found.rename(columns={f"focus {end}": end for end in questions.ENDS})
+    about = {"system": name, "trial": ANSWER + "1, focus on ST", "cohort": "real", "trained": "real"}
+    return found.assign(**about, run=" ".join(runs))[list(COLUMNS)]
+
+
+_BEATS = {
+    "map in the window": "mass",
+    "map correlates with: all weights drawn anew": "random weights",
+    "map correlates with: its own of another seed": "seeds",
+}
+
+
+def beats() -> pd.DataFrame:
+    """Trials of maps of beats as ``beats.csv`` has them: Grad-CAM of two networks on MIT-BIH's DS2, S and V.
+
+    ``mass`` is the share in the class's window, the same for every beat, so that excess mass follows from it; the
+    correlations are Spearman's over the segments of a beat.
+    """
+    table = pd.read_csv(RESULTS / "beats.csv", keep_default_na=False)
+    table = table[table["metric"].isin(_BEATS)]
+    rows = []
+    for network in ("FCN", "LSTM"):
+        known = {network: "Grad-CAM", f"{network}, turned at random": "random", "energy": "signal energy"}
+        rows.append(table.assign(method=table["network"].map(known), system=f"{network} on beats").dropna())
+    found = pd.concat(rows).assign(cohort="MIT-BIH", trained="MIT-BIH").astype(dict.fromkeys(questions.ENDS, float))
+    found["trial"] = found["metric"].map(_BEATS)
+    mass = found[found["trial"] == "mass"]
+    width = {name: (high - low) / 1000 * FS for name, (low, high) in WINDOWS.items()}
+    share = mass["class"].map(width) / SAMPLES
+    ends = {end: (mass[end] - share) / (1 - share) for end in questions.ENDS}
+    return pd.concat([found, mass.assign(trial="excess mass", **ends)])[list(COLUMNS)]
+
+
+def main(names: Sequence[str], per_class: int = 6, deep: int = 3) -> None:
+    """Try the systems' networks of the demo profile and, with recordings at hand, of the real one; write the table."""
+    profiles = ["demo", *(["real"] if at_hand() else [])]
+    for name in names or leaderboard.CHAPTERS:
+        for profile in profiles:
+            for table in tried(name, profile, per_class, deep if profile == "demo" else 2 * deep):
+                put(table)
+                cohort, trained = table[["cohort", "trained"]].iloc[0]
+                print(f"{name}, trained on {trained}: {cohort}, {table['n'].max()} explanations", flush=True)
+        if "real" in profiles:
+            keep(real_st_answers(name))
+            print(f"{name}: STD and STE of real records", flush=True)
+    put(beats())
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -136,6 +136,20 @@ def qrs_maps(x: NDArray[np.floating], fs: float) -> Array:
     return ndimage.maximum_filter1d(maps, 2 * round(0.05 * fs) + 1, axis=-1)
 
 
+def st_key(x: NDArray[np.floating], fs: float) -> NDArray[np.bool_]:
+    """The surest part of each ST segment of records without delineated waves: (rows, samples).
+
+    From 60 to 150 ms after each QRS that ``r_peaks`` finds. In LUDB's records without a bundle branch block, 99 % of it
+    is delineated as ST in at least one lead, and it covers half of what is.
+    """
+    key = np.zeros((len(x), x.shape[-1]), dtype=bool)
+    after = np.arange(round(0.06 * fs), round(0.15 * fs) + 1)
+    for row, peaks in zip(key, r_peaks(x, fs), strict=True):
+        at = (peaks[:, None] + after).ravel()
+        row[at[at < len(row)]] = True
+    return key
+
+
 # --- stability and complexity ----------------------------------------------------------------------------------------
 
 
