@@ -138,10 +138,10 @@ def features(x: NDArray[np.float32], fs: float) -> dict[str, float]:
     }
     found["P in II (mV)"] = float(shape[1, _around(-0.25, -0.10, fs)].max())
     frontal = np.array([shape[0], shape[5] * 2 / np.sqrt(3)])  # aVF is scaled down by Goldberger's factor
-    area, peak = frontal[:, _around(-0.07, 0.07, fs)].sum(axis=1), frontal[:, _around(0.15, 0.45, fs)]
-    area, peak = area[::-1], peak[::-1, np.abs(t).sum(axis=0).argmax()]
-    found["QRS axis (degrees)"] = float(np.degrees(np.arctan2(*area)))
-    found["T axis (degrees)"] = float(np.degrees(np.arctan2(*peak)))
+    area = frontal[:, _around(-0.07, 0.07, fs)].sum(axis=1)
+    peak = frontal[:, _around(0.15, 0.45, fs)][:, np.abs(t).sum(axis=0).argmax()]
+    for name, (left, feet) in (("QRS", area), ("T", peak)):
+        found[f"{name} axis (degrees)"] = float(np.degrees(np.arctan2(feet, left)))
     speed = np.linalg.norm(np.gradient(shape[[0, 1, 6, 7, 8, 9, 10, 11]], axis=1), axis=0)[_around(-0.12, 0.12, fs)]
     found["fast part of QRS (ms)"] = float((speed > 0.15 * speed.max()).sum() / fs * 1000)
     found["beat-to-beat, QRS (mV)"] = float(np.sqrt((rest[..., _around(-0.07, 0.07, fs)] ** 2).mean()))

@@ -291,7 +291,10 @@ def make_waves(
 
 
 def _varied(template: np.ndarray, shape: list[list[float]], turned: float = 0.14) -> np.ndarray:
-    """A patient's own form of a template: each Gaussian earlier or later, narrower or wider, turned and resized."""
+    """A patient's own form of a template: each Gaussian earlier or later, narrower or wider, turned and resized.
+
+    ``turned`` is the deviation of each component of its dipole, over the dipole's length.
+    """
     varied, shape = template.copy(), np.array(shape[: len(template)])
     varied[:, 0] += 0.45 * template[:, 1] * shape[:, 0]
     varied[:, 1] *= np.exp(0.15 * shape[:, 1])
