@@ -82,7 +82,8 @@ def train(
     trial: Annotated[
         list[str] | None,
         typer.Option(
-            help='real, by-source, synthetic, paper, "ablations real" or "ablations synthetic" (repeatable); '
+            help='real, by-source, synthetic, synthetic-large, paper, "ablations real" or "ablations synthetic" '
+            "(repeatable); "
             "all but paper if none."
         ),
     ] = None,

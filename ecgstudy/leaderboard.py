@@ -1,8 +1,9 @@
 """The leaderboard: every system on the same folds of one cohort, each record tested once.
 
 What an entry answered is kept under ``results/leaderboard/<trial>``: ``records.parquet`` (name, patient, source, fold,
-the nine labels) and for each entry ``<entry>.parquet`` (a probability and a call for each class) and ``<entry>.json``
-(configuration, runs, size, time). All tables are computed from these, without training and without the recordings.
+the nine labels of what is tested) and for each entry ``<entry>.parquet`` (a probability and a call for each class) and
+``<entry>.json`` (configuration, runs, size, time). All tables are computed from these, without training and without the
+recordings.
 """
 
 import hashlib
@@ -39,8 +40,16 @@ Answer = tuple[NDArray[np.float32], NDArray[np.bool_]]  # probabilities and call
 
 FOLDER = RESULTS / "leaderboard"
 # Trial → profile whose sizes the systems have there, number of folds. ``by-source`` leaves one source out at a time,
-# ``paper`` is the real cohort with networks as published: days on a GPU.
-TRIALS = {"real": ("real", 5), "by-source": ("real", 4), "synthetic": ("demo", 3), "paper": ("paper", 5)}
+# ``synthetic-large`` tests on the records of ``synthetic`` one network that was trained on those that follow them in a
+# cohort of ``LARGE``. ``paper`` is the real cohort with networks as published: days on a GPU.
+TRIALS = {
+    "real": ("real", 5),
+    "by-source": ("real", 4),
+    "synthetic": ("demo", 3),
+    "synthetic-large": ("demo", 1),
+    "paper": ("paper", 5),
+}
+LARGE = 20_000
 CHAPTERS: dict[str, tuple[type[System], str]] = {
     "CNN-GAP": (CNNGAPSystem, "03_cnn_gap"),
     "xECGNet": (XECGNetSystem, "04_xecgnet"),
@@ -89,14 +98,21 @@ def entries(trial: str) -> list[str]:
 
 def cohort_of(trial: str, fs: float) -> Cohort:
     """Cohort of a trial at ``fs`` Hz: the same records in the same order at every rate."""
+    return synthetic_cohort(fs=fs, **simulated(trial)) if trial.startswith("synthetic") else real_cohort(fs)
+
+
+def simulated(trial: str) -> dict[str, Any]:
+    """Number, seed and balance of the records of a simulated trial."""
     values = profile_values(TRIALS[trial][0], "03_cnn_gap")
-    if trial == "synthetic":
-        return synthetic_cohort(values["records"], fs, seed=values["seed"], balance=values["balance"])
-    return real_cohort(fs)
+    return {key: values[key] for key in ("seed", "balance")} | {
+        "records": values["records"] if trial == "synthetic" else LARGE
+    }
 
 
 def fold_of(trial: str, cohort: Cohort) -> NDArray[np.intp]:
-    """Fold in which each record is tested."""
+    """Fold in which each record is tested, -1 for one that is only trained on."""
+    if trial == "synthetic-large":
+        return np.where(np.arange(len(cohort)) < simulated("synthetic")["records"], 0, -1)
     if trial != "by-source":
         return cohort.folds(TRIALS[trial][1], 0)
     group = {source: number for number, folders in enumerate(SOURCES.values()) for source in folders}
@@ -118,7 +134,7 @@ def answer(trial: str, entry: str, *, quiet: bool = False) -> None:
         system, members = system_of(entry.removesuffix(PRETRAINED), TRIALS[trial][0])
         cohort = cohort_of(trial, system.fs)
         start = _pretrained(system, quiet) if entry.endswith(PRETRAINED) else None
-        members = 1 if start or trial == "by-source" else members
+        members = 1 if start or trial in ("by-source", "synthetic-large") else members
         runs: list[training.Run] = []
 
         def trained(rest: NDArray[np.intp], test: NDArray[np.intp]) -> dict[str, Answer]:
@@ -135,11 +151,12 @@ def answer(trial: str, entry: str, *, quiet: bool = False) -> None:
     folder = FOLDER / trial
     records = cohort.table[["name", "patient_id", "source"]].assign(fold=fold_of(trial, cohort))
     records[list(CLASSES)] = cohort.labels
+    tested = (records["fold"] >= 0).to_numpy()
     with written_whole(folder / "records.parquet") as partial:
-        records.to_parquet(partial)
+        records[tested].to_parquet(partial)
     for name, (probabilities, called) in answers.items():
-        frame = pd.DataFrame(probabilities.astype(np.float32), columns=list(CLASSES))
-        frame[[f"called {c}" for c in CLASSES]] = called
+        frame = pd.DataFrame(probabilities[tested].astype(np.float32), columns=list(CLASSES))
+        frame[[f"called {c}" for c in CLASSES]] = called[tested]
         with written_whole(folder / f"{name}.parquet") as partial:
             frame.to_parquet(partial)
         with written_whole(folder / f"{name}.json") as partial:

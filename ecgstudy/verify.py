@@ -16,9 +16,9 @@ from scipy import stats
 from scipy.special import expit
 
 from ecgstudy import ablation_tables, ablations, claims, leaderboard
+from ecgstudy.data.cohort import simulated_checksum
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.paths import RESULTS
-from ecgstudy.profiles import profile_values
 from ecgstudy.systems import System
 
 ROUNDING = 0.5e-4 + 1e-9  # of the tables' four decimals
@@ -153,16 +153,15 @@ def check_settings() -> Check:
 
 def check_simulated() -> Check:
     """Answers on simulated records against the simulator as it is now: the checksum of the cohort they were made on."""
-    wrong, now = [], {}
-    paths = [*leaderboard.FOLDER.glob("synthetic/*.json"), *ablations.FOLDER.glob("synthetic/*/*.json")]
+    wrong = []
+    paths = [*leaderboard.FOLDER.glob("synthetic*/*.json"), *ablations.FOLDER.glob("synthetic/*/*.json")]
     for path in sorted(paths):
         card = json.loads(path.read_text())
-        fs = card.get("config", card)["fs"]
-        if fs not in now:
-            now[fs] = leaderboard.cohort_of("synthetic", fs).checksum
-        if card["cohort"] != now[fs]:
-            wrong.append(f"{path.relative_to(RESULTS)}: of cohort {card['cohort']}, which is {now[fs]} now")
-    return Check("leaderboard/synthetic and ablations/synthetic", len(paths), 0.0, wrong)
+        fs, trial = card.get("config", card)["fs"], path.relative_to(RESULTS).parts[1]
+        now = simulated_checksum(fs=fs, **leaderboard.simulated(trial))
+        if card["cohort"] != now:
+            wrong.append(f"{path.relative_to(RESULTS)}: of cohort {card['cohort']}, which is {now} now")
+    return Check("leaderboard/synthetic* and ablations/synthetic", len(paths), 0.0, wrong)
 
 
 def checks() -> Iterator[Check]:
@@ -225,8 +224,8 @@ def settings_of(where: str, trial: str, arm: dict[str, Any], config: dict[str, A
 
 def tested_on(trial: str) -> dict[str, Any]:
     """Cohort (and seed, if it is simulated) that the answers of a trial are tested on."""
-    if trial == "synthetic":
-        return {"cohort": "synthetic", "seed": profile_values(leaderboard.TRIALS[trial][0], "03_cnn_gap")["seed"]}
+    if trial.startswith("synthetic"):
+        return {"cohort": "synthetic", "seed": leaderboard.simulated(trial)["seed"]}
     return {"cohort": "real"}
 
 

@@ -40,6 +40,15 @@ def test_int16_keeps_whole_microvolts():
     np.testing.assert_allclose(build([r], dtype="int16")[0], r.signal, atol=5.1e-4)
 
 
+def test_the_checksum_of_simulated_records_is_known_without_them():
+    options = {"seed": 3, "seconds": 6.0, "balance": 1}
+    built = cohort.synthetic_cohort(4, 100, **options)
+    assert cohort.simulated_checksum(4, 100, **options) == built.checksum
+    assert cohort.simulated_checksum(4, 100, **options | {"seed": 4}) != built.checksum
+    compact = cohort.synthetic_cohort(4, 100, **options, dtype="int16")
+    assert cohort.simulated_checksum(4, 100, **options, dtype="int16") == compact.checksum != built.checksum
+
+
 def test_batches_say_what_is_padding():
     records = [record(str(i), i, seconds=s) for i, s in enumerate((3, 6, 2, 4, 5))]
     built = build(records)

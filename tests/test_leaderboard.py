@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from ecgstudy import leaderboard, metrics, training
-from ecgstudy.data import cohort
+from ecgstudy.data import cohort, synthetic
 from ecgstudy.data.cohort import synthetic_cohort
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.systems.cnn_gap import CNNGAPSystem
@@ -44,6 +44,30 @@ def test_every_record_is_tested_once_by_what_has_not_seen_it(small):
             assert set(run.predictions.loc[run.predictions["split"] == "test", "record"]) == set(test)
         np.testing.assert_allclose(p[test], np.mean([run.probabilities(test) for run in runs], axis=0), atol=1e-6)
     assert (called == (p >= 0.5)).all()
+
+
+def test_the_large_trial_tests_the_records_of_the_small_one_on_what_follows_them(small, monkeypatch):
+    monkeypatch.setattr(leaderboard, "simulated", lambda trial: {"records": {"synthetic": 12}.get(trial, 45)})
+    leaderboard.answer("synthetic-large", "CNN-GAP", quiet=True)
+    records, card = leaderboard.records_of("synthetic-large"), leaderboard.card_of("synthetic-large", "CNN-GAP")
+    assert records["name"].tolist() == small.table["name"][:12].tolist() and (records["fold"] == 0).all()
+    (name,) = card["runs"]  # one network, whatever the system's ensemble
+    run = training.Run(leaderboard.training.cache_root() / "runs" / name, None)
+    assert set(run.predictions.loc[run.predictions["split"] == "test", "record"]) == set(range(12))
+    assert run.card["records"]["train"] + run.card["records"]["valid"] == 33
+    p, called = leaderboard.answers_of("synthetic-large")["CNN-GAP"]
+    np.testing.assert_allclose(p, run.probabilities(np.arange(12)), atol=1e-6)
+    assert p.shape == called.shape == (12, 9)
+
+
+def test_the_large_trial_separates_no_patient_and_begins_with_the_small_one(monkeypatch):
+    small, large = leaderboard.simulated("synthetic"), leaderboard.simulated("synthetic-large")
+    assert large["records"] == 20_000 and {**large, "records": 0} == {**small, "records": 0}
+    border = small["records"]
+    ids = [
+        synthetic.simulate(i, small["seed"], fs=100, seconds=6).record.patient_id for i in range(border - 3, border + 3)
+    ]
+    assert not set(ids[:3]) & set(ids[3:])
 
 
 def test_the_first_member_stands_beside_the_ensemble(small):

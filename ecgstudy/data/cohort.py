@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,7 +156,7 @@ def build_cohort(
     total, progress
         ``progress(done, total)`` is called after each record.
     """
-    config = {"version": CACHE_VERSION, "fs": fs, "dtype": dtype, **identity}
+    config = _config(fs, dtype, identity)
     key = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
     folder = cache_root() / "cohorts" / key
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -167,6 +167,10 @@ def build_cohort(
                 partial.mkdir()
                 _write(partial, records, config, by_content, total, progress)
     return _open(folder)
+
+
+def _config(fs: float, dtype: str, identity: Mapping[str, Any]) -> dict[str, Any]:
+    return {"version": CACHE_VERSION, "fs": fs, "dtype": dtype, **identity}
 
 
 def _write(
@@ -312,7 +316,19 @@ def synthetic_cohort(
     records: int, fs: float, *, seed: int = 0, seconds: float = 10.0, balance: float = 0.5, **options: Any
 ) -> Cohort:
     """Simulate a cohort: ``records`` of ``seconds`` each, the same for one seed (see ``ecgstudy.data.synthetic``)."""
-    what = {"records": records, "seed": seed, "seconds": seconds, "balance": balance}
     simulated = (synthetic.simulate(i, seed, fs=fs, seconds=seconds, balance=balance).record for i in range(records))
-    identity = {"cohort": "synthetic", "simulator": synthetic.VERSION, **what}
+    identity = _simulated(records, seed, seconds, balance)
     return build_cohort(simulated, fs=fs, identity=identity, by_content=False, total=records, **options)
+
+
+def simulated_checksum(
+    records: int, fs: float, *, seed: int = 0, seconds: float = 10.0, balance: float = 0.5, dtype: str = "float32"
+) -> str:
+    """Checksum that a ``synthetic_cohort`` of the present simulator has, without simulating it."""
+    config = _config(fs, dtype, _simulated(records, seed, seconds, balance))
+    return hashlib.sha256(json.dumps(config).encode()).hexdigest()[:16]
+
+
+def _simulated(records: int, seed: int, seconds: float, balance: float) -> dict[str, Any]:
+    what = {"records": records, "seed": seed, "seconds": seconds, "balance": balance}
+    return {"cohort": "synthetic", "simulator": synthetic.VERSION, **what}
