@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ecgstudy import ablation_tables, ablations, book, claims
-from ecgstudy.explain import results
+from ecgstudy import ablation_tables, ablations, book, claims, leaderboard
+from ecgstudy.explain import methods, results
 from ecgstudy.paths import NOTEBOOKS, REPOSITORY
 
 
@@ -126,6 +126,35 @@ def test_writing_refreshes_and_a_second_time_changes_nothing(folder):
     text = claims.FILE.read_text()
     claims.write()
     assert claims.FILE.read_text() == text
+
+
+def test_what_the_own_network_is_to_exceed_is_the_best_of_the_others_as_committed():
+    trials = results.committed()
+    trials = trials[(trials["trial"] == "excess mass") & (trials["class"] == "") & (trials["trained"] == "synthetic")]
+    board = pd.read_csv(claims.RESULTS / "leaderboard.csv", keep_default_na=False)
+    board = board[(board["metric"] == "AUROC") & (board["class"] == "")]
+    four = [name for name in leaderboard.CHAPTERS if name != "Local evidence"]
+    own = [(s, m) for s in four for m in methods.OWN[s]]
+    compared = {
+        "the best own map of the other four": (own, 2.0, 0.0),
+        "what knows no network": ([("CNN-GAP", m) for m in ("random", "signal energy", "QRS detector")], 1.0, 0.0),
+        "the best gradient × input of the other four": ([(s, "input × gradient") for s in four], 1.0, 0.0),
+        "below the best of the four": (four, 1.0, -0.01),
+    }
+    checked = 0
+    for claim in claims.load():
+        if claim["system"] != "Local evidence":
+            continue
+        ((others, times, more),) = (of for words, of in compared.items() if claim["claim"].endswith(words))
+        of, by = (trials, ["system", "method"]) if times == 2 or not more else (board, "system")
+        values = of[of["cohort"] == claim["source"]["row"]["cohort"]].set_index(by)["value"]
+        best = values[[other for other in others if other in values.index]].astype(float)
+        assert claim["border"] == pytest.approx(times * best.max() + more), claim["measured"]
+        name = best.idxmax() if isinstance(best.idxmax(), str) else best.idxmax()["QRS" in best.idxmax()[1]]
+        if not claim["measured"].startswith("The same"):
+            assert f"{best.max():.3f} of " in claim["measured"] and name in claim["measured"]
+        checked += 1
+    assert checked >= 10
 
 
 def test_the_table_shows_each_measurement_once_and_links_to_pages_that_are_there(folder):
