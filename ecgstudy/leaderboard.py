@@ -310,6 +310,30 @@ def differences(trial: str, against: str, *, repeats: int = 1000, seed: int = 0)
     return pd.DataFrame(rows).sort_values("difference", ascending=False, ignore_index=True)
 
 
+def more_records(*, repeats: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """Macro-AUROC of one network trained on few simulated records and on many, and the paired difference.
+
+    Returns
+    -------
+    DataFrame
+        system, few, many (``synthetic`` and ``synthetic-large``, on the same records), difference, low, high, p.
+    """
+    records, few, many = records_of("synthetic"), answers_of("synthetic"), answers_of("synthetic-large")
+    if records["name"].tolist() != records_of("synthetic-large")["name"].tolist():
+        raise ValueError(
+            f"{FOLDER}: synthetic and synthetic-large are not of the same records; train one of them again"
+        )
+    targets, patients = records[list(CLASSES)].to_numpy(dtype=bool), records["patient_id"].to_numpy()
+    rows = []
+    for system in many.keys() - {TOGETHER}:
+        a, b = many[system][0], few.get(f"{system}, one", few.get(system))[0]
+        d = metrics.bootstrap_difference(metrics.macro_auroc, targets, a, b, patients, repeats, seed)
+        values = [float(metrics.macro_auroc(targets, p)) for p in (b, a)]
+        rows.append((system, *values, d.value, d.low, d.high, d.p))
+    columns = ["system", "few", "many", "difference", "low", "high", "p"]
+    return pd.DataFrame(rows, columns=columns).sort_values("many", ascending=False, ignore_index=True)
+
+
 def within_sources(trial: str, *, repeats: int = 1000, seed: int = 0) -> pd.DataFrame:
     """Macro-AUROC inside each source, over the classes with five records there, and how many classes those are."""
     records = records_of(trial)

@@ -92,7 +92,7 @@ def test_features_are_fitted_on_the_rest_and_called_from_thresholds_of_the_rest(
         assert outer == set(np.flatnonzero(fold != f)) and inner < outer
 
 
-def committed(tmp_path, trial, answers, records):
+def committed(trial, answers, records):
     folder = leaderboard.FOLDER / trial
     folder.mkdir(parents=True)
     records.to_parquet(folder / "records.parquet")
@@ -115,7 +115,7 @@ def two(tmp_path, monkeypatch):
     records[list(CLASSES)] = y
     good = (0.6 * y + 0.4 * rng.random((120, 9))).astype(np.float32)
     answers = {"CNN-GAP": (good, good > 0.5), "xECGNet": (rng.random((120, 9)).astype(np.float32), y & False)}
-    committed(tmp_path, "real", answers, records)
+    committed("real", answers, records)
     return records, answers
 
 
@@ -143,6 +143,27 @@ def test_differences_are_paired_and_signed(two):
     expected = metrics.macro_auroc(y, answers["xECGNet"][0]) - metrics.macro_auroc(y, answers["CNN-GAP"][0])
     assert rows.loc["xECGNet", "difference"] == pytest.approx(expected)
     assert rows.loc["xECGNet", "high"] < 0 and rows.loc["xECGNet", "p"] < 0.05
+
+
+def test_more_records_are_paired_with_the_first_member_on_few(two):
+    records, answers = two
+    (good, called), (bad, _) = answers.values()
+    few = {"CNN-GAP": (good, called), "CNN-GAP, one": (bad, called), "features and trees": (bad, called)}
+    many = {"CNN-GAP": (good, called), "features and trees": (bad, called)}
+    committed("synthetic", few, records)
+    committed("synthetic-large", many, records)
+    rows = leaderboard.more_records(repeats=200)
+    y = records[list(CLASSES)].to_numpy()
+    assert rows["system"].tolist() == ["CNN-GAP", "features and trees"]
+    first = rows.iloc[0]
+    assert first["few"] == pytest.approx(metrics.macro_auroc(y, bad))
+    assert first["many"] == pytest.approx(metrics.macro_auroc(y, good))
+    assert first["difference"] == pytest.approx(first["many"] - first["few"]) and first["low"] > 0
+    assert (rows.loc[1, ["difference", "low", "high"]] == 0).all()
+    path = leaderboard.FOLDER / "synthetic-large" / "records.parquet"
+    records[::-1].to_parquet(path)
+    with pytest.raises(ValueError, match="not of the same records"):
+        leaderboard.more_records()
 
 
 def test_within_a_source_only_its_records_count(two):
