@@ -7,7 +7,6 @@ runs, logs, machine). ``ecgstudy.ablation_tables`` computes all numbers and verd
 """
 
 import json
-import platform
 import time
 from collections.abc import Iterator
 from concurrent.futures import as_completed
@@ -272,7 +271,7 @@ def keep(cohort: str, question: str, arm: str) -> None:
         "runs": [[run.folder.name for run in of_fold] for of_fold in runs],
         "parameters": parameter_count(system.network()),
         "seconds": round(sum(run.card["seconds"] for of_fold in runs for run in of_fold), 1),
-        "machine": f"{platform.machine()} {platform.system()}, {training.best_device().type}",
+        "machine": training.machine(),
         "torch": torch.__version__,
         "logs": logs,
     }

@@ -8,7 +8,6 @@ recordings.
 
 import hashlib
 import json
-import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
@@ -147,7 +146,7 @@ def answer(trial: str, entry: str, *, quiet: bool = False) -> None:
         about = {"config": system.config, "runs": [run.folder.name for run in runs], **size(system)}
         about["training_seconds"] = round(sum(run.card["seconds"] for run in runs), 1)
     about |= {"cohort": cohort.checksum, "wall_seconds": round(time.monotonic() - begun, 1), "torch": torch.__version__}
-    about |= {"machine": f"{platform.machine()} {platform.system()}, {training.best_device().type}"}
+    about["machine"] = training.machine()
     folder = FOLDER / trial
     records = cohort.table[["name", "patient_id", "source"]].assign(fold=fold_of(trial, cohort))
     records[list(CLASSES)] = cohort.labels

@@ -173,6 +173,13 @@ def ensemble(runs: Sequence[Run], records: NDArray[np.intp]) -> tuple[NDArray[np
     return runs[0].system.vote(probabilities, thresholds)
 
 
+def machine() -> str:
+    """What networks are trained on here, as the cards of committed answers name it: processor, device, precision."""
+    device = best_device()
+    precision = str(fast.best_precision(device)).removeprefix("torch.")
+    return f"{platform.machine()} {platform.system()}, {device.type}, {precision}"
+
+
 def workers(jobs: int) -> ProcessPoolExecutor:
     """Processes that train side by side, one thread each; they end with the process that started them."""
     return ProcessPoolExecutor(jobs, get_context("spawn"), _begin_worker)
