@@ -274,6 +274,24 @@ def card_of(trial: str, entry: str) -> dict[str, Any]:
     return json.loads((FOLDER / trial / f"{entry}.json").read_text())
 
 
+def runs_of(trial: str, entry: str) -> list[training.Run]:
+    """Open the runs behind a committed answer, fold by fold: weights, log, predictions.
+
+    Raises
+    ------
+    FileNotFoundError
+        when a run is neither under ``results/runs`` nor in the cache: which, and the command that trains it.
+    """
+    system, _ = system_of(entry.removesuffix(PRETRAINED), TRIALS[trial][0])
+    runs = []
+    for name in card_of(trial, entry)["runs"]:
+        if (run := training.opened(name, system)) is None:
+            command = f'ecgstudy train "{entry}" --trial {trial} --again'
+            raise FileNotFoundError(f"run {name} of {entry} is not under results/runs or in the cache: {command}")
+        runs.append(run)
+    return runs
+
+
 def table(trial: str, *, repeats: int = 1000, seed: int = 0) -> pd.DataFrame:
     """Every metric of every committed answer of a trial, as ``results/leaderboard.csv`` has them."""
     records = records_of(trial)

@@ -118,11 +118,10 @@ def train(
     config = system.config | {"seed": seed, "cohort": cohort.checksum, "split": parts}
     if start:
         config["start"] = start.folder.name
-    name = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
-    committed, folder = RESULTS / "runs" / name, cache_root() / "runs" / name
-    for there in (committed, folder):
-        if (there / "card.json").exists():
-            return Run(there, system)
+    name = name_of(config)
+    if run := opened(name, system):
+        return run
+    folder = cache_root() / "runs" / name
     unfinished = cache_root() / "unfinished" / f"{name}.safetensors"
     network, log = _fit(system, cohort, split, seed, start, unfinished, f"{note or system.name:<12}", quiet)
     with written_whole(folder) as partial:
@@ -138,6 +137,19 @@ def train(
         )
     unfinished.unlink(missing_ok=True)
     return Run(folder, system)
+
+
+def name_of(config: Mapping[str, Any]) -> str:
+    """Name of a run: the hash of everything that makes it the run it is."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def opened(name: str, system: System) -> Run | None:
+    """Open a run of a system, from ``results/runs`` or from the cache; None if it is in neither."""
+    for folder in (RESULTS / "runs" / name, cache_root() / "runs" / name):
+        if (folder / "card.json").exists():
+            return Run(folder, system)
+    return None
 
 
 def member_splits(

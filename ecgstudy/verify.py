@@ -15,7 +15,7 @@ import yaml
 from scipy import stats
 from scipy.special import expit
 
-from ecgstudy import ablation_tables, ablations, claims, leaderboard
+from ecgstudy import ablation_tables, ablations, claims, leaderboard, training
 from ecgstudy.data.cohort import simulated_checksum
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.paths import RESULTS
@@ -164,9 +164,30 @@ def check_simulated() -> Check:
     return Check("leaderboard/synthetic* and ablations/synthetic", len(paths), 0.0, wrong)
 
 
+def check_runs() -> Check:
+    """``runs``: each one's name against its configuration, its predictions against the answer that names it."""
+    folders = {path.name: path for path in (RESULTS / "runs").glob("*")}
+    names = {name: training.name_of(json.loads((path / "config.json").read_text())) for name, path in folders.items()}
+    wrong = [f"runs/{name}: its configuration is that of {of}" for name, of in names.items() if name != of]
+    values, largest = len(names), 0.0
+    for path in sorted(leaderboard.FOLDER.glob("*/*.json")):
+        trial, entry = path.parent.name, path.stem
+        of, fold = json.loads(path.read_text()).get("runs", []), leaderboard.records_of(trial)["fold"]
+        if not folders.keys() >= set(of) or len(of) != fold.nunique():  # what several answer together is no run's
+            continue
+        answer = pd.read_parquet(path.with_suffix(".parquet"))[list(CLASSES)]
+        for number, run in enumerate(leaderboard.runs_of(trial, entry)):
+            rows = run.predictions[run.predictions["split"] == "test"].sort_values("record")
+            differ = np.abs(answer[fold == number].to_numpy() - rows[list(CLASSES)].to_numpy())
+            values, largest = values + differ.size, max(largest, float(differ.max()))
+            if differ.max() > ROUNDING:
+                wrong.append(f"leaderboard/{trial}/{entry}: fold {number} is not what runs/{run.folder.name} answered")
+    return Check("runs", values, largest, wrong)
+
+
 def checks() -> Iterator[Check]:
     """Every results file that can be recomputed from what is committed."""
-    for check in (check_leaderboard, check_ablations, check_claims, check_settings, check_simulated):
+    for check in (check_leaderboard, check_ablations, check_claims, check_settings, check_simulated, check_runs):
         yield check()
 
 

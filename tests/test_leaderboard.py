@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from ecgstudy import leaderboard, metrics, training
 from ecgstudy.data import cohort, synthetic
@@ -44,6 +45,27 @@ def test_every_record_is_tested_once_by_what_has_not_seen_it(small):
             assert set(run.predictions.loc[run.predictions["split"] == "test", "record"]) == set(test)
         np.testing.assert_allclose(p[test], np.mean([run.probabilities(test) for run in runs], axis=0), atol=1e-6)
     assert (called == (p >= 0.5)).all()
+
+
+def test_the_runs_of_an_answer_are_opened_or_the_command_is_named(small):
+    leaderboard.answer("synthetic", "CNN-GAP", quiet=True)
+    runs = leaderboard.runs_of("synthetic", "CNN-GAP, one")
+    assert [run.folder.name for run in runs] == leaderboard.card_of("synthetic", "CNN-GAP")["runs"]
+    x = torch.randn(2, 12, 600)
+    assert not torch.equal(runs[0].network()(x), runs[1].network()(x))
+    (runs[-1].folder / "card.json").unlink()
+    with pytest.raises(FileNotFoundError, match='ecgstudy train "CNN-GAP" --trial synthetic --again'):
+        leaderboard.runs_of("synthetic", "CNN-GAP")
+
+
+@pytest.mark.parametrize("entry", ["ECGMaster", "xECGNet", "Local evidence"])
+def test_committed_weights_answer_as_committed(entry):
+    (run,) = leaderboard.runs_of("synthetic-large", entry)
+    assert run.folder.parent.parent == leaderboard.RESULTS
+    first = synthetic_cohort(fs=run.system.fs, **leaderboard.simulated("synthetic") | {"records": 4})
+    answered = training.predict(run.system, run.network(), first, np.arange(4))
+    p, _ = leaderboard.answers_of("synthetic-large")[entry]
+    np.testing.assert_allclose(answered, p[:4], atol=1e-3)
 
 
 def test_the_large_trial_tests_the_records_of_the_small_one_on_what_follows_them(small, monkeypatch):

@@ -1,11 +1,12 @@
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from ecgstudy import ablation_tables, ablations, leaderboard, verify
+from ecgstudy import ablation_tables, ablations, leaderboard, training, verify
 from ecgstudy.ablations import Question
 from ecgstudy.data.cohort import synthetic_cohort
 from ecgstudy.data.labels import CLASSES
@@ -92,6 +93,25 @@ def test_answers_of_an_earlier_simulator_are_found(small, monkeypatch):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"cohort": "0123"}))
     (wrong,) = verify.check_simulated().wrong
     assert wrong.startswith("ablations/synthetic/loss/macro.json: of cohort 0123")
+
+
+def test_a_committed_run_is_what_it_is_named_and_what_was_answered(small, monkeypatch):
+    monkeypatch.setattr(leaderboard, "FOLDER", small / "leaderboard")
+    monkeypatch.setattr(leaderboard, "simulated", lambda trial: {"records": 40})
+    monkeypatch.setattr(training, "RESULTS", small)
+    assert verify.check_runs() == verify.Check("runs", 0, 0.0, [])
+    leaderboard.answer("synthetic-large", "CNN-GAP", quiet=True)
+    (run,) = leaderboard.runs_of("synthetic-large", "CNN-GAP")
+    folder = small / "runs" / run.folder.name
+    shutil.copytree(run.folder, folder)
+    assert leaderboard.runs_of("synthetic-large", "CNN-GAP")[0].folder == folder
+    assert verify.check_runs() == verify.Check("runs", 1 + 40 * 9, 0.0, [])
+    other = run.predictions.assign(AF=lambda table: 1 - table["AF"])
+    other.to_parquet(folder / "predictions.parquet")
+    (wrong,) = verify.check_runs().wrong
+    assert wrong.startswith("leaderboard/synthetic-large/CNN-GAP: fold 0 is not what")
+    (folder / "config.json").write_text(json.dumps(run.config | {"seed": 1}))
+    assert verify.check_runs().wrong[0].startswith(f"runs/{folder.name}: its configuration is that of")
 
 
 def test_a_run_that_is_trained_again_is_the_same(small):
