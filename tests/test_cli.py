@@ -97,7 +97,7 @@ def test_train_lists_what_the_ablations_lack_and_paper_only_when_asked(tmp_path,
     assert not any("mask right" in line for line in lines) and all(line.startswith("ablations real") for line in lines)
     lines = call("train", "--dry").output.splitlines()
     trials = {line.partition(":")[0] for line in lines}
-    assert trials == {"real", "by-source", "synthetic", "ablations real", "ablations synthetic"}
+    assert trials == {"real", "by-source", "synthetic", "synthetic-large", "ablations real", "ablations synthetic"}
     assert call("train", "--dry", "--trial", "paper").output.startswith("paper: CNN-GAP is missing")
     # Without a trial, those that know what is asked for.
     lines = call("train", "--dry", "mask").output.splitlines()
