@@ -275,18 +275,22 @@ def card_of(trial: str, entry: str) -> dict[str, Any]:
 
 
 def runs_of(trial: str, entry: str) -> list[training.Run]:
-    """Open the runs behind a committed answer, fold by fold: weights, log, predictions.
+    """Open the runs behind a committed answer, fold by fold and in each member by member: weights, log, predictions.
 
     Raises
     ------
     FileNotFoundError
         when a run is neither under ``results/runs`` nor in the cache: which, and the command that trains it.
     """
-    system, _ = system_of(entry.removesuffix(PRETRAINED), TRIALS[trial][0])
+    trained = entry.removesuffix(", one")
+    system, _ = system_of(trained.removesuffix(PRETRAINED), TRIALS[trial][0])
+    names = card_of(trial, entry)["runs"]
+    if trained != entry:  # the card lists the whole ensemble
+        names = names[:: len(names) // records_of(trial)["fold"].nunique()]
     runs = []
-    for name in card_of(trial, entry)["runs"]:
+    for name in names:
         if (run := training.opened(name, system)) is None:
-            command = f'ecgstudy train "{entry}" --trial {trial} --again'
+            command = f'ecgstudy train "{trained}" --trial {trial} --again'
             raise FileNotFoundError(f"run {name} of {entry} is not under results/runs or in the cache: {command}")
         runs.append(run)
     return runs

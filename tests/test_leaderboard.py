@@ -47,10 +47,17 @@ def test_every_record_is_tested_once_by_what_has_not_seen_it(small):
     assert (called == (p >= 0.5)).all()
 
 
-def test_the_runs_of_an_answer_are_opened_or_the_command_is_named(small):
+def test_the_runs_of_an_answer_are_opened_or_the_command_is_named(small, monkeypatch):
     leaderboard.answer("synthetic", "CNN-GAP", quiet=True)
-    runs = leaderboard.runs_of("synthetic", "CNN-GAP, one")
+    runs, system = leaderboard.runs_of("synthetic", "CNN-GAP"), leaderboard.system_of("CNN-GAP", "demo")
     assert [run.folder.name for run in runs] == leaderboard.card_of("synthetic", "CNN-GAP")["runs"]
+    monkeypatch.setattr(leaderboard, "system_of", lambda name, profile: {"CNN-GAP": system}[name])
+    first = leaderboard.runs_of("synthetic", "CNN-GAP, one")
+    assert [run.folder for run in first] == [run.folder for run in runs[::2]]
+    p, _ = leaderboard.answers_of("synthetic")["CNN-GAP, one"]
+    for f, run in enumerate(first):
+        test = np.flatnonzero(small.folds(3, 0) == f)
+        np.testing.assert_allclose(run.probabilities(test), p[test], atol=1e-6)
     x = torch.randn(2, 12, 600)
     assert not torch.equal(runs[0].network()(x), runs[1].network()(x))
     (runs[-1].folder / "card.json").unlink()
@@ -82,7 +89,7 @@ def test_the_large_trial_tests_the_records_of_the_small_one_on_what_follows_them
     assert p.shape == called.shape == (12, 9)
 
 
-def test_the_large_trial_separates_no_patient_and_begins_with_the_small_one(monkeypatch):
+def test_the_large_trial_separates_no_patient_and_begins_with_the_small_one():
     small, large = leaderboard.simulated("synthetic"), leaderboard.simulated("synthetic-large")
     assert large["records"] == 20_000 and {**large, "records": 0} == {**small, "records": 0}
     border = small["records"]
