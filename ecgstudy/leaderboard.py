@@ -103,9 +103,8 @@ def cohort_of(trial: str, fs: float) -> Cohort:
 def simulated(trial: str) -> dict[str, Any]:
     """Number, seed and balance of the records of a simulated trial."""
     values = profile_values(TRIALS[trial][0], "03_cnn_gap")
-    return {key: values[key] for key in ("seed", "balance")} | {
-        "records": values["records"] if trial == "synthetic" else LARGE
-    }
+    records = values["records"] if trial == "synthetic" else LARGE
+    return {"records": records, "seed": values["seed"], "balance": values["balance"]}
 
 
 def fold_of(trial: str, cohort: Cohort) -> NDArray[np.intp]:
