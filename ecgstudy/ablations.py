@@ -178,6 +178,25 @@ QUESTIONS: dict[str, Question] = {
         arms={"one": {}, "three": {"members": 3}, "eleven": {"members": 11}},
         verdict=("eleven", "F2, tuned"),
     ),
+    # BUTTeam is not asked: the network of its chapters is the larger one. All at the chapters' rate and length.
+    "width of CNN-GAP": Question(
+        asks="Does CNN-GAP at half the published width answer better than at an eighth?",
+        system="CNN-GAP",
+        arms={"an eighth": {}, "a quarter": {"width": 0.25}, "half": {"width": 0.5}},
+        verdict=("half", "AUROC"),
+    ),
+    "width of xECGNet": Question(
+        asks="Does xECGNet as published answer better than at an eighth of its width?",
+        system="xECGNet",
+        arms={"an eighth": {}, "half": {"width": 0.5}, "as published": {"width": 1.0}},
+        verdict=("as published", "AUROC"),
+    ),
+    "width of ECGMaster": Question(
+        asks="Does ECGMaster as published (width, kernel, depth) answer better than the small one?",
+        system="ECGMaster",
+        arms={"small": {}, "as published": {"width": 1.0, "kernel": 1.0, "depth": 3}},
+        verdict=("as published", "AUROC"),
+    ),
 }
 
 
@@ -207,14 +226,23 @@ def path(cohort: str, question: str, arm: str, suffix: str) -> Path:
 
 
 def missing(cohort: str, questions: list[str] | None = None) -> dict[tuple[str, str], float | None]:
-    """Arms that have no committed answer, each with the seconds that a committed arm of its question took, if any."""
+    """Arms that have no committed answer, each with the seconds that it may take, if the cohort's other arms tell.
+
+    They do where they are of the same system: by multiply-adds of the network, and by number of runs.
+    """
+    pace: dict[str, float] = {}  # seconds for a multiply-add of a record in one run's training
+    for question, of in QUESTIONS.items():
+        for arm in arms_of(cohort, question)[:1]:
+            card, (system, _) = card_of(cohort, question, arm), system_of(question, arm, cohort)
+            work = leaderboard.multiply_adds(system) * sum(map(len, card["runs"]))
+            pace[of.system] = max(card["seconds"] / work, pace.get(of.system, 0.0))
     lacking: dict[tuple[str, str], float | None] = {}
     for question in questions or QUESTIONS:
-        cards = [json.loads(file.read_text()) for file in (FOLDER / cohort / question).glob("*.json")]
-        known = max((card["seconds"] for card in cards), default=None)
+        known = pace.get(QUESTIONS[question].system)
         for arm in QUESTIONS[question].arms:
             if not all(path(cohort, question, arm, s).exists() for s in (".json", ".parquet")):
-                lacking[question, arm] = known
+                system, members = system_of(question, arm, cohort)
+                lacking[question, arm] = known and known * leaderboard.multiply_adds(system) * members * FOLDS
     return lacking
 
 
@@ -247,6 +275,16 @@ def answer_all(cohort: str, arms: list[tuple[str, str]], jobs: int) -> Iterator[
                 yield f"{arm[0]}: {arm[1]}", time.monotonic() - begun
 
 
+def answered(run: training.Run) -> pd.DataFrame:
+    """What a run answered, as it is kept: part, record, and a log-odds for each class.
+
+    Half precision of log-odds takes half the bytes and keeps the order of probabilities near 0 and 1.
+    """
+    table = run.predictions.drop(columns="name").rename(columns={"split": "part"})
+    p = table[list(CLASSES)].to_numpy(dtype=np.float64).clip(1e-7, 1 - 1e-7)
+    return table.assign(**pd.DataFrame(logit(p).astype(np.float16), columns=list(CLASSES), index=table.index))
+
+
 def keep(cohort: str, question: str, arm: str) -> None:
     """Write an arm's answers, opening (or training) its runs."""
     system, members = system_of(question, arm, cohort)
@@ -256,11 +294,7 @@ def keep(cohort: str, question: str, arm: str) -> None:
     tables, logs = [], {}
     for fold, of_fold in enumerate(runs):
         for member, run in enumerate(of_fold):
-            table = run.predictions.drop(columns="name").rename(columns={"split": "part"})
-            p = table[list(CLASSES)].to_numpy(dtype=np.float64).clip(1e-7, 1 - 1e-7)
-            # Half precision of log-odds takes half the bytes and keeps the order of probabilities near 0 and 1.
-            table[list(CLASSES)] = logit(p).astype(np.float16)
-            tables.append(table.assign(run=run.folder.name, fold=np.int8(fold), member=np.int8(member)))
+            tables.append(answered(run).assign(run=run.folder.name, fold=np.int8(fold), member=np.int8(member)))
             logs[run.folder.name] = run.log[["epoch", "loss", "valid"]].round(4).to_dict("list")
     frame = pd.concat(tables).astype({"run": "category", "part": "category", "record": np.int32})
     card = {

@@ -114,7 +114,7 @@ def train(
                 missing = leaderboard.missing(name, entries, again=again)
                 called = {entry: entry for entry in missing}
             for entry, seconds in missing.items():
-                about = f", about {seconds / 60:.0f} min" if seconds else ""
+                about = f", about {_duration(seconds)}" if seconds else ""
                 typer.echo(f"{name}: {called[entry]} is missing{about}")
             if dry or not missing:
                 continue
@@ -128,6 +128,14 @@ def train(
             typer.echo(claims.write())
     except (ProfileError, ValueError, OSError) as error:
         raise _fail(error) from None
+
+
+def _duration(seconds: float) -> str:
+    """A time in the unit in which it has one to three digits."""
+    for unit, size in (("days", 86400), ("h", 3600)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.0f} {unit}"
+    return f"{seconds / 60:.0f} min"
 
 
 @app.command("verify-results")

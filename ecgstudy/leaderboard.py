@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ecgstudy import metrics, training
@@ -199,13 +200,23 @@ def _pretrained(system: System, quiet: bool) -> training.Run:
     return training.train(system, cohort, split, note=f"{system.name} simulated", quiet=quiet)
 
 
+def multiply_adds(system: System) -> int:
+    """Multiply-adds of a system's network on one input."""
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        system.network().eval()(_zeros(system))
+    # The counter counts a multiply-add as two.
+    return counter.get_total_flops() // 2
+
+
+def _zeros(system: System) -> Tensor:
+    """One input of a system, from 10 s without a signal."""
+    return torch.from_numpy(system.windows(np.zeros((12, round(10 * system.fs)), np.float32))[0])[None]
+
+
 def size(system: System) -> dict[str, float]:
     """Parameters, multiply-adds and inference speed (records/s on one thread) of a system's network on one input."""
     network = system.network().eval()
-    (x, *_) = (torch.from_numpy(w)[None] for w in system.windows(np.zeros((12, round(10 * system.fs)), np.float32)))
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        network(x)
-    batch, threads = x.expand(32, -1, -1).contiguous(), torch.get_num_threads()
+    batch, threads = _zeros(system).expand(32, -1, -1).contiguous(), torch.get_num_threads()
     torch.set_num_threads(1)
     taken = []
     with torch.inference_mode():
@@ -214,22 +225,41 @@ def size(system: System) -> dict[str, float]:
             network(batch)
             taken.append(time.perf_counter() - begun)
     torch.set_num_threads(threads)
-    # The counter counts a multiply-add as two.
     return {
         "parameters": parameter_count(network),
-        "multiply_adds": counter.get_total_flops() // 2,
+        "multiply_adds": multiply_adds(system),
         "records_per_second": round(32 / min(taken)),
     }
 
 
 def missing(trial: str, names: list[str] | None = None, *, again: bool = False) -> dict[str, float | None]:
-    """Entries of a trial that have no committed answer, each with the seconds that its other trials tell, if any."""
-    lacking = {}
+    """Entries of a trial that have no committed answer, each with the seconds that it may take.
+
+    They are taken from the entry's longest other trial, by multiply-adds of the network and records that all runs go
+    through; as they are, where there is no network; None, where there is no other trial.
+    """
+    lacking: dict[str, float | None] = {}
     for name in names or entries(trial):
         if again or not (FOLDER / trial / f"{name}.json").exists():
-            cards = [json.loads(path.read_text()) for path in FOLDER.glob(f"*/{name}.json")]
-            lacking[name] = max((card["wall_seconds"] for card in cards), default=None)
+            known = {t: card_of(t, name)["wall_seconds"] for t in TRIALS if (FOLDER / t / f"{name}.json").exists()}
+            lacking[name] = None
+            if known:
+                longest = max(known, key=lambda t: known[t])
+                lacking[name] = known[longest] * _work(trial, name) / _work(longest, name)
     return lacking
+
+
+def _work(trial: str, entry: str) -> float:
+    """Multiply-adds of a record times records that the runs of an entry go through; 1 for a baseline."""
+    if entry in BASELINES:
+        return 1
+    system, members = system_of(entry.removesuffix(PRETRAINED), TRIALS[trial][0])
+    members = 1 if entry.endswith(PRETRAINED) or trial in ("by-source", "synthetic-large") else members
+    runs = TRIALS[trial][1] * members
+    there = [t for t in (trial, "real") if (FOLDER / t / "records.parquet").exists()]
+    tested = len(records_of(there[0])) if there else 1
+    records = LARGE - tested if trial == "synthetic-large" else tested * (1 - 1 / TRIALS[trial][1])
+    return multiply_adds(system) * system.epochs * runs * records
 
 
 def answer_all(trial: str, names: list[str], jobs: int) -> Iterator[tuple[str, float]]:

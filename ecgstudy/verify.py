@@ -313,13 +313,14 @@ def train_again(name: str) -> Again:
             if made != committed:
                 what = f"its settings make {made}" if run else f"its cohort {card['cohort']} is now {data.checksum}"
                 raise ValueError(f"{name} cannot be trained again as the run {committed}: {what}")
-            new, log, seconds = run.predictions.rename(columns={"split": "part"}), run.log, run.card["seconds"]
+            new, log, seconds = ablations.answered(run), run.log, run.card["seconds"]
         finally:
             os.environ.pop("ECGSTUDY_CACHE")
             if before is not None:
                 os.environ["ECGSTUDY_CACHE"] = before
     old = pd.read_parquet(ablations.path(cohort, question, arm, ".parquet")).query("member == 0")
-    old[list(CLASSES)] = expit(old[list(CLASSES)].astype(np.float64))
+    for table in (old, new):  # both from the half precision in which answers are kept
+        table[list(CLASSES)] = expit(table[list(CLASSES)].astype(np.float64))
     labels = ablations.records_of(cohort)[list(CLASSES)].to_numpy(dtype=bool)
 
     def scores(rows: pd.DataFrame) -> pd.Series:
