@@ -24,7 +24,7 @@ from torch import Tensor
 from ecgstudy import leaderboard, training
 from ecgstudy.data.cohort import Cohort
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.paths import RESULTS, written_whole
+from ecgstudy.paths import RESULTS, write_compact, written_whole
 from ecgstudy.preprocessing import fit_length, remove_baseline
 from ecgstudy.systems import System, parameter_count
 from ecgstudy.systems.ecgmaster import ECGMaster, ECGMasterSystem
@@ -319,9 +319,9 @@ def keep(cohort: str, question: str, arm: str) -> None:
     records = data.table[["name", "patient_id", "source"]].assign(fold=fold_of)
     records[list(CLASSES)] = data.labels
     with written_whole(FOLDER / cohort / "records.parquet") as partial:
-        records.to_parquet(partial)
+        write_compact(records, partial)
     with written_whole(path(cohort, question, arm, ".parquet")) as partial:
-        frame.to_parquet(partial, index=False, compression="zstd")
+        write_compact(frame, partial)
     with written_whole(path(cohort, question, arm, ".json")) as partial:
         partial.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
 

@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ecgstudy import metrics, training
 from ecgstudy.data.cohort import Cohort, patient_groups, real_cohort, synthetic_cohort
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.paths import RESULTS, written_whole
+from ecgstudy.paths import RESULTS, write_compact, written_whole
 from ecgstudy.profiles import profile_values
 from ecgstudy.systems import System, parameter_count
 from ecgstudy.systems.butt import BUTTSystem
@@ -152,12 +152,12 @@ def answer(trial: str, entry: str, *, quiet: bool = False) -> None:
     records[list(CLASSES)] = cohort.labels
     tested = (records["fold"] >= 0).to_numpy()
     with written_whole(folder / "records.parquet") as partial:
-        records[tested].to_parquet(partial)
+        write_compact(records[tested], partial)
     for name, (probabilities, called) in answers.items():
         frame = pd.DataFrame(probabilities[tested].astype(np.float32), columns=list(CLASSES))
         frame[[f"called {c}" for c in CLASSES]] = called[tested]
         with written_whole(folder / f"{name}.parquet") as partial:
-            frame.to_parquet(partial)
+            write_compact(frame, partial)
         with written_whole(folder / f"{name}.json") as partial:
             partial.write_text(json.dumps({"entry": name, **about}, indent=1) + "\n")
 

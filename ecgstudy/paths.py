@@ -1,4 +1,4 @@
-"""Where things are on disk, and how a file is written so that half of it is never taken for the whole."""
+"""Where things are on disk, and how a file is written: never half of it for the whole, and no larger than need be."""
 
 import errno
 import os
@@ -6,6 +6,10 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MANIFEST = REPOSITORY / "data_manifest.yaml"
@@ -74,3 +78,13 @@ def _alive(process: int) -> bool:
     except PermissionError:
         pass
     return True
+
+
+def write_compact(frame: "pd.DataFrame", path: Path) -> None:
+    """Write a table of answers as Parquet without its index, floating-point columns by byte planes.
+
+    That takes half the bytes of pandas' default, which looks for repeated values where there are none.
+    """
+    numbers = [name for name, kind in frame.dtypes.items() if kind.kind == "f"]
+    texts = [name for name in frame if name not in numbers]
+    frame.to_parquet(path, index=False, compression="zstd", use_dictionary=texts, use_byte_stream_split=numbers)

@@ -31,7 +31,7 @@ from tqdm import tqdm
 from ecgstudy import fast
 from ecgstudy.data.cohort import Cohort
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.paths import RESULTS, cache_root, written_whole
+from ecgstudy.paths import RESULTS, cache_root, write_compact, written_whole
 from ecgstudy.systems import System, parameter_count
 
 Split = Mapping[str, NDArray[np.intp]]  # "train", "valid" and, if there is one, "test": records of the cohort
@@ -130,7 +130,7 @@ def train(
         log.to_csv(partial / "log.csv", index=False)
         save_file(network.state_dict(), partial / "weights.safetensors")
         predictions = _predictions(system, network, cohort, split)
-        predictions.to_parquet(partial / "predictions.parquet")
+        write_compact(predictions, partial / "predictions.parquet")
         (partial / "metrics.json").write_text(json.dumps(_scores(system, cohort, predictions), indent=1))
         (partial / "card.json").write_text(
             json.dumps(_card(system, network, cohort, split, log, predictions), indent=1)

@@ -2,9 +2,11 @@ import errno
 import subprocess
 import sys
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from ecgstudy.paths import written_whole
+from ecgstudy.paths import write_compact, written_whole
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
@@ -50,3 +52,15 @@ def test_what_a_killed_process_left_is_removed_and_a_live_ones_kept(tmp_path):
     with written_whole(tmp_path / "file.txt") as partial:
         partial.write_text("whole")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file.txt", live.name]
+
+
+def test_a_compact_table_is_the_table_in_fewer_bytes(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(500, 3)).astype(np.float16), columns=list("abc"))
+    frame["d"] = rng.random(500).astype(np.float32).astype(np.float64)
+    frame = frame.assign(name=[f"r{i}" for i in range(500)], called=rng.random(500) > 0.5, record=np.arange(500))
+    frame["part"] = pd.Categorical(np.where(frame["called"], "test", "valid"))
+    write_compact(frame, tmp_path / "compact")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "compact"), frame)
+    frame.to_parquet(tmp_path / "plain")
+    assert (tmp_path / "compact").stat().st_size < 0.75 * (tmp_path / "plain").stat().st_size
