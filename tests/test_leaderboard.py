@@ -65,7 +65,7 @@ def test_the_runs_of_an_answer_are_opened_or_the_command_is_named(small, monkeyp
         leaderboard.runs_of("synthetic", "CNN-GAP")
 
 
-@pytest.mark.parametrize("entry", ["ECGMaster", "xECGNet", "Local evidence"])
+@pytest.mark.parametrize("entry", leaderboard.CHAPTERS)
 def test_committed_weights_answer_as_committed(entry):
     (run,) = leaderboard.runs_of("synthetic-large", entry)
     assert run.folder.parent.parent == leaderboard.RESULTS

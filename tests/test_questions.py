@@ -109,6 +109,29 @@ def test_response_maps_are_summed_over_the_records_own_classes(monkeypatch):
     assert (found.loc[found["map"] == "response maps", "value"] == 1).all()
 
 
+def test_the_second_network_has_more_by_what_the_first_lacks(monkeypatch):
+    cases = some_cases([1, 1, 1, 4])
+    network = {"few": nn.Identity(), "many": nn.Flatten()}
+    half = cases.any_lead.astype(float) / 40 + ~cases.any_lead / (SAMPLES - 40)  # half of the mass inside
+
+    def made(method, system, of, some):
+        if method == "random" or of is network["few"]:
+            return half
+        return np.stack([k if c == 4 else h for k, c, h in zip(some.any_lead, some.classes, half, strict=True)])
+
+    monkeypatch.setattr(evaluation, "make", made)
+    found = questions.excess_of_two(CNNGAPSystem(), network, cases, ["CAM", "random"], repeats=50)
+    value = found.set_index(["method", "network"])["value"]
+    share = 40 / SAMPLES
+    by_half = (0.5 - share) / (1 - share)
+    assert value["CAM", "few"] == value["random", "many"] == pytest.approx(by_half)
+    # The mean of the classes' means: the one explanation of its class counts as much as the other three.
+    assert value["CAM", "many"] == pytest.approx((by_half + 1) / 2)
+    assert value["CAM", "difference"] == pytest.approx((1 - by_half) / 2) and value["random", "difference"] == 0
+    assert (found["n"] == 4).all() and len(found) == 6
+    assert (found["low"] <= found["value"]).all() and (found["value"] <= found["high"]).all()
+
+
 def test_couples_are_all_pairs_within_a_record():
     names = ["x", "y", "x", "z", "x", "y"]
     a, b = questions.couples(some_cases([0, 1, 2, 3, 4, 5], names=names))

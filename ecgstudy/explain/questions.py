@@ -1,6 +1,7 @@
 """What chapter 09's questions measure.
 
-Maps on ST segments, on the evidence of all classes of a record, on that of the other class; trials that agree.
+Maps on ST segments, on the evidence of all classes of a record, on that of the other class; trials that agree; maps of
+a network trained on few records and of one trained on many.
 """
 
 from collections.abc import Sequence
@@ -140,6 +141,42 @@ def own_minus_other(
         trials.localisation(maps[x], cases.any_lead[y])["AUC"] for x, y in ((a, a), (b, a), (b, b), (a, b))
     )
     return (own_a - other_a + own_b - other_b) / 2
+
+
+def excess_of_two(
+    system: System,
+    networks: dict[str, nn.Module],
+    cases: Cases,
+    chosen: Sequence[str],
+    *,
+    repeats: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Excess mass of two networks' maps of the same explanations, and what the second has more than the first.
+
+    Parameters
+    ----------
+    networks
+        Name → network; there are two.
+    chosen
+        Methods, or maps that know nothing of a network.
+
+    Returns
+    -------
+    DataFrame
+        method, network (a name, or ``difference``), value, low, high (mean of the classes' means), n.
+    """
+    found: dict[tuple[str, str], NDArray[np.floating]] = {}
+    for method in chosen:
+        first, second = (
+            trials.localisation(evaluation.make(method, system, network, cases), cases.any_lead)["excess mass"]
+            for network in networks.values()
+        )
+        found |= dict(zip(((method, name) for name in networks), (first, second), strict=True))
+        found[method, "difference"] = second - first
+    scores = pd.DataFrame(found).rename_axis(columns=["method", "network"])
+    table = trials.summary(scores, cases.names_of_classes, cases.patients, repeats=repeats, seed=seed)
+    return table.loc[table["class"] == "", ["method", "network", *ENDS, "n"]].reset_index(drop=True)
 
 
 def families(ranks: pd.DataFrame) -> pd.DataFrame:

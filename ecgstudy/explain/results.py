@@ -1,14 +1,16 @@
 """``results/explanations.csv``: every method of every system in every trial, on simulated records and on real ones.
 
 ``python -m ecgstudy.explain.results [SYSTEM ...]`` writes it from networks of the demo profile (trained on simulated
-records) and of the real one, which it trains if they are missing, and takes the beats' trials from ``beats.csv``.
-The answers to chapter 09's questions, whose trial begins with ``ANSWER``, are written by that chapter (``save``); the
-first question on real records is answered here.
+records) and of the real one, which it trains if they are missing, and from the leaderboard's that were trained on many
+simulated records (``MANY``); it takes the beats' trials from ``beats.csv``. The answers to chapter 09's questions,
+whose trial begins with ``ANSWER``, are written by that chapter (``save``); the first question on real records, and the
+sixth, are answered here.
 """
 
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,8 @@ from ecgstudy.profiles import profile_values
 FILE = RESULTS / "explanations.csv"
 COLUMNS = ("system", "method", "trial", "cohort", "trained", "class", "value", "low", "high", "n", "run")
 ANSWER = "answer "
+MANY = "synthetic-large"  # trial of the leaderboard whose networks were trained on many records
+SIX = ANSWER + "6, excess mass"
 CASE_SEED = 1000  # of the simulated records that are explained; cohorts to train on have the profile's small seed
 
 
@@ -152,25 +156,56 @@ def verdict(low: float, high: float, border: float = 0) -> str:
     return "supported" if low > border else "not supported" if high < border else "undecided"
 
 
-def tried(name: str, profile: str, per_class: int, deep: int) -> Iterator[pd.DataFrame]:
-    """All methods of one system in all trials, a table for each cohort: simulated, if it was trained on such, and LUDB.
-
-    Beside its network stand two more, of another seed on the same records and of the same seed on another fold's.
-    """
-    seed, trained = profile_values(profile, "09_cam_analysis")["seed"], trained_on(profile)
-    (run,) = chapter_runs(name, profile, seed=seed)
-    (seeds,) = chapter_runs(name, profile, seed=seed, reseed=100)
-    (folds,) = chapter_runs(name, profile, seed=seed, fold=1)
-    others, fs = {"seeds": seeds.network(), "folds": folds.network()}, run.system.fs
+def cases_by_cohort(fs: float, trained: str, per_class: int) -> dict[str, evaluation.Cases]:
+    """What networks are tried on: simulated records, if they were trained on such, and LUDB's, if it is at hand."""
     cohorts = {}
-    if trained == "synthetic":
+    if trained != "real":
         cohorts["synthetic"] = evaluation.synthetic_cases(fs, per_class, seed=CASE_SEED)
     if "ludb" in at_hand():
         cohorts["LUDB"] = evaluation.ludb_cases(fs, per_class=2 * per_class)
-    for cohort, cases in cohorts.items():
-        chosen = methods.methods(name)
-        scores = evaluation.evaluate(run.system, run.network(), cases, chosen, deep=deep, others=others)
+    return cohorts
+
+
+def tried(
+    run: training.Run, others: dict[str, training.Run], trained: str, per_class: int, deep: int
+) -> Iterator[pd.DataFrame]:
+    """All methods of one network in all trials, a table for each cohort; ``others`` as in ``evaluation.evaluate``."""
+    name, networks = run.system.name, {trial: other.network() for trial, other in others.items()}
+    for cohort, cases in cases_by_cohort(run.system.fs, trained, per_class).items():
+        scores = evaluation.evaluate(
+            run.system, run.network(), cases, methods.methods(name), deep=deep, others=networks
+        )
         yield tidy(scores, cases, run, cohort, trained=trained)
+
+
+def of_profile(name: str, profile: str) -> tuple[training.Run, dict[str, training.Run]]:
+    """A system's network as its chapter makes it, and two more: from another seed, and on another fold's records."""
+    seed = profile_values(profile, "09_cam_analysis")["seed"]
+    (run,) = chapter_runs(name, profile, seed=seed)
+    (seeds,) = chapter_runs(name, profile, seed=seed, reseed=100)
+    (folds,) = chapter_runs(name, profile, seed=seed, fold=1)
+    return run, {"seeds": seeds, "folds": folds}
+
+
+def many_answers(name: str, per_class: int = 30) -> pd.DataFrame:
+    """Question 6: excess mass of a system's maps, its network trained on few simulated records, and on many."""
+    (few,) = chapter_runs(name, "demo", seed=profile_values("demo", "09_cam_analysis")["seed"])
+    (many,) = leaderboard.runs_of(MANY, name)
+    chosen = [*methods.OWN[name], "saliency", "input × gradient", *evaluation.BASELINES]
+    rows, names = [], {"synthetic": few, MANY: many}
+    for cohort, cases in cases_by_cohort(few.system.fs, MANY, per_class).items():
+        networks = {trained: run.network() for trained, run in names.items()}
+        found = questions.excess_of_two(few.system, networks, cases, chosen)
+        # What knows nothing of a network is the same twice.
+        found = found[~found["method"].isin(evaluation.BASELINES[1:]) | (found["network"] == MANY)]
+        differs = found["network"] == "difference"
+        found["trial"] = np.where(differs, SIX + ", many less few", SIX)
+        found["trained"] = found["network"].where(~differs, MANY)
+        found["run"] = [
+            " ".join(r.folder.name for t, r in names.items() if n in (t, "difference")) for n in found["network"]
+        ]
+        rows.append(found.assign(system=name, cohort=cohort, **{"class": ""})[list(COLUMNS)])
+    return pd.concat(rows)
 
 
 def real_st_answers(name: str, folds: int = 5) -> pd.DataFrame:
@@ -218,17 +253,19 @@ def beats() -> pd.DataFrame:
 
 
 def main(names: Sequence[str], per_class: int = 6, deep: int = 3) -> None:
-    """Try the systems' networks of the demo profile and, with recordings at hand, of the real one; write the table."""
-    profiles = ["demo", *(["real"] if at_hand() else [])]
+    """Try the systems' networks of the demo profile, of many records and, with recordings, of the real profile."""
     for name in names or leaderboard.CHAPTERS:
-        for profile in profiles:
-            for table in tried(name, profile, per_class, deep if profile == "demo" else 2 * deep):
-                put(table)
-                cohort, trained = table[["cohort", "trained"]].iloc[0]
-                print(f"{name}, trained on {trained}: {cohort}, {table['n'].max()} explanations", flush=True)
-        if "real" in profiles:
+        tables = [tried(*of_profile(name, "demo"), "synthetic", per_class, deep)]
+        if not leaderboard.missing(MANY, [name]):
+            tables.append(tried(*leaderboard.runs_of(MANY, name), {}, MANY, per_class, deep))
+            keep(many_answers(name))
+        if at_hand():
+            tables.append(tried(*of_profile(name, "real"), "real", per_class, 2 * deep))
             keep(real_st_answers(name))
-            print(f"{name}: STD and STE of real records", flush=True)
+        for table in chain.from_iterable(tables):
+            put(table)
+            cohort, trained = table[["cohort", "trained"]].iloc[0]
+            print(f"{name}, trained on {trained}: {cohort}, {table['n'].max()} explanations", flush=True)
     put(beats())
 
 
