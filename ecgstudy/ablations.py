@@ -229,13 +229,13 @@ def path(cohort: str, question: str, arm: str, suffix: str) -> Path:
 def missing(cohort: str, questions: list[str] | None = None) -> dict[tuple[str, str], float | None]:
     """Arms that have no committed answer, each with the seconds that it may take, if the cohort's other arms tell.
 
-    They do where they are of the same system: by multiply-adds of the network, and by number of runs.
+    They do where they are of the same system: by multiply-adds of the network, epochs, and number of runs.
     """
-    pace: dict[str, float] = {}  # seconds for a multiply-add of a record in one run's training
+    pace: dict[str, float] = {}  # seconds for a multiply-add of a record in one epoch
     for question, of in QUESTIONS.items():
         for arm in arms_of(cohort, question)[:1]:
             card, (system, _) = card_of(cohort, question, arm), system_of(question, arm, cohort)
-            work = leaderboard.multiply_adds(system) * sum(map(len, card["runs"]))
+            work = leaderboard.multiply_adds(system) * system.epochs * sum(map(len, card["runs"]))
             pace[of.system] = max(card["seconds"] / work, pace.get(of.system, 0.0))
     lacking: dict[tuple[str, str], float | None] = {}
     for question in questions or QUESTIONS:
@@ -243,7 +243,8 @@ def missing(cohort: str, questions: list[str] | None = None) -> dict[tuple[str, 
         for arm in QUESTIONS[question].arms:
             if not all(path(cohort, question, arm, s).exists() for s in (".json", ".parquet")):
                 system, members = system_of(question, arm, cohort)
-                lacking[question, arm] = known and known * leaderboard.multiply_adds(system) * members * FOLDS
+                work = leaderboard.multiply_adds(system) * system.epochs * members * FOLDS
+                lacking[question, arm] = known and known * work
     return lacking
 
 
