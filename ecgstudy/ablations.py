@@ -191,9 +191,9 @@ QUESTIONS: dict[str, Question] = {
         arms={"small": {}, "as published": {"width": 1.0, "kernel": 1.0, "depth": 3}},
         verdict=("as published", "AUROC"),
     ),
-    # As many steps as the leaderboard's 18,000 simulated records give in the demo's ten epochs.
+    # On simulated records as many steps as the leaderboard's 18,000 give in the demo's ten epochs.
     "epochs of xECGNet": Question(
-        asks="Does xECGNet get better from thirteen times the steps on the same records?",
+        asks="Does xECGNet get better from 130 epochs on the same records?",
         system="xECGNet",
         arms={"as the chapter": {}, "130": {"epochs": 130}},
         verdict=("130", "AUROC"),
