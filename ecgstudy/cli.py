@@ -131,7 +131,7 @@ def train(
 
 
 def _duration(seconds: float) -> str:
-    """A time in the unit in which it has one to three digits."""
+    """A time in words: in days or hours where there are at least two of them, else in minutes."""
     for unit, size in (("days", 86400), ("h", 3600)):
         if seconds >= 2 * size:
             return f"{seconds / size:,.0f} {unit}"
