@@ -183,7 +183,9 @@ def render(profile: str) -> Path:
         (staging / "book" / "computed").mkdir()
         for name, text in _computed().items():
             (staging / "book" / "computed" / f"{name}.md").write_text(text)
-        digest = hashlib.sha256()
+        # What shapes the pages besides their sources.
+        digest = hashlib.sha256((REPOSITORY / "ecgstudy" / "pages.py").read_bytes())
+        digest.update((REPOSITORY / "requirements.lock").read_bytes())
         for path in sorted(p for p in staging.rglob("*") if p.is_file()):
             digest.update(path.relative_to(staging).as_posix().encode() + path.read_bytes())
     page = build / "_build" / "html" / "index.html"

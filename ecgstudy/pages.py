@@ -1,5 +1,6 @@
-"""A Sphinx extension for the pages of the book: what Jupyter Book puts on each page and this book cannot use."""
+"""A Sphinx extension for the pages of the book: what Jupyter Book gets wrong, on each page and before the first."""
 
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -14,7 +15,28 @@ def _clean(app: Sphinx, page: str, template: str, context: dict[str, Any], doctr
     context["default_mode"] = "auto"
 
 
+# Jupyter Book's own redirect names no icon, and a browser, if it is quick, asks for /favicon.ico and gets a 404. The
+# book's icon would be a request that the redirect breaks off: this page has an empty one.
+REDIRECT = """<!DOCTYPE html>
+<html lang="{config.language}">
+<head>
+<meta charset="utf-8">
+<title>{config.html_title}</title>
+<link rel="icon" href="data:,">
+<meta http-equiv="refresh" content="0; url={config.master_doc}.html">
+</head>
+<body><p><a href="{config.master_doc}.html">{config.html_title}</a></p></body>
+</html>
+"""
+
+
+def _redirect(app: Sphinx, exception: Exception | None) -> None:
+    if exception is None and app.builder.name == "html":
+        (Path(app.outdir) / "index.html").write_text(REDIRECT.format(config=app.config))
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Sphinx calls this."""
     app.connect("html-page-context", _clean, priority=900)
+    app.connect("build-finished", _redirect)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

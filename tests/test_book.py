@@ -101,7 +101,7 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 @pytest.mark.parametrize("width", [1400, 390])
 def test_every_page_opens_cleanly(built, served, browser, width):
     html = built / "_build" / "html"
-    pages = sorted(p for p in html.rglob("*.html") if "_static" not in p.parts)
+    pages = sorted({p for p in html.rglob("*.html") if "_static" not in p.parts} - {html / "index.html"})
     assert len(pages) >= 3 + len(book.notebook_names())
     for page_file in pages:
         page = browser.new_page(viewport={"width": width, "height": 900})
@@ -119,10 +119,25 @@ def test_every_page_opens_cleanly(built, served, browser, width):
         assert all(loaded for _, _, loaded in images), (name, images)
         figures = page.eval_on_selector_all("article img", "all => all.map(i => i.alt)")
         assert all(len(alt) > 15 and not alt.endswith(".png") for alt in figures), (name, figures)
-        assert page.locator("h1").count() or name.name in {"genindex.html", "search.html", "index.html"}, name
+        assert page.locator("h1").count() or name.name in {"genindex.html", "search.html"}, name
         overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert overflow <= 1, (name, f"{overflow} px wider than the screen")
         page.close()
+
+
+@pytest.mark.slow
+def test_the_address_alone_leads_to_the_first_page(built, served, browser):
+    redirect = (built / "_build" / "html" / "index.html").read_text()
+    # Without one a browser asks, now and then, for an icon that is not there.
+    assert '<link rel="icon" href="data:,">' in redirect
+    page, errors = browser.new_page(), []
+    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    page.goto(served)
+    page.wait_for_url(f"{served}book/index.html")
+    assert not errors
+    without_refresh = browser.new_page()
+    without_refresh.set_content(redirect.replace("http-equiv", "data-off"))
+    assert without_refresh.get_by_role("link").get_attribute("href") == "book/index.html"
 
 
 @pytest.mark.slow
