@@ -603,6 +603,44 @@ def test_the_committed_table_is_whole():
         assert abs(whole.loc["excess mass", "value"]) < 0.15
 
 
+@pytest.fixture
+def smoke_runs(monkeypatch, tmp_path):
+    """CNN-GAP of the smoke profile: its first member, one of another seed and one of another fold; no recordings."""
+    monkeypatch.setenv("ECGSTUDY_DATA", str(tmp_path))
+    return results.of_profile("CNN-GAP", "smoke")
+
+
+def test_a_chapters_network_and_those_it_is_compared_with(smoke_runs):
+    run, others = smoke_runs
+    assert set(others) == {"seeds", "folds"} and len({r.folder for r in (run, *others.values())}) == 3
+    own, seeds, folds = (set(r.predictions.query("split == 'test'")["record"]) for r in (run, *others.values()))
+    assert own and own == seeds and own.isdisjoint(folds)
+
+
+def test_every_method_of_a_network_is_tried(smoke_runs):
+    (table,) = results.tried(*smoke_runs, "synthetic", 1, 3)
+    assert list(table.columns) == list(results.COLUMNS) and not table["value"].isna().any()
+    assert set(table["method"]) == set(methods.methods("CNN-GAP")) | set(evaluation.BASELINES)
+    assert set(table["trial"]) >= {"excess mass", "deletion", "random weights", "seeds", "folds"}
+    assert set(table["run"]) == {smoke_runs[0].folder.name} and set(table["cohort"]) == {"synthetic"}
+
+
+def test_question_six_compares_two_networks_on_the_same_explanations(smoke_runs, monkeypatch):
+    few, others = smoke_runs
+    monkeypatch.setattr(results, "chapter_runs", lambda *_, **__: [few])
+    monkeypatch.setattr(results.leaderboard, "runs_of", lambda *_: [others["seeds"]])
+    table = results.many_answers("CNN-GAP", per_class=1)
+    assert list(table.columns) == list(results.COLUMNS)
+    assert set(table.loc[table["trained"] == "synthetic", "run"]) == {few.folder.name}
+    values = table.set_index(["method", "trial", "trained"])["value"]
+    for method in (*methods.OWN["CNN-GAP"], "saliency", "input × gradient"):
+        first, second = values[method, results.SIX, "synthetic"], values[method, results.SIX, results.MANY]
+        assert values[method, results.SIX + ", many less few", results.MANY] == pytest.approx(second - first)
+        assert first != second
+    known = table[table["method"] == "signal energy"]
+    assert set(known["trained"]) == {results.MANY}  # it knows no network, so it is told once
+
+
 def test_a_small_network_sees_what_it_says():
     for dilations, pools in (((1, 1, 1), 3), ((1, 2, 4), 1)):
         network = SmallGAPSystem(dilations=dilations, pools=pools).network().eval()
