@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,9 +25,11 @@ from torch import Tensor
 from ecgstudy import leaderboard, training
 from ecgstudy.data.cohort import Cohort
 from ecgstudy.data.labels import CLASSES
+from ecgstudy.losses import Loss, weighted_focal
 from ecgstudy.paths import RESULTS, write_compact, written_whole
 from ecgstudy.preprocessing import fit_length, remove_baseline
 from ecgstudy.systems import System, parameter_count
+from ecgstudy.systems.cnn_gap import CNNGAPSystem
 from ecgstudy.systems.ecgmaster import ECGMaster, ECGMasterSystem
 
 FOLDER = RESULTS / "ablations"
@@ -101,6 +104,22 @@ class AlteredECGMaster(ECGMasterSystem):
         return [np.vstack(fit_length(clean, self.samples, where)).astype(np.float32) for where in places]
 
 
+@dataclass(frozen=True, kw_only=True)
+class WeightedCNNGAP(CNNGAPSystem):
+    """CNN-GAP with ECGMaster's weighted focal loss at any balance b and focus r."""
+
+    loss: str = "weighted focal"
+    b: float = 0.5
+    r: float = 2
+
+    def criterion(self, positives: Tensor, records: int) -> Loss:
+        """Weighted focal loss with this system's b and r."""
+        return partial(weighted_focal, positives=positives, records=records, b=self.b, r=self.r)
+
+
+_ALTERED: dict[str, type[System]] = {"CNN-GAP": WeightedCNNGAP, "ECGMaster": AlteredECGMaster}
+
+
 def _grid() -> dict[str, dict[str, Any]]:
     """Arms of weighted focal loss over b and r, the paper's b first; some of them have names of their own."""
     known = {(0, 0): " (cross-entropy)", (1, 0): " (weighted cross-entropy)", (0, 2): " (focal)"}
@@ -108,6 +127,8 @@ def _grid() -> dict[str, dict[str, Any]]:
     return {f"b {b:g}, r {r}{known.get((b, r), '')}": {"b": b, "r": r} for b, r in pairs}
 
 
+_CROSS_ENTROPY = "b 0, r 0 (cross-entropy)"
+_CONTROLLED = {_CROSS_ENTROPY: {"b": 0, "r": 0}} | _grid()  # the control first
 _SOFT = {name: {"loss": name} for name in ("macro-F1", "macro-F2", "challenge metric")}
 _GAMMAS = (0.001, 0.01, 0.1, 1, 10)
 
@@ -133,9 +154,13 @@ QUESTIONS: dict[str, Question] = {
     "loss of ECGMaster": Question(
         asks="Does weighting half-way (b = 0.5) with a focus (r = 2) give a higher F2 than cross-entropy?",
         system="ECGMaster",
-        arms={"b 0, r 0 (cross-entropy)": {"b": 0, "r": 0}}
-        | {name: arm for name, arm in _grid().items() if arm != {"b": 0, "r": 0}}
-        | _SOFT,
+        arms=_CONTROLLED | _SOFT,
+        verdict=("b 0.5, r 2", "F2"),
+    ),
+    "balance and focus of CNN-GAP": Question(
+        asks="Does weighting half-way (b = 0.5) with a focus (r = 2) give CNN-GAP a higher F2 than cross-entropy?",
+        system="CNN-GAP",
+        arms={name: arm | {"loss": "weighted focal"} for name, arm in _CONTROLLED.items()},
         verdict=("b 0.5, r 2", "F2"),
     ),
     "attention": Question(
@@ -206,8 +231,8 @@ def system_of(question: str, arm: str, cohort: str) -> tuple[System, int]:
     changes = dict(QUESTIONS[question].arms[arm])
     system, _ = leaderboard.system_of(QUESTIONS[question].system, leaderboard.TRIALS[cohort][0])
     members = changes.pop("members", 1)
-    if changes.keys() & {"pooling", "denoised"}:
-        return AlteredECGMaster(**asdict(system), **changes), members
+    if changes.keys() - asdict(system).keys():
+        return _ALTERED[system.name](**asdict(system) | changes), members
     return replace(system, **changes), members
 
 

@@ -9,6 +9,7 @@ from ecgstudy import ablation_tables, ablations, leaderboard, training
 from ecgstudy.ablations import AlteredECGMaster, PooledECGMaster, Question
 from ecgstudy.data.cohort import synthetic_cohort
 from ecgstudy.data.labels import CLASSES
+from ecgstudy.losses import LOSSES
 from ecgstudy.preprocessing import remove_baseline
 from ecgstudy.systems.cnn_gap import CNNGAPSystem
 from ecgstudy.systems.ecgmaster import ECGMaster, ECGMasterSystem
@@ -54,9 +55,26 @@ def test_arms_differ_from_the_chapters_system_in_what_they_name_alone(question, 
 
 
 def test_the_grid_holds_every_pair_of_balance_and_focus():
-    arms = ablations.QUESTIONS["loss of ECGMaster"].arms.values()
-    pairs = {(a["b"], a["r"]) for a in arms if "b" in a}
-    assert pairs == {(b, r) for b in (0, 0.25, 0.5, 0.75, 1) for r in (0, 1, 2, 3)}
+    for question in ("loss of ECGMaster", "balance and focus of CNN-GAP"):
+        of = ablations.QUESTIONS[question]
+        pairs = {(a["b"], a["r"]) for a in of.arms.values() if "b" in a}
+        assert pairs == {(b, r) for b in (0, 0.25, 0.5, 0.75, 1) for r in (0, 1, 2, 3)}
+        assert of.arms[of.control].items() >= {"b": 0, "r": 0}.items()
+
+
+@pytest.mark.parametrize(
+    ("arm", "loss"),
+    [("b 0, r 0 (cross-entropy)", "cross-entropy"), ("b 1, r 0 (weighted cross-entropy)", "weighted cross-entropy"),
+     ("b 0, r 2 (focal)", "focal"), ("b 0.5, r 2", "weighted focal")],
+)  # fmt: skip
+def test_pairs_with_names_of_their_own_are_those_losses(arm, loss):
+    generator = torch.Generator().manual_seed(0)
+    logits, targets = torch.randn(8, 9, generator=generator), (torch.rand(8, 9, generator=generator) < 0.3).float()
+    positives = torch.arange(10, 100, 10)
+    named = LOSSES[loss](positives, 200)(logits, targets)
+    for question in ("loss of ECGMaster", "balance and focus of CNN-GAP"):
+        system, _ = ablations.system_of(question, arm, "real")
+        torch.testing.assert_close(system.criterion(positives, 200)(logits, targets), named)
 
 
 @pytest.mark.parametrize("pooling", ["mean", "max"])
