@@ -216,6 +216,12 @@ QUESTIONS: dict[str, Question] = {
         arms={"small": {}, "as published": {"width": 1.0, "kernel": 1.0, "depth": 3}},
         verdict=("as published", "AUROC"),
     ),
+    "epochs of CNN-GAP": Question(
+        asks="Does the macro-F2 loss give a higher F2 than cross-entropy after the paper's hundred epochs?",
+        system="CNN-GAP",
+        arms={name: {"loss": name, "epochs": 100} for name in ("cross-entropy", "macro-F2")},
+        verdict=("macro-F2", "F2"),
+    ),
     # On simulated records as many steps as the leaderboard's 18,000 give in the demo's ten epochs.
     "epochs of xECGNet": Question(
         asks="Does xECGNet get better from 130 epochs on the same records?",
