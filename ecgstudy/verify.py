@@ -26,7 +26,7 @@ ROUNDING = 0.5e-4 + 1e-9  # of the tables' four decimals
 FROM_RECORDINGS = {
     "audit.csv": "ecgstudy data audit",
     "beats.csv": "ecgstudy run 07_beat_gradcam --profile real -p save=true",
-    "explanations.csv": "python -m ecgstudy.explain.results",
+    "explanations.csv.gz": "python -m ecgstudy.explain.results",
     "realism.csv": "python -m ecgstudy.realism",
     "bench.json": "make bench",
 }

@@ -188,15 +188,15 @@ def test_pages_include_what_is_computed_and_nothing_else():
 
 
 def test_the_answers_of_chapter_09_and_the_trials_keep_each_other(tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "FILE", tmp_path / "explanations.csv")
+    monkeypatch.setattr(results, "FILE", tmp_path / "explanations.csv.gz")
     columns = list(results.COLUMNS)
     trials = pd.DataFrame([("s", "m", "mass", "synthetic", "real", "", 0.12345, 0.1, np.nan, 9, "a")], columns=columns)
     answer = trials.assign(trial="answer 1, x", value=0.5, low=0.4, high=0.6, n=7, run="b c")
     results.write(trials, answer)
     assert results.committed()["trial"].tolist() == ["mass"] and results.answers()["run"].tolist() == ["b c"]
-    text = results.FILE.read_text()
+    content = results.FILE.read_bytes()
     results.write(results.committed(), results.answers())
-    assert results.FILE.read_text() == text
+    assert results.FILE.read_bytes() == content
     other = answer.assign(trial="answer 2, y")
     again = pd.concat([answer.assign(value=0.7), other, other.assign(trial="answer 3, z", value=np.nan)])
     for rows in (other, again):

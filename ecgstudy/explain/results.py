@@ -1,4 +1,4 @@
-"""``results/explanations.csv``: every method of every system in every trial, on simulated records and on real ones.
+"""``results/explanations.csv.gz``: every method of every system in every trial, on simulated records and on real ones.
 
 ``python -m ecgstudy.explain.results [SYSTEM ...]`` writes it from networks of the demo profile (trained on simulated
 records) and of the real one, which it trains if they are missing, and from the leaderboard's that were trained on many
@@ -7,6 +7,7 @@ whose trial begins with ``ANSWER``, are written by that chapter (``save``); the 
 sixth, are answered here.
 """
 
+import gzip
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -25,7 +26,7 @@ from ecgstudy.explain.beat_maps import WINDOWS
 from ecgstudy.paths import RESULTS, written_whole
 from ecgstudy.profiles import profile_values
 
-FILE = RESULTS / "explanations.csv"
+FILE = RESULTS / "explanations.csv.gz"
 COLUMNS = ("system", "method", "trial", "cohort", "trained", "class", "value", "low", "high", "n", "run")
 ANSWER = "answer "
 MANY = "synthetic-large"  # trial of the leaderboard whose networks were trained on many records
@@ -55,7 +56,9 @@ def write(tables: pd.DataFrame, answered: pd.DataFrame) -> None:
     """Write the committed table: means of the trials, then the answers to chapter 09's questions."""
     with written_whole(FILE) as partial:
         whole = pd.concat([tables, answered]) if len(answered) else tables
-        whole.to_csv(partial, index=False, float_format="%.4f")
+        text = whole.to_csv(index=False, float_format="%.4f")
+        # An eighth of the bytes; without a time, so that the same table is the same file.
+        partial.write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 def keep(answered: pd.DataFrame) -> None:
