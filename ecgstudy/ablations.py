@@ -219,16 +219,18 @@ QUESTIONS: dict[str, Question] = {
     "epochs of CNN-GAP": Question(
         asks="Does the macro-F2 loss give a higher F2 than cross-entropy after the paper's hundred epochs?",
         system="CNN-GAP",
-        arms={"cross-entropy": {"loss": "cross-entropy", "epochs": 100}}
-        | {
-            # macro-F2 a second time with other steps, lest it be judged by those that suit cross-entropy
-            name: {"loss": "macro-F2", "epochs": 100} | change
-            for name, change in {
-                "macro-F2": {},
-                "macro-F2, rate 0.0003": {"rate": 3e-4},
-                "macro-F2, rate 0.003": {"rate": 3e-3},
-                "macro-F2, batch 128": {"batch": 128},
-            }.items()
+        arms={
+            # both with other steps too, lest one be judged by those that suit the other
+            f"{loss}{name}": {"loss": loss, "epochs": 100} | change
+            for loss, name, change in (
+                ("cross-entropy", "", {}),
+                ("cross-entropy", ", rate 0.0003", {"rate": 3e-4}),
+                ("macro-F2", "", {}),
+                ("macro-F2", ", rate 0.0001", {"rate": 1e-4}),
+                ("macro-F2", ", rate 0.0003", {"rate": 3e-4}),
+                ("macro-F2", ", rate 0.003", {"rate": 3e-3}),
+                ("macro-F2", ", batch 128", {"batch": 128}),
+            )
         },
         verdict=("macro-F2", "F2"),
     ),
