@@ -94,6 +94,16 @@ def folds_of(cohort: str, question: str, arm: str) -> list[Fold]:
     return found
 
 
+def validation_scores(cohort: str, question: str) -> pd.DataFrame:
+    """Mean validation score of a question's arms (columns) after each epoch (rows, from 1), over all runs of an arm."""
+    scores = {}
+    for arm in ablations.arms_of(cohort, question):
+        logs = ablations.card_of(cohort, question, arm)["logs"].values()
+        scores[arm] = pd.DataFrame([log["valid"] for log in logs]).mean()
+    frame = pd.DataFrame(scores)
+    return frame.set_axis(frame.index + 1)
+
+
 def scores_of(fold: Fold, control: Fold) -> dict[str, float]:
     """Every metric of ``METRICS`` on one fold; means are over the classes that the fold has.
 

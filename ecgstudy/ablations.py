@@ -221,15 +221,16 @@ QUESTIONS: dict[str, Question] = {
         system="CNN-GAP",
         arms={
             # both with other steps too, lest one be judged by those that suit the other
-            f"{loss}{name}": {"loss": loss, "epochs": 100} | change
-            for loss, name, change in (
-                ("cross-entropy", "", {}),
-                ("cross-entropy", ", rate 0.0003", {"rate": 3e-4}),
-                ("macro-F2", "", {}),
-                ("macro-F2", ", rate 0.0001", {"rate": 1e-4}),
-                ("macro-F2", ", rate 0.0003", {"rate": 3e-4}),
-                ("macro-F2", ", rate 0.003", {"rate": 3e-3}),
-                ("macro-F2", ", batch 128", {"batch": 128}),
+            ", ".join([loss, *(f"{name} {value:g}" for name, value in steps.items())]): {"loss": loss, "epochs": 100}
+            | steps
+            for loss, steps in (
+                ("cross-entropy", {}),
+                ("cross-entropy", {"rate": 3e-4}),
+                ("macro-F2", {}),
+                ("macro-F2", {"rate": 1e-4}),
+                ("macro-F2", {"rate": 3e-4}),
+                ("macro-F2", {"rate": 3e-3}),
+                ("macro-F2", {"batch": 128}),
             )
         },
         verdict=("macro-F2", "F2"),

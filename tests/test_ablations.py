@@ -165,6 +165,19 @@ def test_a_table_of_the_kept_answers_has_every_arm_and_metric(small):
     assert wide.loc["macro", "exact match"] == pytest.approx(np.mean(exact))
 
 
+def test_validation_scores_are_the_means_of_the_runs_logs(small):
+    for arm in ("plain", "two"):
+        ablations.keep("synthetic", "loss", arm)
+    scores = ablation_tables.validation_scores("synthetic", "loss")
+    assert list(scores) == ["plain", "two"] and list(scores.index) == [1, 2]
+    for arm, members in (("plain", 1), ("two", 2)):
+        system, _ = ablations.system_of("loss", arm, "synthetic")
+        runs = [ablations.train_run(system, small, fold, m, folds=2) for fold in range(2) for m in range(members)]
+        for epoch in (1, 2):
+            mean = sum(run.log["valid"].iloc[epoch - 1] for run in runs) / len(runs)
+            assert scores.loc[epoch, arm] == pytest.approx(mean, abs=1e-4)  # logs are kept with four decimals
+
+
 def test_without_its_control_a_question_has_no_answer(small):
     ablations.keep("synthetic", "loss", "macro")
     assert ablation_tables.table("synthetic", "loss").empty

@@ -195,6 +195,7 @@ def test_the_answers_of_chapter_09_and_the_trials_keep_each_other(tmp_path, monk
     results.write(trials, answer)
     assert results.committed()["trial"].tolist() == ["mass"] and results.answers()["run"].tolist() == ["b c"]
     content = results.FILE.read_bytes()
+    assert content[4:8] == bytes(4)  # gzip's time (RFC 1952): none
     results.write(results.committed(), results.answers())
     assert results.FILE.read_bytes() == content
     other = answer.assign(trial="answer 2, y")
