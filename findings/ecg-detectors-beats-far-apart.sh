@@ -3,8 +3,8 @@
 #
 # All detectors of the package give "R peaks". On a clean ECG with R peaks at known times some give the R peak, and
 # others a place that is 56 or 72 ms later, after the QRS. `hamilton_detector` gives a place 32 ms after R, or 124 ms
-# before it: the same beats, recorded 0.1 s earlier, move by 156 ms, because its peaks are compared across overlapping
-# windows. Beats of two detectors, or of two recordings, cannot be compared, nor beats be cut out by them.
+# before it: the same beats, recorded from 0.1 s earlier on, move by 156 ms against R. Beats of two detectors, or of two
+# recordings, cannot be compared, nor beats be cut out by them.
 #
 # Seen with py-ecg-detectors 1.3.5, numpy 2.4.6, scipy 1.17.1, 250 Hz, 75 beats a minute (median offset from R):
 #   first R at 0.6 s: hamilton  +32 ms, christov 0, engzee 0, pan_tompkins 0, swt +56, two_average +72
