@@ -30,7 +30,7 @@ from ecgstudy.data.audit import at_hand
 from ecgstudy.data.formats import wfdb
 from ecgstudy.data.records import read_record
 from ecgstudy.explain import maps
-from ecgstudy.paths import RESULTS, written_whole
+from ecgstudy.paths import RESULTS, listed, written_whole
 from ecgstudy.systems import cnn_gap
 
 
@@ -54,7 +54,7 @@ def recordings(folder: Path, most: int = 200) -> list[Path]:
         return [p for p in paths if ".mat" not in p.read_text(errors="replace").split()[0]][::3][:most]
     folder.mkdir()
     synthetic.write((synthetic.simulate(i, 0) for i in range(most)), folder)
-    return sorted(folder.glob("*.hea"))
+    return listed(folder, "*.hea")
 
 
 def reading(paths: list[Path]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import nbformat
 import papermill
 
-from ecgstudy.paths import NOTEBOOKS, REPOSITORY, data_root, written_whole
+from ecgstudy.paths import NOTEBOOKS, REPOSITORY, data_root, files_below, is_sidecar, written_whole
 from ecgstudy.profiles import ProfileError, profile_values
 
 
@@ -35,17 +35,15 @@ def build_folder(profile: str) -> Path:
 def _state() -> bytes:
     """Fingerprint of all that every notebook depends on: the package, the pins, the results, the data at hand."""
     digest = hashlib.sha256(sys.version.encode())
-    code = [p for p in (REPOSITORY / "ecgstudy").rglob("*") if p.suffix in {".py", ".csv", ".yaml"}]
-    results = [p for p in (REPOSITORY / "results").rglob("*") if p.is_file()]
+    code = [p for p in files_below(REPOSITORY / "ecgstudy") if p.suffix in {".py", ".csv", ".yaml"}]
+    results = list(files_below(REPOSITORY / "results"))
     for path in sorted([*code, *results, REPOSITORY / "requirements.lock", REPOSITORY / "data_manifest.yaml"]):
         digest.update(path.relative_to(REPOSITORY).as_posix().encode() + path.read_bytes())
     root = data_root()
     # Recordings are large and never change under one name: size and time of change stand for their content.
-    for folder, folders, files in os.walk(root):
-        folders.sort()
-        for file in sorted(files):
-            stat = (Path(folder) / file).stat()
-            digest.update(f"{folder}/{file} {stat.st_size} {stat.st_mtime_ns}".encode())
+    for file in files_below(root):
+        stat = file.stat() if file.exists() else file.lstat()  # a link to nothing is what it is
+        digest.update(os.fsencode(file) + f" {stat.st_size} {stat.st_mtime_ns}".encode())
     return digest.digest()
 
 
@@ -174,7 +172,7 @@ def render(profile: str) -> Path:
     source, stamp = build / "source", build / "rendered.sha256"
     with written_whole(source) as staging:
         # The staging tree mirrors the repository, so that links to the source of a page hold.
-        shutil.copytree(REPOSITORY / "book", staging / "book")
+        shutil.copytree(REPOSITORY / "book", staging / "book", ignore=lambda _, names: set(filter(is_sidecar, names)))
         (staging / "notebooks").mkdir()
         for name in notebook_names():
             shutil.copy(build / "notebooks" / f"{name}.ipynb", staging / "notebooks")

@@ -202,7 +202,7 @@ def data_list() -> None:
     name_ = Column("name", no_wrap=True)
     table = Table(name_, "title", "version", "licence", "records", "at hand", title=f"Data sets under {data_root()}")
     for name, dataset in manifest.load_manifest().items():
-        there = sum(1 for _ in dataset.record_paths())
+        there = len(dataset.record_paths())
         state = f"{there:,}" if there else "no"
         table.add_row(name, dataset.title, dataset.version, dataset.licence, f"{dataset.records:,}", state)
     Console().print(table)

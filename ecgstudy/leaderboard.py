@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ecgstudy import metrics, training
 from ecgstudy.data.cohort import Cohort, patient_groups, real_cohort, synthetic_cohort
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.paths import RESULTS, write_compact, written_whole
+from ecgstudy.paths import RESULTS, listed, write_compact, written_whole
 from ecgstudy.profiles import profile_values
 from ecgstudy.systems import System, parameter_count
 from ecgstudy.systems.butt import BUTTSystem
@@ -289,7 +289,7 @@ def records_of(trial: str) -> pd.DataFrame:
 def answers_of(trial: str) -> dict[str, Answer]:
     """Committed answers of a trial; ``TOGETHER`` is the mean probability and the majority of all systems and trees."""
     answers: dict[str, Answer] = {}
-    for path in sorted((FOLDER / trial).glob("*.json")):
+    for path in listed(FOLDER / trial, "*.json"):
         frame = pd.read_parquet(path.with_suffix(".parquet"))
         called = frame[[f"called {c}" for c in CLASSES]].to_numpy(dtype=bool)
         answers[path.stem] = (frame[list(CLASSES)].to_numpy(dtype=np.float32), called)

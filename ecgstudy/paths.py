@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,38 @@ def data_root() -> Path:
 def cache_root() -> Path:
     """Folder of everything that can be made again: ``$ECGSTUDY_CACHE``, else ``.cache/`` in the repository."""
     return Path(os.environ.get("ECGSTUDY_CACHE") or REPOSITORY / ".cache").expanduser().resolve()
+
+
+# What systems, editors and browsers leave beside data, by name: hidden files (macOS's ._name and .DS_Store, notebooks'
+# checkpoints), Windows' and Synology's own, backups, unfinished transfers, and where a download came from.
+_SIDECAR = re.compile(
+    r"\..*|~\$.*|#.*#|.*~|.*\.(tmp|temp|part|partial|crdownload)|.*zone\.identifier|(eh)?thumbs.*\.db|desktop\.ini|"
+    r"icon\r|__macosx|__pycache__|@eadir|\$recycle\.bin|system volume information|lost\+found",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def is_sidecar(name: str) -> bool:
+    """Whether a file or folder of this name is no data, but what a system or a program left beside them."""
+    return bool(_SIDECAR.fullmatch(name))
+
+
+def listed(folder: Path, pattern: str = "*") -> list[Path]:
+    """Return what below a folder matches a pattern, in order, without sidecars and what is in them."""
+    found = folder.glob(pattern)
+    return sorted(path for path in found if not any(map(is_sidecar, path.relative_to(folder).parts)))
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield every file below a folder but sidecars, in order; links to folders are followed, each folder once."""
+    seen = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(parent)) in seen:  # a link back up
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not is_sidecar(name))
+        yield from (Path(parent, name) for name in sorted(names) if not is_sidecar(name))
 
 
 @contextmanager

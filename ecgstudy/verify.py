@@ -18,7 +18,7 @@ from scipy.special import expit
 from ecgstudy import ablation_tables, ablations, claims, leaderboard, training
 from ecgstudy.data.cohort import simulated_checksum
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.paths import RESULTS
+from ecgstudy.paths import RESULTS, listed
 from ecgstudy.systems import System
 
 ROUNDING = 0.5e-4 + 1e-9  # of the tables' four decimals
@@ -154,8 +154,8 @@ def check_settings() -> Check:
 def check_simulated() -> Check:
     """Answers on simulated records against the simulator as it is now: the checksum of the cohort they were made on."""
     wrong = []
-    paths = [*leaderboard.FOLDER.glob("synthetic*/*.json"), *ablations.FOLDER.glob("synthetic/*/*.json")]
-    for path in sorted(paths):
+    paths = [*listed(leaderboard.FOLDER, "synthetic*/*.json"), *listed(ablations.FOLDER, "synthetic/*/*.json")]
+    for path in paths:
         card = json.loads(path.read_text())
         fs, trial = card.get("config", card)["fs"], path.relative_to(RESULTS).parts[1]
         now = simulated_checksum(fs=fs, **leaderboard.simulated(trial))
@@ -166,11 +166,11 @@ def check_simulated() -> Check:
 
 def check_runs() -> Check:
     """``runs``: each one's name against its configuration, its predictions against the answer that names it."""
-    folders = {path.name: path for path in (RESULTS / "runs").glob("*")}
+    folders = {path.name: path for path in listed(RESULTS / "runs")}
     names = {name: training.name_of(json.loads((path / "config.json").read_text())) for name, path in folders.items()}
     wrong = [f"runs/{name}: its configuration is that of {of}" for name, of in names.items() if name != of]
     values, largest = len(names), 0.0
-    for path in sorted(leaderboard.FOLDER.glob("*/*.json")):
+    for path in listed(leaderboard.FOLDER, "*/*.json"):
         trial, entry = path.parent.name, path.stem
         of, fold = json.loads(path.read_text()).get("runs", []), leaderboard.records_of(trial)["fold"]
         if not folders.keys() >= set(of) or len(of) != fold.nunique():  # what several answer together is no run's
@@ -201,10 +201,10 @@ def provenance() -> dict[str, Any]:
 
 def committed_configs() -> Iterator[tuple[str, str, dict[str, Any], dict[str, Any]]]:
     """Where it stands, trial, what an ablation's arm changes, and configuration of every committed network."""
-    for path in sorted(leaderboard.FOLDER.glob("*/*.json")):
+    for path in listed(leaderboard.FOLDER, "*/*.json"):
         if config := json.loads(path.read_text()).get("config"):
             yield path.relative_to(leaderboard.FOLDER).as_posix(), path.parent.name, {}, config
-    for path in sorted(ablations.FOLDER.glob("*/*/*.json")):
+    for path in listed(ablations.FOLDER, "*/*/*.json"):
         card = json.loads(path.read_text())
         arm = ablations.QUESTIONS[card["question"]].arms[card["arm"]]
         yield path.relative_to(ablations.FOLDER).as_posix(), path.parent.parent.name, arm, card["config"]
@@ -341,13 +341,13 @@ def train_again(name: str) -> Again:
 def run_table() -> str:
     """Markdown table: for every committed answer its runs, time of training and cohort; below it, the machines."""
     rows: list[tuple[str, str, int, float, dict[str, Any]]] = []
-    for path in sorted(leaderboard.FOLDER.glob("*/*.json")):
+    for path in listed(leaderboard.FOLDER, "*/*.json"):
         card = json.loads(path.read_text())
         if not path.stem.endswith(", one"):
             seconds = card.get("training_seconds", card["wall_seconds"])
             rows.append((f"leaderboard/{path.parent.name}", path.stem, len(card.get("runs", [])), seconds, card))
-    for folder in sorted(ablations.FOLDER.glob("*/*")):
-        cards = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    for folder in listed(ablations.FOLDER, "*/*"):
+        cards = [json.loads(path.read_text()) for path in listed(folder, "*.json")]
         if cards:
             runs = sum(len(of_fold) for card in cards for of_fold in card["runs"])
             what = f"{folder.name}: {len(cards)} of {len(ablations.QUESTIONS[folder.name].arms)} arms"

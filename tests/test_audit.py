@@ -112,6 +112,19 @@ def test_waves_and_beats_are_counted(real_data):
     assert beats.loc["all"].sum() > beats.loc["DS1"].sum() > 0
 
 
+def test_sidecars_are_no_records(real_data, tmp_path):
+    for file in [*(real_data / "ludb" / "data").glob("1.*"), *(real_data / "mitdb").glob("100.*")]:
+        folder = tmp_path / ("ludb/data" if file.stem == "1" else "mitdb")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / file.name).symlink_to(file)
+        (folder / f"._{file.name}").write_bytes(b"\0\5\x16\7")
+        (folder / f"{file.name}~").symlink_to(file)
+    waves = audit.wave_counts(tmp_path / "ludb")
+    pd.testing.assert_frame_equal(waves, audit.wave_counts(real_data / "ludb", limit=1))
+    beats = audit.beat_counts(tmp_path / "mitdb")
+    pd.testing.assert_frame_equal(beats, audit.beat_counts(real_data / "mitdb", limit=1))
+
+
 def test_examples_are_of_the_class(real_data):
     for label in ("PVC", "STE"):
         found = audit.examples(label)

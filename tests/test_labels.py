@@ -1,7 +1,10 @@
 import csv
+import io
+import json
 from collections import Counter
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from ecgstudy.data.labels import (
@@ -9,9 +12,12 @@ from ecgstudy.data.labels import (
     CHALLENGE_2020_EQUIVALENT,
     CHALLENGE_2020_MERGED,
     CLASSES,
+    SCP_STATEMENTS,
     SUPERCLASSES,
     classes_of,
+    codes_in,
     multi_hot,
+    spelled,
     superclasses,
     unmapped,
 )
@@ -59,10 +65,63 @@ def test_a_record_with_several():
     assert classes_of([]) == frozenset() and unmapped([]) == {}
 
 
+@pytest.mark.parametrize(
+    "code", ["59118001", "59118001.0", " '59118001' ", "5.9118001E7", "5.9118001e+07", "59118001.", 59118001,
+             59118001.0, np.int64(59118001), np.float64(59118001), np.str_("59118001"), 5, 5.0, np.float32(5),
+             np.uint8(5), "5.0"],
+)  # fmt: skip
+def test_a_code_through_a_table_or_a_spreadsheet(code):
+    assert classes_of([code]) == {"RBBB"} and unmapped([code]) == {}
+
+
+def test_what_is_no_known_code_is_counted_and_what_is_missing_is_not():
+    missing = [None, np.nan, float("nan"), pd.NA, pd.NaT]
+    assert classes_of(missing) == frozenset() and unmapped(missing) == {}
+    # rounded by a spreadsheet, a half, an infinity, with a leading zero: none is taken for a code that it is near
+    codes = ["1.64889E+08", 5.5, float("inf"), "05", 39732003.0, "39732003"]
+    assert classes_of(codes) == frozenset()
+    assert unmapped(codes) == {"1.64889E+08": 1, "5.5": 1, "inf": 1, "05": 1, "39732003": 2}
+    frame = pd.read_csv(io.StringIO("a,b,c\n2,5,\n1,,\n"))  # integers beside missing ones become 5.0 and NaN
+    assert list(map(classes_of, frame.to_numpy())) == [{"AF", "RBBB"}, {"NSR"}]
+
+
+@pytest.mark.parametrize("codes", ["164889003", "NORM", b"NORM", [True], [b"NORM"], [["NORM"]], [{"NORM": 100}]])
+def test_what_is_no_list_of_codes_is_refused(codes):
+    """The letters and digits of one text are codes, too: 164889003 holds 1 (NSR), 6 (PAC), 4 (LBBB) …"""
+    for function in (classes_of, lambda codes: dict(unmapped(codes)), superclasses):
+        with pytest.raises(ValueError, match=r"no code: give codes|one text: give a list"):
+            function(codes)
+
+
+@pytest.mark.parametrize(
+    "text, codes",
+    [
+        ("59118001,164889003", ("59118001", "164889003")),
+        ("59118001; 164889003 ;", ("59118001", "164889003")),
+        ("59118001\t164889003", ("59118001", "164889003")),
+        ("RBBB|AF", ("RBBB", "AF")),
+        (str(["59118001", "164889003"]), ("59118001", "164889003")),
+        (str(np.array([59118001, 164889003.0])), ("59118001", "1.64889003e+08")),
+        (str(np.array(["AF", "RBBB"])), ("AF", "RBBB")),
+        (json.dumps({"NORM": 100.0, "PRC(S)": None}), ("NORM", "PRC(S)")),
+        (str({"LAO/LAE": np.float64(0)}), ("LAO/LAE",)),
+        ("Atrial fibrillation, Sinus rhythm", ("Atrial fibrillation", "Sinus rhythm")),
+        ("NaN", ()),
+        ("{}", ()),
+        (" ", ()),
+        ("[", ("[",)),
+    ],
+)
+def test_codes_in_a_field(text, codes):
+    assert codes_in(text) == tuple(map(spelled, codes))
+
+
 def test_superclasses():
     assert SUPERCLASSES == ("NORM", "MI", "STTC", "CD", "HYP")
     assert superclasses(["NORM", "SR"]) == {"NORM"}
     assert superclasses(["IMI", "LAFB", "LVH", "NST_", "AFIB"]) == {"MI", "CD", "HYP", "STTC"}
+    with pytest.raises(ValueError, match=r"'164889003'.* scp_statements.csv: leave"):  # closed: 71 statements
+        superclasses(["NORM", "164889003"])
 
 
 def test_multi_hot():
@@ -123,9 +182,11 @@ def test_cpsc_reference(real_data):
 
 def test_superclasses_are_ptbxls(real_data):
     with (real_data / "ptb-xl" / "scp_statements.csv").open() as file:
-        for row in csv.DictReader(file):
-            expected = {row["diagnostic_class"]} if row["diagnostic"] == "1.0" else set()
-            assert superclasses([row[""]]) == expected, row[""]
+        rows = list(csv.DictReader(file))
+    assert {row[""] for row in rows} == SCP_STATEMENTS
+    for row in rows:
+        expected = {row["diagnostic_class"]} if row["diagnostic"] == "1.0" else set()
+        assert superclasses([row[""]]) == expected, row[""]
 
 
 def test_ptbxl_superclass_counts(real_data):

@@ -584,6 +584,16 @@ def test_unpack(tmp_path, make, suffix, top):
 
 
 @MAKERS
+def test_unpack_leaves_sidecars(tmp_path, make, suffix):
+    """A zip made on macOS holds a second top folder."""
+    members = {"Set/A1.mat": b"one", "Set/.DS_Store": b"x", "Set/._A1.mat": b"x", "__MACOSX/Set/._A1.mat": b"x"}
+    archive = make(tmp_path / f"a.{suffix}", members)
+    folder = tmp_path / "unpacked"
+    folder.mkdir()
+    assert unpack(archive, folder) == ["A1.mat"] and content(folder) == {"A1.mat": b"one"}
+
+
+@MAKERS
 @pytest.mark.parametrize("evil", ["../evil.txt", "a/../../evil.txt", "/tmp/evil.txt", "a\\..\\..\\evil.txt"])
 def test_archive_that_leads_out_is_refused(tmp_path, make, suffix, evil):
     archive = make(tmp_path / f"a.{suffix}", {"good.txt": b"good", evil: b"evil"})
@@ -713,6 +723,20 @@ def test_verify_names_what_is_missing_wrong_and_extra(listed, folder):
     assert "1 wrong: RECORDS" in text
     assert "8 without a checksum: mine0.txt, mine1.txt, mine2.txt and 5 more" in text
     assert "`ecgstudy data fetch set`" in text
+
+
+def test_sidecars_are_neither_records_nor_extra(listed, folder):
+    fetch("set", manifest=listed, **QUICK)
+    for name in ("._1.hea", "._1.dat", ".DS_Store", "1.hea~", "Thumbs.db", "1.hea:Zone.Identifier", "2.dat.tmp"):
+        (folder / "data" / name).write_bytes(b"left")
+    (folder / "__MACOSX").mkdir()
+    (folder / "__MACOSX" / "1.hea").write_bytes(b"left")
+    report = verify("set", listed)
+    assert report.whole and report.extra == () and report.records == 2
+    for record in ("1", "2"):
+        (folder / "data" / f"{record}.hea").unlink()
+    with pytest.raises(DataError, match="not at hand"):
+        locate("set", listed)
 
 
 def test_verify_notices_an_altered_list(listed, folder):

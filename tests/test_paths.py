@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ecgstudy.paths import write_compact, written_whole
+from ecgstudy.paths import files_below, is_sidecar, listed, write_compact, written_whole
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
@@ -64,3 +64,35 @@ def test_a_compact_table_is_the_table_in_fewer_bytes(tmp_path):
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "compact"), frame)
     frame.to_parquet(tmp_path / "plain")
     assert (tmp_path / "compact").stat().st_size < 0.75 * (tmp_path / "plain").stat().st_size
+
+
+SIDECARS = [
+    "._1.hea", ".DS_Store", ".ipynb_checkpoints", ".~lock.a.csv#", "1.hea~", "1.hea.tmp", "1.dat.partial", "1.dat.part",
+    "1.dat.crdownload", "1.hea:Zone.Identifier", "1.hea.Zone.Identifier", "1.heaZone.Identifier", "~$a.csv", "#1.hea#",
+    "Thumbs.db", "thumbs.db", "desktop.ini", "Desktop.ini", "__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN",
+]  # fmt: skip
+DATA = [
+    "1.hea", "1.i", "A0001.mat", "x~y.csv", "tmp", "temp.hea", "part.npy", "a.b.dat", "RECORDS", "icons", "thumbs.csv",
+    "A(1).hea",
+]  # fmt: skip
+
+
+def test_sidecars_are_known_by_name():
+    assert all(map(is_sidecar, [*SIDECARS, "System Volume Information", "Icon\r"]))
+    assert not any(map(is_sidecar, DATA))
+
+
+def test_files_are_listed_without_sidecars(tmp_path):
+    root = tmp_path / ".cache" / "data"  # a hidden folder above hides nothing
+    for folder in ("a", "a/deep", "__MACOSX/a", "a/.ipynb_checkpoints"):
+        (root / folder).mkdir(parents=True)
+        for name in ("1.hea", "._1.hea", ".DS_Store", "1.hea~", "1.hea:Zone.Identifier"):
+            (root / folder / name).touch()
+    (root / "a" / "deep" / "loop").symlink_to(root)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "2.hea").touch()
+    (root / "linked").symlink_to(tmp_path / "elsewhere")
+    (root / "gone.hea").symlink_to(tmp_path / "nowhere")
+    found = [path.relative_to(root).as_posix() for path in files_below(root)]
+    assert found == ["gone.hea", "a/1.hea", "a/deep/1.hea", "linked/2.hea"]
+    assert [path.relative_to(root).as_posix() for path in listed(root, "*/*.hea")] == ["a/1.hea", "linked/2.hea"]

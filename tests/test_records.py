@@ -5,6 +5,7 @@ import warnings
 from collections import Counter
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.io
 from hypothesis import HealthCheck, given, settings
@@ -341,9 +342,18 @@ def test_other_gains_are_the_headers(write, tmp_path, digital):
     [
         ("# Age: 61\n# Sex: Female\n# Dx: 164889003,164931005\n", 2, {"AF", "STE"}, 61, "F", {"comment style"}),
         ("#Dx: RBBB,STD,Normal\n#Age: NaN\n#Sex: Unknown\n", 3, {"RBBB", "STD", "NSR"}, None, None, {"class names"}),
-        ("#Dx: \n#Age: -1\n#Sex: NaN\n", 0, set(), None, None, {"age"}),
+        ("#Dx: \n#Age: -1\n#Sex: NaN\n", 0, set(), None, None, {"age", "no labels"}),
         ("#Dx: 39732003\n#Age: 300\n", 1, set(), 90, None, {"age"}),
-        ("", 0, set(), None, None, set()),
+        ("", 0, set(), None, None, {"no labels"}),
+        ("#Age: 60\n#Sex: F\n", 0, set(), 60, "F", {"no labels"}),
+        ("#Dx: NaN\n", 0, set(), None, None, {"no labels"}),
+        ("#Dx: 59118001;164889003\n", 2, {"RBBB", "AF"}, None, None, set()),
+        ("#Dx: 59118001 164889003\n", 2, {"RBBB", "AF"}, None, None, set()),
+        ("#Dx: ['59118001', '164889003']\n", 2, {"RBBB", "AF"}, None, None, set()),
+        ("#Dx: 59118001.0, 1.64889003E+08\n", 2, {"RBBB", "AF"}, None, None, set()),
+        ("#Dx: 59118001,39732003\n", 2, {"RBBB"}, None, None, set()),  # SNOMED CT has many more
+        ("#Dx: RBBB,RBB\n", 2, {"RBBB"}, None, None, {"class names", "unknown codes"}),  # there are nine names
+        ("#Dx: 1.64889E+08\n#Sex: Femal\n", 1, set(), None, None, {"unknown codes", "sex"}),  # rounded
     ],
 )
 def test_challenge_comments(write, digital, comments, codes, labels, age, sex, noted):
@@ -377,6 +387,83 @@ def test_ptbxl(write, tmp_path, digital, monkeypatch):
     )
     assert (copy.patient_id, copy.fold, copy.source) == ("PTB-XL/16193", 7, "ptb-xl")
     assert copy.codes == ("59118001",) and copy.age == 74 and copy.signal_hash == record.signal_hash
+
+
+def resaved(table):
+    """What becomes of a table in other hands."""
+    yield table.to_csv(index=False)
+    yield table.to_csv()
+    yield table.to_csv(index=False, sep=";")
+    yield table[table.columns[::-1]].assign(more="x,y").to_csv(index=False)
+    floats = {column: float for column in table if table[column].dtype == int}
+    yield "\ufeff" + table.astype(floats).to_csv(index=False)
+
+
+PTBXL = pd.DataFrame(
+    {
+        "ecg_id": [7, 8, 9],
+        "patient_id": [16193, 5, 5],
+        "age": [54, 60, 60],
+        "sex": [1, 0, 0],
+        "scp_codes": ["", "", "{'NORM': 80.0, 'STEMI': 15.0}"],
+        "strat_fold": [7, 8, 8],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [
+        "{'NORM': 80.0, 'PRC(S)': 0.0, 'LAO/LAE': 0.0}",
+        '{"NORM": 80.0, "PRC(S)": 0.0, "LAO/LAE": 0.0}',
+        "{'NORM': np.float64(80.0), 'PRC(S)': nan, 'LAO/LAE': 0}",
+        "['NORM', 'PRC(S)', 'LAO/LAE']",
+        "NORM;PRC(S);LAO/LAE",
+    ],
+)
+def test_ptbxls_table_resaved(write, tmp_path, codes):
+    paths = [write(name=f"0000{i}_hr") for i in (7, 8, 9)]
+    for text in resaved(
+        PTBXL.assign(scp_codes=PTBXL["scp_codes"].replace({"": codes}).where(PTBXL["ecg_id"] != 8, ""))
+    ):
+        (tmp_path / "ptbxl_database.csv").write_text(text, encoding="utf-8")
+        formats._ptbxl_table.cache_clear()
+        record, empty, odd = map(read_record, paths)
+        assert (record.patient_id, record.age, record.sex, record.fold) == ("PTB-XL/16193", 54, "F", 7)
+        assert record.codes == ("NORM", "PRC(S)", "LAO/LAE") and record.notes == ()
+        assert empty.notes == ("no labels: its row in ptbxl_database.csv states none",) and empty.sex == "M"
+        assert odd.codes == ("NORM", "STEMI") and odd.labels == {"NSR"} and kinds(odd) == {"unknown codes"}
+
+
+def test_cpscs_table_resaved(struct):
+    table = pd.DataFrame(
+        {
+            "Recording": ["A0001", "A0002", "A0003"],
+            "First_label": [2, 1, 1],
+            "Second_label": [5, None, None],
+            "Third_label": [None] * 3,
+        }
+    )
+    # melted: a row a label
+    texts = [
+        *resaved(table),
+        "A0001,2,5.0,\n",
+        "Recording,label\nA0001,AF\nA0001,RBBB\n",
+        "Recording,l\nA0001.mat,2 5\n",
+    ]
+    for text in texts:
+        struct.with_name("REFERENCE.csv").write_text(text, encoding="utf-8")
+        formats._reference.cache_clear()
+        record = read_record(struct)
+        assert record.labels == {"AF", "RBBB"} and len(record.codes) == 2 and record.notes == (), text
+    for text, note in (("A0001,,,\n", "its row in REFERENCE.csv states none"), ("A0002,1\n", "no row in a REF")):
+        struct.with_name("REFERENCE.csv").write_text(text)
+        formats._reference.cache_clear()
+        assert read_record(struct).codes == () and note in read_record(struct).notes[0]
+    struct.with_name("REFERENCE.csv").write_text("A0001,5,10,\n")
+    formats._reference.cache_clear()
+    with pytest.raises(RecordError, match=r"A0001\.mat: .*REFERENCE\.csv labels it 10, none of .*; correct that row"):
+        read_record(struct)
 
 
 @pytest.mark.parametrize("table", ["", "a,b\n1,2\n", "ecg_id,patient_id\nx,y\n", "ecg_id\n7\n", "\0\xff"])
@@ -527,6 +614,9 @@ def test_find_records(write, tmp_path, struct):
     (tmp_path / "a" / "x.atr").write_bytes(b"")
     write(name="E00001", folder=tmp_path / "b", suffix=".mat")
     (tmp_path / "b" / "loop").symlink_to(tmp_path)
+    for name in ("._E00001.hea", "E00001.hea~", ".x.npy", "._A0001.mat", "E00001.tmp.hea.tmp", "__MACOSX/E00001.hea"):
+        (tmp_path / "b" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "b" / name).write_bytes(b"Mac OS X")
     expected = ["A0001.mat", "a/bare.csv", "a/leads.csv", "a/x.npy", "b/E00001.hea"]
     assert [path.relative_to(tmp_path).as_posix() for path in find_records(tmp_path)] == expected
     with pytest.raises(RecordError, match="no such folder"):

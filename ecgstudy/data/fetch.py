@@ -228,9 +228,9 @@ def unpack(archive: Path, folder: Path) -> list[str]:
                 if not plain:
                     raise DataError(f"{archive} holds {member!r}, a link or a device: nothing of it is used")
             opened.extractall(scratch)
-        tops = list(scratch.iterdir())
+        tops = paths.listed(scratch)  # a zip made on macOS holds __MACOSX beside its folder
         top = tops[0] if len(tops) == 1 and tops[0].is_dir() else scratch
-        files = [file for file in top.rglob("*") if file.is_file()]
+        files = [file for file in paths.files_below(top) if file.is_file()]
         for file in files:
             target = folder / file.relative_to(top)
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ecgstudy.data.labels import CLASSES
+from ecgstudy.data.labels import CLASSES, MISSING, SCP_STATEMENTS, classes_of, codes_in, spelled
 from ecgstudy.paths import data_root
 
 with warnings.catch_warnings():  # that wfdb 4.3 uses what pandas 3 deprecates is no concern of the reader's
@@ -45,6 +45,7 @@ _FOLDERS = {
 }
 # The Challenge's sources whose integers are microvolts whatever a header says (St Petersburg's are not).
 _MICROVOLT_SOURCES = {"cpsc_2018", "cpsc_2018_extra", "georgia", "ningbo", "chapman_shaoxing", "ptb-xl", "ptb"}
+_LABELLED = set(_FOLDERS.values()) - {"MIT-BIH", "PTB-XL"}  # by their headers
 _CHALLENGE_PREFIXES = {
     "A": "cpsc_2018",
     "Q": "cpsc_2018_extra",
@@ -119,13 +120,22 @@ class _Spec(NamedTuple):
 
 
 class _Patient(NamedTuple):
-    """One row of ptbxl_database.csv."""
+    """One row of ptbxl_database.csv, as it stands there."""
 
-    codes: tuple[str, ...]
-    number: int | None
+    ecg_id: str
+    patient_id: str
     age: str
-    sex: str | None
-    fold: int | None
+    sex: str
+    scp_codes: str
+    strat_fold: str
+
+    def number(self, column: str) -> int | None:
+        """A whole number, which pandas may have written as 7.0; None where there is none."""
+        text = spelled(getattr(self, column))
+        try:
+            return int(text) if text.lower() not in MISSING else None
+        except ValueError:
+            raise RecordError(f"ptbxl_database.csv gives it the {column} {text[:20]!r}; correct that row") from None
 
 
 def read_annotation(path: str | Path, extension: str) -> pd.DataFrame:
@@ -389,17 +399,23 @@ def _describe(reading: Reading, header: Path, comments: list[str]) -> None:
             case "age":
                 reading.age = _age(value, notes)
             case "sex":
-                reading.sex = _SEX.get(value.lower())
+                reading.sex = _sex(value, notes)
             case "dx":
-                codes += [code.strip() for code in value.split(",") if code.strip()]
+                codes += codes_in(value)
                 if comment[0].isspace():
                     notes.append("comment style: '# Dx:' with a space")
                 if any(code in CLASSES or code == "Normal" for code in codes):
                     notes.append("class names: in place of SNOMED CT codes")
+                if odd := [c for c in codes if not re.fullmatch(r"\d{6,18}", c, re.ASCII) and not classes_of([c])]:
+                    notes.append(f"unknown codes: {', '.join(odd)}, no SNOMED CT and no class names, kept")
             case "diagnoses":
                 in_diagnoses = True
             case _ if in_diagnoses and comment.strip():
                 codes.append(comment.strip().rstrip("."))
+    described = any(re.match(r"\s*<?(age|sex|dx|diagnoses)\b", comment, re.IGNORECASE) for comment in comments)
+    if not codes and reading.source != "PTB-XL" and (described or reading.source in _LABELLED):
+        line = "#<diagnoses>:" if reading.source == "LUDB" else "#Dx:"
+        notes.append(f"no labels: none under {line!r} in the header")
     if reading.source == "MIT-BIH":
         if comments and (person := re.match(r"\s*(-?\d+)\s+([MF])\b", comments[0], re.ASCII)):
             reading.age, reading.sex = _age(person[1], notes), person[2]
@@ -411,18 +427,24 @@ def _describe(reading: Reading, header: Path, comments: list[str]) -> None:
     if reading.source in ("PTB-XL", "ptb-xl") and (number := re.search(r"\d{5}", header.stem, re.ASCII)):
         patient = _ptbxl_patient(header, int(number[0]))
         if patient:
-            reading.fold = patient.fold
-            reading.patient_id = None if patient.number is None else f"PTB-XL/{patient.number}"
+            person = patient.number("patient_id")
+            reading.fold = patient.number("strat_fold")
+            reading.patient_id = None if person is None else f"PTB-XL/{person}"
         if reading.source == "PTB-XL":  # the Challenge's labels are its headers'
             if patient:
-                reading.codes, reading.age, reading.sex = patient.codes, _age(patient.age, notes), patient.sex
+                reading.codes, reading.age = codes_in(patient.scp_codes), _age(patient.age, notes)
+                reading.sex = _sex({"0": "M", "1": "F"}.get(spelled(patient.sex), patient.sex), notes)
+                if unknown := sorted(set(reading.codes) - SCP_STATEMENTS):
+                    notes.append(f"unknown codes: {', '.join(unknown)}, none of PTB-XL's statements, kept")
+                if not reading.codes:
+                    notes.append("no labels: its row in ptbxl_database.csv states none")
             else:
                 notes.append("no labels: no row in a ptbxl_database.csv above the record")
 
 
 def _age(text: str, notes: list[str]) -> float | None:
     """Years, None where unknown."""
-    if text.lower() in ("", "nan", "unknown"):
+    if text.lower() in MISSING:
         return None
     try:
         age = float(text)
@@ -435,6 +457,14 @@ def _age(text: str, notes: list[str]) -> float | None:
         notes.append(f"age: {text[:20]!r} left out")
         return None
     return age
+
+
+def _sex(text: str, notes: list[str]) -> str | None:
+    """F or M, None where unknown."""
+    sex = _SEX.get(text.lower())
+    if sex is None and text.lower() not in MISSING:
+        notes.append(f"sex: {text[:20]!r} left out")
+    return sex
 
 
 def _ptbxl_patient(header: Path, ecg_id: int) -> _Patient | None:
@@ -457,20 +487,15 @@ def _ptbxl_file(folder: Path) -> Path:
 
 @lru_cache(maxsize=4)
 def _ptbxl_table(file: Path) -> dict[int, _Patient]:
-    """ecg_id → row."""
+    """ecg_id → row; the table may have passed through pandas or a spreadsheet."""
+    columns = list(_Patient._fields)
     try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False)
-        return {
-            int(row.ecg_id): _Patient(
-                codes=tuple(re.findall(r"'([^']+)':", row.scp_codes)),
-                number=int(float(row.patient_id)) if row.patient_id else None,
-                age=row.age,
-                sex={"0": "M", "1": "F"}.get(row.sex),
-                fold=int(row.strat_fold) if row.strat_fold else None,
-            )
-            for row in table.itertuples()
-        }
-    except (ValueError, OverflowError, AttributeError) as error:
+        with file.open(encoding="utf-8-sig", errors="replace") as lines:
+            separator = max(",;\t", key=lines.readline().count)
+            lines.seek(0)
+            table = pd.read_csv(lines, sep=separator, dtype=str, keep_default_na=False, usecols=columns)[columns]
+        return {int(spelled(row[0])): _Patient(*row) for row in table.itertuples(index=False, name=None) if row[0]}
+    except (ValueError, OverflowError) as error:
         raise RecordError(f"{file} is not PTB-XL's table ({error}); download it again") from error
 
 
@@ -491,11 +516,16 @@ def read_struct(file: Path, source: str | None, leads: Sequence[str] | None) -> 
         raise RecordError(f"holds an array of shape {data.shape}, not 12 leads; download it again")
     reading = Reading(signal=data, leads=list(LEADS), source=source or "CPSC 2018", fs=500.0)
     reading.age = _age(str(age[0]) if age.size else "", reading.notes)
-    reading.sex = _SEX.get(sex.lower())
+    reading.sex = _sex(sex, reading.notes)
     reference = file.with_name("REFERENCE.csv")
-    reading.codes = _reference(reference).get(file.stem, ()) if reference.is_file() else ()
-    if not reading.codes:
+    row = _reference(reference).get(file.stem) if reference.is_file() else None
+    reading.codes = row or ()
+    if unknown := [code for code in reading.codes if not classes_of([code])]:
+        raise RecordError(f"{reference} labels it {', '.join(unknown)}, none of CPSC 2018's 1 to 9; correct that row")
+    if row is None:
         reading.notes.append("no labels: no row in a REFERENCE.csv beside the record")
+    elif not row:
+        reading.notes.append("no labels: its row in REFERENCE.csv states none")
     return reading
 
 
@@ -536,12 +566,24 @@ def _mat_elements(data: memoryview) -> Iterator[tuple[int, memoryview]]:
 
 @lru_cache(maxsize=4)
 def _reference(file: Path) -> dict[str, tuple[str, ...]]:
-    """CPSC 2018's REFERENCE.csv: record → one to three integers."""
+    """CPSC 2018's REFERENCE.csv: record → one to three integers; it may have passed through pandas or a spreadsheet."""
     try:
-        with file.open(newline="", encoding="latin-1") as lines:
-            return {row[0]: tuple(code for code in row[1:] if code) for row in csv.reader(lines) if row}
+        with file.open(newline="", encoding="utf-8-sig", errors="replace") as lines:
+            separator = max(",;\t", key=lines.readline().count)
+            lines.seek(0)
+            rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=separator) if row]
     except csv.Error as error:
         raise RecordError(f"{file} is not CPSC 2018's table ({error}); download it again") from error
+    head = [cell.lower() for cell in rows[0]] if rows else []
+    titled = "recording" in head
+    first = head.index("recording") if titled else 0  # pandas puts the row's number before it
+    labels = [i for i, name in enumerate(head) if name.endswith("label")] if titled else []
+    table: dict[str, tuple[str, ...]] = {}
+    for row in rows[titled:]:
+        name = "".join(row[first : first + 1]).removesuffix(".mat")
+        cells = [row[i] for i in labels if i < len(row)] if labels else row[first + 1 :]
+        table[name] = tuple(dict.fromkeys((*table.get(name, ()), *codes_in(",".join(cells)))))
+    return table
 
 
 # Arrays

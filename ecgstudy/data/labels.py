@@ -1,9 +1,11 @@
 """The nine classes of the study, and how every data set writes them."""
 
+import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 
 CLASSES = ("NSR", "AF", "I-AVB", "LBBB", "RBBB", "PAC", "PVC", "STD", "STE")
 
@@ -28,6 +30,8 @@ _SPELLINGS = {
     "STD": ("429622005", "STD_", "8", "STD"),
     "STE": ("164931005", "STE_", "9", "STE"),
 }
+MISSING = ("", "nan", "none", "null", "<na>", "unknown")
+"""What headers and tables write, in any case, for what is not known."""
 _CLASS_OF = {spelling: name for name, spellings in _SPELLINGS.items() for spelling in spellings}
 
 # PTB-XL's diagnostic superclass of each diagnostic SCP-ECG statement (scp_statements.csv, Wagner et al. 2020).
@@ -38,8 +42,13 @@ _SUPERCLASS_STATEMENTS = {
     "CD": "LAFB IRBBB 1AVB IVCD CRBBB CLBBB LPFB WPW ILBBB 3AVB 2AVB",
     "HYP": "LVH LAO/LAE RVH RAO/RAE SEHYP",
 }
+_OTHER_STATEMENTS = """ABQRS PVC STD_ VCLVH QWAVE LOWT NT_ PAC LPR INVT LVOLT HVOLT TAB_ STE_ PRC(S) SR AFIB STACH SARRH
+    SBRAD PACE SVARR BIGU AFLT SVTAC PSVT TRIGU"""  # of form and rhythm
 SUPERCLASSES = tuple(_SUPERCLASS_STATEMENTS)
 _SUPERCLASS_OF = {code: name for name, codes in _SUPERCLASS_STATEMENTS.items() for code in codes.split()}
+
+SCP_STATEMENTS = frozenset(_SUPERCLASS_OF) | frozenset(_OTHER_STATEMENTS.split())
+"""The 71 statements of PTB-XL's ``scp_statements.csv``."""
 
 CHALLENGE_2020: Mapping[str, str] = {
     "270492004": "IAVB",
@@ -83,26 +92,82 @@ CHALLENGE_2020_MERGED = tuple(code for code in CHALLENGE_2020 if code not in CHA
 """The 24 codes left after merging, in the same order."""
 
 
+def spelled(code: object) -> str:
+    """A code as its vocabulary writes it: without blanks and quotes, a whole number without point and exponent.
+
+    ``59118001.0`` and ``np.int64(5)`` are what tables make of integers, ``"5.9118001E7"`` is what spreadsheets do. A
+    number that was rounded on the way (``"1.64889E+08"``) stays as it is, none of those known.
+
+    Raises
+    ------
+    ValueError
+        for what is neither text nor a number.
+    """
+    if isinstance(code, bool | np.bool_) or not isinstance(code, str | int | float | np.integer | np.floating):
+        raise ValueError(f"{code!r} is no code: give codes as text or whole numbers")
+    if isinstance(code, str):
+        text = code.strip().strip("'\"").strip()
+    else:
+        text = repr(float(code)) if isinstance(code, float | np.floating) else str(int(code))
+    number = re.fullmatch(r"(\d+)(?:\.(\d*))?(?:[eE]\+?(\d{1,2}))?", text, re.ASCII)
+    if number:
+        decimals, shift = number[2] or "", int(number[3] or 0)
+        if len(decimals) >= shift and not decimals[shift:].strip("0"):
+            text = number[1] + decimals[:shift]
+    return text
+
+
+def codes_in(text: str) -> tuple[str, ...]:
+    """The codes of one field of a header or a table, however they stand in it, in the spelling of their vocabulary.
+
+    With commas, semicolons, bars or (numbers and known words) blanks in between; as the text of a list, or of a
+    mapping from the codes, in Python's or JSON's notation. None for "nan", "unknown" and the like.
+    """
+    text = text.strip()
+    mapping = text.startswith("{")
+    if text[:1] + text[-1:] in ("[]", "{}", "()"):
+        text = text[1:-1]
+    found: list[str] = []
+    for part in re.split(r"[,;|]", text):
+        whole = part.partition(":")[0] if mapping else part
+        words = list(map(spelled, whole.split()))
+        known = all(word.isdecimal() or word in _CLASS_OF or word in SCP_STATEMENTS for word in words)
+        found += words if known else [spelled(whole)]
+    return tuple(code for code in found if code.lower() not in MISSING)
+
+
+def _texts(codes: Iterable[object]) -> Iterator[str]:
+    """Spellings of codes, without missing ones."""
+    if isinstance(codes, str | bytes):
+        raise ValueError(f"codes={codes!r} is one text: give a list of codes")
+    return (spelled(code) for code in codes if not (pd.api.types.is_scalar(code) and pd.isna(code)))
+
+
 def _class_of(code: str) -> str | None:
     """One of CLASSES, or None."""
-    code = code.strip()
     return _CLASS_OF.get(code) or _CLASS_OF.get(code.replace(",", ":").split(":")[0])
 
 
-def classes_of(codes: Iterable[str]) -> frozenset[str]:
+def classes_of(codes: Iterable[object]) -> frozenset[str]:
     """Those of the nine classes that the codes name.
 
     Parameters
     ----------
     codes
-        SNOMED CT codes, SCP-ECG statements, CPSC 2018's integers, class names or LUDB's statements, also mixed.
+        SNOMED CT codes, SCP-ECG statements, CPSC 2018's integers, class names or LUDB's statements, also mixed; text
+        or numbers, missing ones (None, NaN) passed over.
+
+    Raises
+    ------
+    ValueError
+        if ``codes`` is one text, or a code is neither text nor a number.
     """
-    return frozenset(filter(None, map(_class_of, codes)))
+    return frozenset(filter(None, map(_class_of, _texts(codes))))
 
 
-def unmapped(codes: Iterable[str]) -> Counter[str]:
-    """The codes that name none of the nine classes, counted."""
-    return Counter(code for code in codes if _class_of(code) is None)
+def unmapped(codes: Iterable[object]) -> Counter[str]:
+    """The codes that name none of the nine classes, counted; for parameters and errors see `classes_of`."""
+    return Counter(code for code in _texts(codes) if _class_of(code) is None)
 
 
 def superclasses(scp_codes: Iterable[str]) -> frozenset[str]:
@@ -110,8 +175,16 @@ def superclasses(scp_codes: Iterable[str]) -> frozenset[str]:
 
     Every statement counts, whatever its likelihood (0 means that none was given), as in Wagner et al.,
     "PTB-XL, a large publicly available electrocardiography dataset", Scientific Data 7:154, 2020.
+
+    Raises
+    ------
+    ValueError
+        for what is none of PTB-XL's statements.
     """
-    return frozenset(_SUPERCLASS_OF[code] for code in scp_codes if code in _SUPERCLASS_OF)
+    codes = frozenset(_texts(scp_codes))
+    if unknown := codes - SCP_STATEMENTS:
+        raise ValueError(f"{sorted(unknown)} are no statements of PTB-XL's scp_statements.csv: leave them out")
+    return frozenset(_SUPERCLASS_OF[code] for code in codes & _SUPERCLASS_OF.keys())
 
 
 def multi_hot(labels: Sequence[Collection[str]], classes: Sequence[str] = CLASSES) -> np.ndarray:

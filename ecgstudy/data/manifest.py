@@ -70,15 +70,15 @@ class DataSet:
         """Whether the study uses this file of the data set."""
         return any(fnmatchcase(path, pattern) for pattern in self.take)
 
-    def record_paths(self) -> Iterator[Path]:
+    def record_paths(self) -> list[Path]:
         """The one file that every record has, of the records at hand."""
-        return self.folder.glob(self.record_files) if self.record_files else iter(())
+        return paths.listed(self.folder, self.record_files) if self.record_files else []
 
     def file_paths(self) -> Iterator[str]:
-        """Paths of all files at hand, without the checksum list and unfinished transfers."""
-        for file in self.folder.rglob("*"):
+        """Paths of all files at hand, without the checksum list, unfinished transfers and what systems leave."""
+        for file in paths.files_below(self.folder):
             path = file.relative_to(self.folder).as_posix()
-            if file.is_file() and path != self.checksum_file and not re.search(r"\.partial(/|$)", path):
+            if file.is_file() and path != self.checksum_file:
                 yield path
 
     def pinned(self) -> bool:
@@ -202,7 +202,7 @@ def verify(name: str, manifest: Path = paths.MANIFEST) -> Report:
         missing=tuple(sorted(path for path, state in states.items() if state == "missing" and dataset.takes(path))),
         wrong=tuple(sorted(wrong)),
         extra=tuple(sorted(path for path in dataset.file_paths() if path not in known)),
-        records=sum(1 for _ in dataset.record_paths()),
+        records=len(dataset.record_paths()),
         records_expected=dataset.records,
         checked=bool(known),
     )

@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ from ecgstudy.data.formats import CANONICAL, Reading, holds_samples, read_array,
 from ecgstudy.data.formats import LEADS as LEADS
 from ecgstudy.data.formats import RecordError as RecordError
 from ecgstudy.data.labels import classes_of
+from ecgstudy.paths import files_below
 
 _HIGHEST_ECG = 20.0  # mV, beyond any surface ECG: noted
 _HIGHEST_VALUE = 1e6  # mV, beyond any amplifier: refused
@@ -136,7 +136,8 @@ def read_record(
 def find_records(folder: str | Path) -> list[Path]:
     """Every record under a folder, sorted, each once: paths for `read_record`.
 
-    A ``.csv`` counts if its first line is all numbers or names a standard lead; links to folders are followed.
+    A ``.csv`` counts if its first line is all numbers or names a standard lead; links to folders are followed; what
+    systems and editors leave beside data (``._1.hea``, ``1.hea~``) does not count.
 
     Raises
     ------
@@ -146,23 +147,17 @@ def find_records(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise RecordError(f"{folder}: no such folder; check the path or fetch the data set")
-    found, seen = [], set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        if (real := os.path.realpath(parent)) in seen:  # a link back up
-            folders.clear()
-            continue
-        seen.add(real)
-        folders.sort()
-        paths = [Path(parent, name) for name in names]
-        headers = {path for path in paths if path.suffix == ".hea"}
-        for path in paths:
-            match path.suffix:
-                case ".hea" | ".npy":
-                    found.append(path)
-                case ".mat" if path.with_suffix(".hea") not in headers:
-                    found.append(path)
-                case ".csv" if path.is_file() and holds_samples(path):
-                    found.append(path)
+    files = list(files_below(folder))
+    headers = {path for path in files if path.suffix == ".hea"}
+    found = []
+    for path in files:
+        match path.suffix:
+            case ".hea" | ".npy":
+                found.append(path)
+            case ".mat" if path.with_suffix(".hea") not in headers:
+                found.append(path)
+            case ".csv" if path.is_file() and holds_samples(path):
+                found.append(path)
     return sorted(found)
 
 
