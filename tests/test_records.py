@@ -1,4 +1,5 @@
 import hashlib
+import io
 import re
 import tracemalloc
 import warnings
@@ -539,6 +540,258 @@ def test_csv(tmp_path, digital, separator):
         record = read_record(tmp_path / name, fs=500)
         np.testing.assert_array_equal(record.signal, values.T.astype(np.float32))
         assert record.leads == LEADS
+
+
+FRAME = pd.DataFrame(np.random.default_rng(7).integers(-2000, 2000, (40, 12)) / 1000)
+
+
+def assert_holds(record, frame, leads=LEADS):
+    assert record.leads == tuple(leads)
+    np.testing.assert_array_equal(record.signal, frame.to_numpy().T.astype(np.float32))
+
+
+@pytest.mark.parametrize("index", [False, True, "n", "float"])
+@pytest.mark.parametrize("labels", ["0", "1", "0.0", "1.0", "V1", "X0"])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_csv_column_numbers(tmp_path, labels, transposed, index):
+    """``to_csv`` writes the numbers of columns and rows as it would names; R calls columns V1 …"""
+    frame = FRAME.T.copy() if transposed else FRAME.copy()
+    start = float(labels.strip("VX"))
+    plain = [int(start) + i if "." not in labels else start + i for i in range(frame.shape[1])]
+    frame.columns = [f"{labels[0]}{number}" for number in plain] if labels[0] in "VX" else plain
+    if index == "float":
+        frame = frame.set_axis(frame.index.astype(float))
+    for number, separator in enumerate(",;\t"):
+        options = {"index_label": "n"} if index == "n" else {"quoting": 2 * (number % 2)}
+        frame.to_csv(tmp_path / "x.csv", sep=separator, index=bool(index), **options)
+        record = read_record(tmp_path / "x.csv", fs=500)
+        assert_holds(record, FRAME)
+        assert "column numbers" in kinds(record) and find_records(tmp_path)
+        assert ("columns" in kinds(record)) == bool(index)
+
+
+@pytest.mark.parametrize("start", [0, 1, 0.0])
+@pytest.mark.parametrize("names", [("II",), ("MLII", "V5"), LEADS[:3]])
+def test_csv_column_numbers_of_fewer_leads(tmp_path, names, start):
+    frame = FRAME.iloc[:, : len(names)] / 10
+    frame.columns = [start + i for i in range(len(names))]
+    for index in (False, True):
+        frame.to_csv(tmp_path / "x.csv", index=index)
+        if len(names) == 1 and isinstance(start, float) and not index:
+            continue  # a single 0.0 may as well be a sample, and is one below
+        assert_holds(read_record(tmp_path / "x.csv", fs=500, leads=names), frame, names)
+    with pytest.raises(RecordError, match="not 12 leads; name its leads"):
+        read_record(tmp_path / "x.csv", fs=500)
+
+
+def test_csv_a_sample_like_column_numbers(tmp_path):
+    """A sine and a cosine start at 0 and 1, and go on from there."""
+    phase = np.arange(100) / 50
+    frame = pd.DataFrame({"a": np.sin(phase), "b": np.cos(phase)}).round(6)
+    for leads in (["II"], ["II", "V1"]):
+        part = frame.iloc[:, : len(leads)]
+        part.to_csv(tmp_path / "x.csv", index=False, header=False)
+        assert_holds(read_record(tmp_path / "x.csv", fs=500, leads=leads), part, leads)
+
+
+@pytest.mark.parametrize(
+    "name, step, fs",
+    [
+        ("Unnamed: 0", 1, None), ("", 1, None), ("sample #", 1, None), ("sample_index", 1, None),
+        ("Sample Number", 1, None), ("nr", 1, None), ("frame", 1, None), ("index", 1, None), ("#", 1, None),
+        ("n", 1, None), ("SampleIndex", 1, None), ("ms", 2, 500), ("Time (ms)", 2, 500), ("time_ms", 2, 500),
+        ("time (s)", 0.002, 500), ("Elapsed time", 0.002, None), ("Timestamp", 1e9, None), ("seconds", 0.004, 250),
+        ("time", 0.002, None), ("t", 0.002, None), ("t [s]", 1 / 128, 128), ("Zeit", 5, None), ("0", 0.002, None),
+        ("Elapsed time (seconds)", 1 / 360, 360),
+    ],
+)  # fmt: skip
+def test_csv_counters_and_times_are_no_leads(tmp_path, name, step, fs):
+    for leads, place in ((LEADS, 0), (("MLII", "V5"), 0), (("MLII", "V5"), 2)):
+        frame = FRAME.iloc[:, : len(leads)].set_axis(leads, axis=1)
+        if name in ("", "0") and place:
+            continue
+        mixed = frame.copy()
+        mixed.insert(place, name, np.round(np.arange(40) * step, 6 if step < 1 else 0))
+        if name == "0":
+            mixed.columns = range(mixed.shape[1])
+        mixed.to_csv(tmp_path / "x.csv", index=False)
+        record = read_record(tmp_path / "x.csv", fs=fs or 500, leads=None if name != "0" else leads)
+        assert_holds(record, frame, leads)
+        assert any(note.startswith("columns: ") and "left out" in note for note in record.notes)
+        if fs:  # the file states its rate
+            assert read_record(tmp_path / "x.csv").fs == fs
+            assert f"rate: 99 Hz as the caller says, not {fs}" in read_record(tmp_path / "x.csv", fs=99).notes
+        else:
+            with pytest.raises(RecordError, match="pass fs="):
+                read_record(tmp_path / "x.csv", leads=None if name != "0" else leads)
+
+
+def test_csv_a_lead_is_never_dropped(tmp_path):
+    """A name alone does not make a counter, nor do values that no lead has, where a lead's name stands above."""
+    frame = FRAME.iloc[:, :6].set_axis(["sample", "S", "n", "I", "", "frame"], axis=1)
+    frame["I"] = np.arange(40)  # whatever it is, it is called I
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    record = read_record(tmp_path / "x.csv", fs=500)
+    assert_holds(record, frame, ["sample", "S", "n", "I", "lead 5", "frame"])
+    assert sum("read as a lead" in note for note in record.notes) == 4
+    FRAME.assign(foo=range(40)).set_axis([*LEADS, "foo"], axis=1).to_csv(tmp_path / "x.csv", index=False)
+    record = read_record(tmp_path / "x.csv", fs=500)
+    assert_holds(record, FRAME)
+    assert {"extra leads: foo left out", "columns: 'foo' rises evenly like a counter, read as a lead"} <= {
+        *record.notes
+    }
+
+
+def test_csv_square_with_names(tmp_path):
+    """As many samples as leads: the names tell which is which."""
+    frame = FRAME.iloc[:12].set_axis(LEADS, axis=1)
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    assert_holds(read_record(tmp_path / "x.csv", fs=500), frame)
+    np.save(tmp_path / "x.npy", frame.to_numpy())
+    assert_holds(read_record(tmp_path / "x.npy", fs=500), frame.T)
+    assert kinds(read_record(tmp_path / "x.npy", fs=500)) == {"orientation"}
+
+
+def test_csv_decimal_commas(tmp_path):
+    named = FRAME.set_axis(LEADS, axis=1)
+    named.insert(0, "Zeit (s)", np.arange(40) / 250)
+    for separator in ";\t":
+        named.to_csv(tmp_path / "named.csv", sep=separator, decimal=",", index=False)
+        FRAME.to_csv(tmp_path / "bare.csv", sep=separator, decimal=",", index=False, header=False)
+        FRAME.T.to_csv(tmp_path / "rows.csv", sep=separator, decimal=",")
+        assert read_record(tmp_path / "named.csv").fs == 250
+        for name in ("named", "bare", "rows"):
+            assert_holds(read_record(tmp_path / f"{name}.csv", fs=250), FRAME)
+    named.to_csv(tmp_path / "quoted.csv", decimal=",", index=False)
+    assert_holds(read_record(tmp_path / "quoted.csv"), FRAME)
+
+
+@pytest.mark.parametrize(
+    "head, unit, clock, fs",
+    [
+        ("'Elapsed time','MLII','V5'\n'hh:mm:ss.mmm','mV','mV'\n", 1, lambda i: f"'0:00.{i:03}'", 1000),
+        (
+            "'Elapsed time','MLII','V5'\n'seconds','mV','mV'\n",
+            1,
+            lambda i: f"{i / 360:.3f}",
+            None,
+        ),  # 40 samples: 360 ± 2
+        ("'Elapsed time','MLII','V5'\n'seconds','uV','uV'\n", 1000, lambda i: f"{i / 250:.3f}", 250),
+        ("'sample #','MLII','V5'\n", 1, str, None),
+        ("'sample interval','MLII','V5'\n'0.004 sec','mV','mV'\n", 1, str, 250),
+        ("time (ms),MLII (uV),V5_uV\n", 1000, lambda i: str(4 * i), 250),
+        ("Timestamp,MLII [mV],V5\n", 1, lambda i: f"2020-01-01 10:00:{i * 0.004:06.3f}", 250),
+        ("date,MLII,V5\n", 1, lambda i: "2020-01-01", None),
+    ],
+)
+def test_csv_of_wfdbs_programs_and_others(tmp_path, head, unit, clock, fs):
+    """PhysioNet's rdsamp and its site write quotes, clocks, a line of units, and - for a missing sample."""
+    frame = FRAME.iloc[:, :2]
+    lines = [f"{clock(i)},{unit * a:.3f},{unit * b:.3f}\n" for i, (a, b) in enumerate(frame.to_numpy())]
+    lines[5] = f"{clock(5)},-,-\n"
+    (tmp_path / "x.csv").write_text(head + "".join(lines))
+    record = read_record(tmp_path / "x.csv", fs=fs or 99)
+    assert np.isnan(record.signal[:, 5]).all() and record.leads == ("MLII", "V5")
+    np.testing.assert_allclose(np.delete(record.signal, 5, 1), frame.drop(5).to_numpy().T, rtol=1e-6)
+    assert ("unit" in kinds(record)) == (unit != 1) and find_records(tmp_path)
+    if fs:
+        assert read_record(tmp_path / "x.csv").fs == fs
+    else:
+        with pytest.raises(RecordError, match="pass fs="):
+            read_record(tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize("header", [False, True, "times"])
+def test_csv_a_lead_a_line_after_its_name(tmp_path, header):
+    frame = FRAME.T.set_axis(LEADS)
+    if header == "times":
+        frame.columns = np.arange(40) / 500
+    frame[::-1].to_csv(tmp_path / "x.csv", header=bool(header))
+    assert_holds(read_record(tmp_path / "x.csv", fs=500), FRAME)
+    assert find_records(tmp_path)
+    wide = pd.DataFrame(np.tile(frame, 30), frame.index)  # 1,200 columns are read another way
+    for index, options in ((True, {"header": bool(header)}), (True, {"sep": ";", "decimal": ","}), (False, {})):
+        wide.to_csv(tmp_path / "x.csv", index=index, **options)
+        assert_holds(read_record(tmp_path / "x.csv", fs=500), pd.DataFrame(wide.to_numpy().T))
+
+
+def test_csv_as_other_programs_write_it(tmp_path):
+    named = FRAME.set_axis(LEADS, axis=1)
+    texts = {
+        "savetxt": io.StringIO(),
+        "comment": "# 500 Hz\n# " + named.to_csv(index=False),
+        "R": named.to_csv().removeprefix(","),
+        "separator at the end": named.to_csv(index=False).replace("\n", ",\n"),
+        "separator at the end of samples": named.to_csv(index=False).replace("\n", ",\n").replace("V6,", "V6", 1),
+        "blanks": ", ".join(LEADS) + "\n" + FRAME.to_csv(index=False, header=False).replace(",", " ,  "),
+        "one more index": named.reset_index().to_csv(),
+        "lines": named.to_csv(index=False).replace("\n", "\r\n\r\n"),
+        "no first sample": "NaN," * 11 + "NaN\n" + FRAME.to_csv(index=False, header=False),
+    }
+    np.savetxt(texts["savetxt"], FRAME, header=" ".join(LEADS))
+    texts["savetxt"] = texts["savetxt"].getvalue()
+    for kind, text in texts.items():
+        (tmp_path / "x.csv").write_text(text, newline="")
+        record = read_record(tmp_path / "x.csv", fs=500)
+        assert record.leads == LEADS, kind
+        np.testing.assert_allclose(record.signal[:, -40:], FRAME.to_numpy().T, rtol=1e-6, err_msg=kind)
+    assert record.signal.shape == (12, 41)
+    # a first sample that lacks a value is no line of names
+    (tmp_path / "x.csv").write_text(",0.5\n0.25,NA\n-,1\n")
+    expected = np.float32([[np.nan, 0.25, np.nan], [0.5, np.nan, 1]])
+    np.testing.assert_array_equal(read_record(tmp_path / "x", fs=99, leads=["I", "II"]).signal, expected)
+
+
+@pytest.mark.parametrize(
+    "text, fault",
+    [
+        ("time (s),I,II\n0,1,2,3,4\n", "names 3 columns, holds 5"),
+        ("I (mmHg),II\n0.1,0.2\n", None),
+        ("t,I,II\ns,adu,mV\n0,1,2\n1,2,3\n", "'adu' is no ECG in mV; remove"),
+        ("t,I,label\n0,0.1,N\n1,0.2,V\n", "'N' in column 'label'; export it without"),
+        ("time,index\n0,0\n1,1\n", "no columns but times and counters"),
+        ("0.1,0.2,0.3\nx,0.1,0.2\n", "no array of numbers"),
+    ],
+)
+def test_csv_what_is_unclear_is_refused(tmp_path, text, fault):
+    (tmp_path / "x.csv").write_text(text)
+    if fault:
+        with pytest.raises(RecordError, match=fault):
+            read_record(tmp_path / "x.csv", fs=500)
+    else:
+        assert read_record(tmp_path / "x.csv", fs=500).leads == ("I (mmHg)", "II")
+
+
+def test_arrays_with_a_time_or_an_index(tmp_path):
+    """Among 13 columns without names the one that rises evenly is no lead; among 12 that is an error."""
+    x = FRAME.to_numpy()
+    for step in (1, 0.002, 1 / 360):
+        timed = np.column_stack([np.round(np.arange(40) * step, 3), x])
+        for array in (timed, timed.T, np.column_stack([np.arange(40), timed])):
+            np.save(tmp_path / "x.npy", array)
+            np.savetxt(tmp_path / "x.csv", array, delimiter=",")
+            for path in (tmp_path / "x.npy", tmp_path / "x.csv"):
+                record = read_record(path, fs=500)
+                np.testing.assert_array_equal(record.signal, x.T.astype(np.float32))
+                assert kinds(record) <= {"columns", "column numbers"} and record.notes
+        np.save(tmp_path / "x.npy", timed[:, :12])
+        with pytest.raises(RecordError, match=r"number 1 rises evenly.*name them in leads="):
+            read_record(tmp_path / "x.npy", fs=500)
+        assert_holds(read_record(tmp_path / "x.npy", fs=500, leads=LEADS[:11]), FRAME.iloc[:, :11], LEADS[:11])
+    ramps = np.arange(480.0).reshape(40, 12)  # all of them rise evenly: nothing tells a counter
+    np.save(tmp_path / "x.npy", ramps)
+    np.testing.assert_array_equal(read_record(tmp_path / "x.npy", fs=500).signal, ramps.T.astype(np.float32))
+
+
+def test_structured_arrays(tmp_path):
+    named = FRAME.set_axis(LEADS[::-1], axis=1)
+    named.insert(0, "ms", np.arange(40) * 4)
+    np.save(tmp_path / "x.npy", named.to_records(index=False))
+    record = read_record(tmp_path / "x.npy")
+    assert_holds(record, FRAME.iloc[:, ::-1])
+    assert record.fs == 250
+    np.save(tmp_path / "x.npy", np.rec.fromarrays(FRAME.to_numpy().T))  # f0 … f11
+    assert_holds(read_record(tmp_path / "x.npy", fs=500), FRAME)
 
 
 def test_csv_missing_values(tmp_path):

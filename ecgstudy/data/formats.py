@@ -1,4 +1,4 @@
-"""What the files of the field say: WFDB headers, signals and annotations, MATLAB structs, arrays; record by record."""
+"""What the files of the field say: WFDB headers, signals and annotations, MATLAB structs; record by record."""
 
 import csv
 import math
@@ -81,9 +81,6 @@ _LONGEST_STRUCT = 2**28  # bytes, an hour of 12 leads
 
 _ANNOTATION_SKIP, _ANNOTATION_TEXT = 59, 63
 _ANNOTATION_SYMBOL = dict(wfdb.io.annotation.ann_label_table[["label_store", "symbol"]].to_numpy().tolist())
-
-
-_TIME_COLUMN = r".*time.*|t|samples?|index|"  # of a CSV: no lead
 
 
 class RecordError(ValueError):
@@ -584,55 +581,3 @@ def _reference(file: Path) -> dict[str, tuple[str, ...]]:
         cells = [row[i] for i in labels if i < len(row)] if labels else row[first + 1 :]
         table[name] = tuple(dict.fromkeys((*table.get(name, ()), *codes_in(",".join(cells)))))
     return table
-
-
-# Arrays
-
-
-def read_array(file: Path, source: str | None, leads: Sequence[str] | None) -> Reading:
-    """A ``.npy`` or ``.csv`` of mV, leads along either axis."""
-    names = list(leads or LEADS)
-    try:
-        if file.suffix == ".npy":
-            array = np.lib.format.open_memmap(file, mode="r")  # a wrong shape allocates nothing
-        else:
-            header, separator = _first_line(file)
-            skip = int(bool(header))
-            table = pd.read_csv(file, sep=separator, header=None, skiprows=skip, dtype=np.float64, encoding="latin-1")
-            time = [column for column, name in enumerate(header) if re.fullmatch(_TIME_COLUMN, name.lower())]
-            array = table.drop(columns=time).to_numpy()
-            if header and leads is None:
-                names = [name for column, name in enumerate(header) if column not in time]
-    except Exception as error:  # numpy and pandas raise many kinds
-        raise RecordError(f"is no array of numbers ({type(error).__name__}: {error}); export it again") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu" or array.ndim not in (1, 2):
-        raise RecordError("is no array of real numbers with one or two axes; export it again")
-    array = np.atleast_2d(np.array(array, np.float32))  # out of the map
-    if len(array) != len(names):
-        array = array.T
-    if len(array) != len(names):
-        raise RecordError(f"holds an array of shape {array.T.shape}, not {len(names)} leads; name its leads in leads=")
-    return Reading(signal=array, leads=names, source=source or _source(file))
-
-
-def _first_line(file: Path) -> tuple[list[str], str]:
-    """Names in the first line of a CSV (none if it is all numbers), and what separates them."""
-    with file.open("rb") as lines:
-        line = lines.readline().decode("latin-1").removeprefix("\xef\xbb\xbf").strip()
-    separator = max(",;\t", key=line.count)
-    fields = [name.strip(" '\"") for name in line.split(separator)]
-    return ([] if all(map(_is_number, fields)) else fields), separator
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def holds_samples(file: Path) -> bool:
-    """Whether the first line of a CSV is all numbers or names a standard lead."""
-    names, _ = _first_line(file)
-    return not names or any(name.lower() in CANONICAL for name in names)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ecgstudy.data.formats import CANONICAL, Reading, holds_samples, read_array, read_struct, read_wfdb
+from ecgstudy.data.arrays import holds_samples, read_array
+from ecgstudy.data.formats import CANONICAL, Reading, read_struct, read_wfdb
 from ecgstudy.data.formats import LEADS as LEADS
 from ecgstudy.data.formats import RecordError as RecordError
 from ecgstudy.data.labels import classes_of
