@@ -618,6 +618,7 @@ def test_csv_counters_and_times_are_no_leads(tmp_path, name, step, fs):
         record = read_record(tmp_path / "x.csv", fs=fs or 500, leads=None if name != "0" else leads)
         assert_holds(record, frame, leads)
         assert any(note.startswith("columns: ") and "left out" in note for note in record.notes)
+        assert (f"rate: {fs} Hz by its column of times" in record.notes) == bool(fs)
         if fs:  # the file states its rate
             assert read_record(tmp_path / "x.csv").fs == fs
             assert f"rate: 99 Hz as the caller says, not {fs}" in read_record(tmp_path / "x.csv", fs=99).notes
@@ -628,12 +629,16 @@ def test_csv_counters_and_times_are_no_leads(tmp_path, name, step, fs):
 
 def test_csv_a_lead_is_never_dropped(tmp_path):
     """A name alone does not make a counter, nor do values that no lead has, where a lead's name stands above."""
-    frame = FRAME.iloc[:, :6].set_axis(["sample", "S", "n", "I", "", "frame"], axis=1)
+    frame = FRAME.iloc[:, :6].set_axis(["sample", "S", "realtime", "I", "", "frame"], axis=1)
     frame["I"] = np.arange(40)  # whatever it is, it is called I
     frame.to_csv(tmp_path / "x.csv", index=False)
     record = read_record(tmp_path / "x.csv", fs=500)
-    assert_holds(record, frame, ["sample", "S", "n", "I", "lead 5", "frame"])
+    assert_holds(record, frame, ["sample", "S", "realtime", "I", "lead 5", "frame"])
     assert sum("read as a lead" in note for note in record.notes) == 4
+    frame = FRAME.set_axis(LEADS, axis=1)
+    frame.insert(0, "time", np.tile(np.arange(20) * 0.002, 2))  # two recordings, one after the other
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    assert_holds(read_record(tmp_path / "x.csv", fs=500), FRAME)
     FRAME.assign(foo=range(40)).set_axis([*LEADS, "foo"], axis=1).to_csv(tmp_path / "x.csv", index=False)
     record = read_record(tmp_path / "x.csv", fs=500)
     assert_holds(record, FRAME)
@@ -725,6 +730,11 @@ def test_csv_as_other_programs_write_it(tmp_path):
         "separator at the end of samples": named.to_csv(index=False).replace("\n", ",\n").replace("V6,", "V6", 1),
         "blanks": ", ".join(LEADS) + "\n" + FRAME.to_csv(index=False, header=False).replace(",", " ,  "),
         "one more index": named.reset_index().to_csv(),
+        "an index of texts": named.set_axis([f"s{i}" for i in range(40)]).to_csv(),
+        "an empty column": named.assign(empty=np.nan).rename(columns={"empty": "Unnamed: 12"}).to_csv(index=False),
+        "numbers and units": FRAME.to_csv(index=False).replace("\n", "\n" + ",".join(["mV"] * 12) + "\n", 1),
+        "Excel": "sep=;\n" + named.to_csv(index=False, sep=";", decimal=","),
+        "units": named.rename(columns="{} / mV".format).to_csv(index=False),
         "lines": named.to_csv(index=False).replace("\n", "\r\n\r\n"),
         "no first sample": "NaN," * 11 + "NaN\n" + FRAME.to_csv(index=False, header=False),
     }
@@ -819,7 +829,9 @@ def test_csv_malformed(tmp_path, text, fault):
         read_record(tmp_path / "x.csv", fs=None if "fs" in fault else 100)
 
 
-@pytest.mark.parametrize("array", [np.zeros((2, 12, 9)), np.zeros((12, 9), complex), np.array([{}]), np.zeros((12, 0))])
+@pytest.mark.parametrize(
+    "array", [np.arange(12.0), np.zeros((2, 12, 9)), np.zeros((12, 9), complex), np.array([{}]), np.zeros((12, 0))]
+)
 def test_npy_malformed(tmp_path, array):
     np.save(tmp_path / "x.npy", array, allow_pickle=True)
     with pytest.raises(RecordError, match=r"x\.npy: "):
@@ -859,6 +871,7 @@ def test_signal_hash_is_of_clamped_whole_microvolts():
 def test_find_records(write, tmp_path, struct):
     (tmp_path / "REFERENCE.csv").write_text("Recording,First_label\nA0001,5\n")
     (tmp_path / "ludb.csv").write_text("ID,Sex\n1,F\n")
+    (tmp_path / "weights.csv").write_text(",270492004,164889003\n270492004,1.0,0.3\n164889003,0.3,1.0\n")
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "leads.csv").write_text("I,II\n0,1\n")
     (tmp_path / "a" / "bare.csv").write_text("0,1\n")

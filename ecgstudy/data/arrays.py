@@ -19,9 +19,10 @@ _MISSING = {"", "-", "nan", "-nan", "na", "n/a", "<na>", "#n/a", "#na", "null", 
 _HEAD = 4  # lines that tell the layout: names, units and two of samples
 _WIDE = 1000  # columns, beyond which pandas takes seconds
 _FEW = 8  # samples, among which a lead may rise evenly by chance
+_HIGHEST = 1e6  # mV, beyond any sample: codes of a table
 _CONTINUES = 0.1  # mV between two samples, less than between column numbers and a sample
 
-# Words that the names of time and counter columns consist of; those of the first line name nothing else.
+# Words that the names of time and counter columns consist of; what the first set names may start again from 0.
 _TIME = {"time", "times", "timestamp", "timestamps", "datetime", "date", "elapsed", "clock", "zeit"}
 _SECONDS = dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0)
 _SECONDS |= dict.fromkeys(("ms", "msec", "msecs", "millis", "millisecond", "milliseconds"), 1e-3)
@@ -68,7 +69,7 @@ class _Table:
         """Leave columns out, with a note."""
         for column in columns:
             name = self.names[column] if self.names else ""
-            self.notes.append(f"columns: {repr(name) if name else f'number {column + 1}'} left out, {why}")
+            self.notes.append(f"columns: {repr(name) if name else f'number {column + 1}'} left out: {why}")
         if columns:
             kept = np.delete(np.arange(self.values.shape[1]), columns)
             self.values = self.values[:, kept]
@@ -84,18 +85,22 @@ def read_array(file: Path, source: str | None, leads: Sequence[str] | None) -> R
             _drop_counters(table)
             if not table.names:
                 raise RecordError("holds no columns but times and counters, and is no array of leads; export it again")
+        _to_mv(table)
         if _are_numbers(table.names):
             if table.names:
                 table.notes.append(f"column numbers: {table.names[0]} to {table.names[-1]}, read as no sample")
             names = list(leads or LEADS)
             signal = _oriented(table, len(names), sure=leads is not None)
         else:
-            signal, names = _in_mv(table)
+            signal, names = table.values.T, table.names
+            _note_counters(table)
             if leads is not None and len(leads) != len(names):
                 raise RecordError(
                     f"holds {len(names)} leads, {', '.join(names)}, not {len(leads)}; name those in leads="
                 )
         signal = np.array(signal, np.float32)  # out of the map
+        if table.fs:
+            table.notes.append(f"rate: {table.fs:g} Hz by its column of times")
     except (RecordError, OSError, MemoryError):
         raise
     except Exception as error:  # numpy and pandas raise many kinds
@@ -109,12 +114,16 @@ def holds_samples(file: Path) -> bool:
         layout = _layout(file)
     except (csv.Error, ValueError):
         return False
+    except OSError:
+        return True  # reading it tells
     named = [_lead_and_unit(name)[0] for name in layout.names if name and not _words_of_counting(name)]
     if any(name.lower() in CANONICAL for name in [*named, *layout.first[:1]]):
         return True
     if layout.names:
         return bool(named) and _are_numbers(named)
-    return bool(layout.first) and all(_is_number(c, layout.decimal) or _CLOCK.search(c) for c in layout.first)
+    cells = [cell for cell in layout.first if not _CLOCK.search(cell)]
+    numbers = all(_is_number(cell, layout.decimal) for cell in cells)
+    return bool(cells) and numbers and not (np.abs(_numbers(cells, layout.decimal)) > _HIGHEST).any()
 
 
 # What a file holds
@@ -150,12 +159,14 @@ def _csv(file: Path) -> _Table:
     for column in texts:
         if column in clocks:
             table.fs = table.fs or _rate(np.array([_seconds(cell) for cell in cells[column]]))
+        elif not column and names and not re.search(r"\w", names[0]) and any(n.lower() in CANONICAL for n in names):
+            clocks.append(column)  # an index of texts
         elif column or any(name.lower() in CANONICAL for name in names):
             where = repr(names[column]) if names else f"number {column + 1}"
             raise RecordError(f"is no array of numbers: {cells[column][0][:20]!r} in column {where}; export it without")
     if texts[:1] == [0] and not clocks:  # a lead a line, after its name
         return _Table(values[:, 1:].T, cells[0], [])
-    table.drop(clocks, "no lead but times")
+    table.drop(clocks, "it holds text")
     return table
 
 
@@ -165,7 +176,7 @@ def _layout(file: Path) -> _Layout:
     with file.open(encoding="latin-1") as text:
         for number, raw in enumerate(text):
             line = _decoded(raw)
-            if not lines and line.lstrip().startswith("#"):
+            if not lines and re.match(r"\s*#|sep=.$", line.rstrip("\n")):  # sep=; is Excel's
                 comment = line.lstrip(" #")
             elif line.strip():
                 lines.append((number, line))
@@ -294,19 +305,19 @@ def _drop_counters(table: _Table) -> None:
             continue
         values = np.asarray(table.values[:, column], np.float64)
         present = values[~np.isnan(values)]
-        rises = len(present) > 0 and (np.diff(present) >= 0).all() and (present[0] < present[-1] or len(present) == 1)
-        whole = (present == np.rint(present)).all() and (len(present) == 1 or (present != present[:1]).any())
+        forward = np.diff(present) >= 0
+        varies = len(present) == 1 or (present != present[:1]).any()
+        counts = varies and (forward.all() or (_names_time(name) and forward.mean() > 0.9))  # time may start again
+        whole = varies and (present == np.rint(present)).all()
         stated = table.units[column].lower() if table.units else " ".join(words)
         unit = re.search(r"([\d.]+(?= ))?\s*\b(" + "|".join(_SECONDS) + r")\b", stated)  # ms, 0.002 sec
-        if nameless and not len(present):
-            dropped.append(column)
-        elif _names_time(name) or rises or (whole and not unit and (words or column == 0)):
+        if not len(present) or counts or (whole and not unit and (words or column == 0)):
             dropped.append(column)
             if unit:
                 table.fs = table.fs or _rate(values * float(unit[1] or 1) * _SECONDS[unit[2]])
         elif words:
             table.notes.append(f"columns: {name!r} read as a lead, since it does not rise as a counter does")
-    table.drop(dropped, "no lead but times or a counter")
+    table.drop(dropped, "it counts samples or time, or is empty")
 
 
 def _are_numbers(names: Sequence[str]) -> bool:
@@ -326,10 +337,11 @@ def _even(table: np.ndarray) -> list[int]:
     rows = len(table)
     if rows < 3:
         return []
-    table = np.asarray(table, np.float64)
-    step = (table[-1] - table[0]) / (rows - 1)
-    away = np.abs(table - table[0] - step * np.arange(rows)[:, None]).max(axis=0)
-    found = np.flatnonzero((step > 0) & (away <= step * (0.51 if rows >= _FEW else 1e-6))).tolist()
+    rising = np.flatnonzero((np.diff(table[:_FEW], axis=0) >= 0).all(axis=0))  # most leads do not
+    chosen = np.asarray(table[:, rising], np.float64)
+    step = (chosen[-1] - chosen[0]) / (rows - 1)
+    away = np.abs(chosen - chosen[0] - step * np.arange(rows)[:, None]).max(axis=0)
+    found = rising[(step > 0) & (away <= step * (0.51 if rows >= _FEW else 1e-6))].tolist()
     return found if len(found) < table.shape[1] else []
 
 
@@ -338,9 +350,10 @@ def _oriented(table: _Table, wanted: int, sure: bool) -> np.ndarray:
     values = table.values
     if values.shape == (wanted, wanted):
         table.notes.append(f"orientation: {wanted} × {wanted}, a lead a row")
-    for leads_first in (values, values.T):
+    ways = (values, values.T) if values.shape[1] > 1 else (values.T,)  # one column is one lead, however short
+    for leads_first in ways:
         samples = leads_first.T
-        if len(leads_first) != wanted or (samples.shape[0] == 1 and not sure and wanted > 1 and values.shape[1] == 1):
+        if len(leads_first) != wanted:
             continue
         if table.printed and leads_first is values and wanted > 1 and _is_index(values[:, 0]):
             table.notes.append("columns: the first, which numbers the rows, left out")
@@ -350,11 +363,11 @@ def _oriented(table: _Table, wanted: int, sure: bool) -> np.ndarray:
                 f"holds {wanted} columns, but number {even[0] + 1} rises evenly, as no lead does; name them in leads="
             )
         return leads_first
-    for samples in (values, values.T):
+    for samples in (way.T for way in ways[::-1]):
         extra = sorted({*_even(samples), *np.flatnonzero(np.isnan(samples).all(axis=0)).tolist()})
         if samples.shape[1] - len(extra) == wanted:
             stripped = _Table(samples, [], [])
-            stripped.drop(extra, "no lead: it rises evenly or is empty")
+            stripped.drop(extra, "it rises evenly or is empty")
             table.notes += stripped.notes
             return stripped.values.T
     raise RecordError(f"holds an array of shape {values.shape}, not {wanted} leads; name its leads in leads=")
@@ -388,23 +401,26 @@ def _rate(seconds: np.ndarray) -> float | None:
 
 def _lead_and_unit(name: str) -> tuple[str, str]:
     """``I (mV)`` and ``V1_uV`` in two."""
-    found = re.fullmatch(r"(.*\S)\s*[\[(]\s*([munµμ]?v)\s*[\])]|(.*[^\s_])[\s_]+([munµμ]v)", name, re.IGNORECASE)
+    found = re.fullmatch(r"(.*\S)\s*[\[(]\s*([munµμ]?v)\s*[\])]|(.*[^\s_/])[\s_/]+([munµμ]v)", name, re.IGNORECASE)
     return (found[1] or found[3], found[2] or found[4]) if found else (name, "")
 
 
-def _in_mv(table: _Table) -> tuple[np.ndarray, list[str]]:
-    """(leads, samples) in mV, and the leads' names."""
+def _to_mv(table: _Table) -> None:
+    """Convert the values to mV by the units that the file states, and take these from the leads' names."""
     split = [_lead_and_unit(name) for name in table.names]
-    units = [stated or unit or "mV" for stated, (_, unit) in zip(table.units or [""] * len(split), split, strict=True)]
-    if wrong := [unit for unit in units if unit.lower() not in _MV_PER_UNIT]:
+    units = table.units or [unit for _, unit in split]
+    table.names = [lead for lead, _ in split]
+    if wrong := [unit for unit in units if unit and unit.lower() not in _MV_PER_UNIT]:
         raise RecordError(f"a lead in {wrong[0][:20]!r} is no ECG in mV; remove that column or correct its unit")
-    others = [lead for (lead, _) in split if lead.lower() not in CANONICAL]
-    if others and len(table.values) >= _FEW:
-        for column in _even(table.values):
-            if split[column][0] in others:
-                table.notes.append(f"columns: {split[column][0]!r} rises evenly like a counter, read as a lead")
-    signal = table.values.T
-    scale = np.array([_MV_PER_UNIT[unit.lower()] for unit in units])
-    for unit in sorted({unit for unit in units if _MV_PER_UNIT[unit.lower()] != 1}):
-        table.notes.append(f"unit: {unit} converted to mV")
-    return signal if (scale == 1).all() else signal * scale[:, None], [lead for lead, _ in split]
+    scale = [_MV_PER_UNIT[unit.lower() or "mv"] for unit in units]
+    table.notes += sorted({f"unit: {unit} converted to mV" for unit, k in zip(units, scale, strict=True) if k != 1})
+    if set(scale) - {1.0}:
+        table.values = table.values * np.array(scale)
+
+
+def _note_counters(table: _Table) -> None:
+    """Note columns that are called neither leads nor counters and yet rise like a counter."""
+    if len(table.values) >= _FEW:
+        for name in (table.names[column] for column in _even(table.values)):
+            if name.lower() not in CANONICAL:
+                table.notes.append(f"columns: {name!r} rises evenly like a counter, read as a lead")

@@ -96,7 +96,8 @@ def read_record(
 
     Reads WFDB records (header ``.hea`` with ``.dat`` or Challenge ``.mat``), CPSC 2018's MATLAB structs (``.mat``,
     labels from ``REFERENCE.csv`` beside them), and plain arrays in mV (``.npy``; ``.csv``, with or without a line
-    of lead names). Labels, age, sex, patient and fold of PTB-XL come from ``ptbxl_database.csv`` above the record.
+    of lead names, another of units, columns of times and counters, which are no leads). Labels, age, sex, patient and
+    fold of PTB-XL come from ``ptbxl_database.csv`` above the record.
 
     The integers of Challenge 2020/2021 are microvolts in every source but ``st_petersburg_incart``, although some
     headers say otherwise: 200/mV in records of ``ptb-xl`` that equal PTB-XL's own integers one by one, 4880/mV in
@@ -108,7 +109,7 @@ def read_record(
     path
         The record, with or without suffix.
     fs
-        Rate in Hz: of an array, or in place of what the header says.
+        Rate in Hz: of an array (default: what its column of times says), or in place of what the header says.
     leads
         Names of the leads: of an array (default: the twelve of LEADS in order), or in place of the header's.
     source
