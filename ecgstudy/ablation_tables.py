@@ -15,7 +15,7 @@ from scipy.special import expit
 from ecgstudy import ablations, metrics
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.leaderboard import name_of_all
-from ecgstudy.paths import RESULTS, written_whole
+from ecgstudy.paths import RESULTS, read_table, written_whole
 
 METRICS = ("AUROC", "F1", "F1, tuned", "F2", "F2, tuned", "F2, tuned less at 0.5")
 METRICS += ("exact match", "exact match, multi-label", "epochs")
@@ -85,7 +85,7 @@ def folds_of(cohort: str, question: str, arm: str) -> list[Fold]:
     """Committed answers of an arm, fold by fold."""
     labels = ablations.records_of(cohort)[list(CLASSES)].to_numpy(dtype=bool)
     card = ablations.card_of(cohort, question, arm)
-    frame = pd.read_parquet(ablations.path(cohort, question, arm, ".parquet"))
+    frame = read_table(ablations.path(cohort, question, arm, ".parquet"))
     frame[list(CLASSES)] = expit(frame[list(CLASSES)].astype(np.float64))
     found = []
     for number, of_fold in frame.groupby("fold"):

@@ -26,7 +26,7 @@ from ecgstudy import leaderboard, training
 from ecgstudy.data.cohort import Cohort
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.losses import Loss, weighted_focal
-from ecgstudy.paths import RESULTS, write_compact, written_whole
+from ecgstudy.paths import RESULTS, read_json, read_table, write_compact, written_whole
 from ecgstudy.preprocessing import fit_length, remove_baseline
 from ecgstudy.systems import System, parameter_count
 from ecgstudy.systems.cnn_gap import CNNGAPSystem
@@ -362,17 +362,17 @@ def keep(cohort: str, question: str, arm: str) -> None:
     with written_whole(path(cohort, question, arm, ".parquet")) as partial:
         write_compact(frame, partial)
     with written_whole(path(cohort, question, arm, ".json")) as partial:
-        partial.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
+        partial.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def records_of(cohort: str) -> pd.DataFrame:
     """Committed records of a cohort: name, patient_id, source, fold, and the nine labels."""
-    return pd.read_parquet(FOLDER / cohort / "records.parquet")
+    return read_table(FOLDER / cohort / "records.parquet")
 
 
 def card_of(cohort: str, question: str, arm: str) -> dict[str, Any]:
     """How a committed arm was made."""
-    return json.loads(path(cohort, question, arm, ".json").read_text())
+    return read_json(path(cohort, question, arm, ".json"))
 
 
 def arms_of(cohort: str, question: str) -> list[str]:

@@ -51,7 +51,8 @@ def recordings(folder: Path, most: int = 200) -> list[Path]:
     if "challenge-2021" in at_hand():
         paths = cohort.record_paths(["challenge-2021", "ptb-xl"])
         # wfdb refuses a record line that names a .mat file.
-        return [p for p in paths if ".mat" not in p.read_text(errors="replace").split()[0]][::3][:most]
+        named = [(p, p.read_text(encoding="utf-8", errors="replace").split()[0]) for p in paths]
+        return [p for p, record in named if ".mat" not in record][::3][:most]
     folder.mkdir()
     synthetic.write((synthetic.simulate(i, 0) for i in range(most)), folder)
     return listed(folder, "*.hea")
@@ -186,7 +187,7 @@ def main(names: list[str]) -> None:
     """Measure those named, else all that need nothing special; print and write them, keeping the others' rows."""
     about = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "date": date.today().isoformat()}
     table = RESULTS / "bench.json"
-    results = json.loads(table.read_text()) if table.exists() else {}
+    results = json.loads(table.read_text(encoding="utf-8")) if table.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ECGSTUDY_CACHE"] = f"{folder}/cache"
         paths = recordings(Path(folder) / "records")
@@ -210,7 +211,7 @@ def main(names: list[str]) -> None:
             print(f"{name:<14}{row['ours']:>9g} against {row['other']:>8g} {row['unit']}", end=" ")
             print(f"({row['other_name']}): {results[name]['ratio']:.2f} times", flush=True)
             with written_whole(table) as partial:
-                partial.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+                partial.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

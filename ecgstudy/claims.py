@@ -26,7 +26,7 @@ def load() -> list[dict[str, Any]]:
     ``measured``, how; ``source``, the results file, the row (column → text) and what of it counts, ``value`` or
     ``difference``; ``border`` and on which side of it the claim is (``expected``); ``COMPUTED``; and ``page``.
     """
-    return yaml.safe_load(FILE.read_text())
+    return yaml.safe_load(FILE.read_text(encoding="utf-8"))
 
 
 def recompute(claim: dict[str, Any]) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def write() -> Path:
     """Refresh numbers and verdicts in ``results/claims.yaml``."""
     claims = [claim | recompute(claim) for claim in load()]
     with written_whole(FILE) as partial:
-        partial.write_text(dump(claims))
+        partial.write_text(dump(claims), encoding="utf-8")
     return FILE
 
 

@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ecgstudy import metrics, training
 from ecgstudy.data.cohort import Cohort, patient_groups, real_cohort, synthetic_cohort
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.paths import RESULTS, listed, write_compact, written_whole
+from ecgstudy.paths import RESULTS, listed, read_json, read_table, write_compact, written_whole
 from ecgstudy.profiles import profile_values
 from ecgstudy.systems import System, parameter_count
 from ecgstudy.systems.butt import BUTTSystem
@@ -159,7 +159,7 @@ def answer(trial: str, entry: str, *, quiet: bool = False) -> None:
         with written_whole(folder / f"{name}.parquet") as partial:
             write_compact(frame, partial)
         with written_whole(folder / f"{name}.json") as partial:
-            partial.write_text(json.dumps({"entry": name, **about}, indent=1) + "\n")
+            partial.write_text(json.dumps({"entry": name, **about}, indent=1) + "\n", encoding="utf-8")
 
 
 def _cross_validated(
@@ -283,14 +283,14 @@ def write_table() -> Path:
 
 def records_of(trial: str) -> pd.DataFrame:
     """Committed records of a trial: name, patient_id, source, fold, and the nine labels."""
-    return pd.read_parquet(FOLDER / trial / "records.parquet")
+    return read_table(FOLDER / trial / "records.parquet")
 
 
 def answers_of(trial: str) -> dict[str, Answer]:
     """Committed answers of a trial; ``TOGETHER`` is the mean probability and the majority of all systems and trees."""
     answers: dict[str, Answer] = {}
     for path in listed(FOLDER / trial, "*.json"):
-        frame = pd.read_parquet(path.with_suffix(".parquet"))
+        frame = read_table(path.with_suffix(".parquet"))
         called = frame[[f"called {c}" for c in CLASSES]].to_numpy(dtype=bool)
         answers[path.stem] = (frame[list(CLASSES)].to_numpy(dtype=np.float32), called)
     several = [answers[name] for name in (*CHAPTERS, *OUTSIDE, BASELINES[0]) if name in answers]
@@ -300,7 +300,7 @@ def answers_of(trial: str) -> dict[str, Answer]:
 
 def card_of(trial: str, entry: str) -> dict[str, Any]:
     """How a committed answer was made."""
-    return json.loads((FOLDER / trial / f"{entry}.json").read_text())
+    return read_json(FOLDER / trial / f"{entry}.json")
 
 
 def runs_of(trial: str, entry: str) -> list[training.Run]:

@@ -32,7 +32,7 @@ REDIRECT = """<!DOCTYPE html>
 
 def _redirect(app: Sphinx, exception: Exception | None) -> None:
     if exception is None and app.builder.name == "html":
-        (Path(app.outdir) / "index.html").write_text(REDIRECT.format(config=app.config))
+        (Path(app.outdir) / "index.html").write_text(REDIRECT.format(config=app.config), encoding="utf-8")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

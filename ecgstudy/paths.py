@@ -1,13 +1,14 @@
 """Where things are on disk, and how a file is written: never half of it for the whole, and no larger than need be."""
 
 import errno
+import json
 import os
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,14 +19,63 @@ NOTEBOOKS = REPOSITORY / "notebooks"
 RESULTS = REPOSITORY / "results"
 
 
+class BrokenError(ValueError):
+    """A file that this package wrote and can no longer read: which one, and what to delete."""
+
+
 def data_root() -> Path:
     """Folder of the real recordings: ``$ECGSTUDY_DATA``, else ``data/`` in the repository."""
-    return Path(os.environ.get("ECGSTUDY_DATA") or REPOSITORY / "data").expanduser().resolve()
+    return _resolved(os.environ.get("ECGSTUDY_DATA") or REPOSITORY / "data")
 
 
 def cache_root() -> Path:
     """Folder of everything that can be made again: ``$ECGSTUDY_CACHE``, else ``.cache/`` in the repository."""
-    return Path(os.environ.get("ECGSTUDY_CACHE") or REPOSITORY / ".cache").expanduser().resolve()
+    return _resolved(os.environ.get("ECGSTUDY_CACHE") or REPOSITORY / ".cache")
+
+
+def _resolved(path: str | Path) -> Path:
+    try:
+        return Path(path).expanduser().resolve()
+    except RuntimeError as error:  # a ~user that there is not
+        raise ValueError(f"{path}: {error}") from None
+
+
+@contextmanager
+def told_if_broken(path: Path) -> Iterator[None]:
+    """Make what fails within, reading a file or folder that this package wrote, an error that says what to delete.
+
+    Raises
+    ------
+    BrokenError
+        naming ``path``. What the machine does wrong (no memory, a disk that fails) stays what it is.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT, errno.EINVAL):
+            raise
+        if path.is_relative_to(RESULTS):
+            remedy = f"bring it back with `git restore {path.relative_to(REPOSITORY)}`"
+        else:
+            remedy = "delete it and run the command again, which makes it anew"
+        detail = str(error).partition("\n")[0]
+        raise BrokenError(f"{path} is broken ({type(error).__name__}: {detail}): {remedy}") from error
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file that this package wrote; a broken one is a ``BrokenError`` that names it."""
+    with told_if_broken(path):
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_table(path: Path) -> "pd.DataFrame":
+    """Read a Parquet table that this package wrote; a broken one is a ``BrokenError`` that names it."""
+    import pandas as pd
+
+    with told_if_broken(path):
+        return pd.read_parquet(path)
 
 
 # What systems, editors and browsers leave beside data, by name: hidden files (macOS's ._name and .DS_Store, notebooks'
@@ -91,7 +141,8 @@ def written_whole(path: Path) -> Iterator[Path]:
         partial.replace(path)
     except BaseException as error:
         _remove(partial)
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        # safetensors, written in Rust, says it in words alone.
+        if getattr(error, "errno", None) == errno.ENOSPC or f"(os error {errno.ENOSPC})" in str(error):
             raise OSError(
                 errno.ENOSPC,
                 f"the disk is full, nothing of {path} was kept: free some space there and run the command again",

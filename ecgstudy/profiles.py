@@ -1,8 +1,9 @@
 """Profiles: the parameter files that make one notebook a test of seconds or a study of days."""
 
 import difflib
-from collections.abc import Mapping
-from types import SimpleNamespace
+from collections.abc import Iterable, Mapping
+from numbers import Integral, Real
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import yaml
@@ -13,14 +14,140 @@ PROFILES = ("smoke", "demo", "real", "paper")
 # What IPython itself puts into a notebook's namespace; everything else there was declared or passed in.
 _SHELL = {"In", "Out", "get_ipython", "exit", "quit", "open", "papermill"}
 
+# What each parameter takes, in every notebook that has it.
+_WHOLE = {
+    "arm_seeds", "batch", "channels", "convolutions", "deep", "depth", "draws", "epochs", "every", "explained",
+    "filters", "folds", "levels", "limit", "mapped", "members", "pairs", "patience", "per_class", "pools", "records",
+    "repeats", "replicas", "rhythm", "seed", "seeds", "small_epochs", "small_records", "st_cases", "strips",
+    "synthetic_records",
+}  # fmt: skip
+_NUMBERS = {
+    "balance", "chance", "dilation", "dropout", "fs", "gamma", "kernel", "rate", "roll", "seconds", "taught", "width",
+}  # fmt: skip
+_SWITCHES = {"relu", "require_real", "save"}
+_CHOICES = {
+    "cohort": ("synthetic", "real"),
+    "schedule": ("constant", "one-cycle", "published"),
+    "source": ("mitdb", "simulated", "at hand"),
+}
+_LISTS = {
+    "losses": (
+        *("cross-entropy", "weighted cross-entropy", "focal", "weighted focal"),
+        *("macro-F1", "macro-F2", "challenge metric"),
+    ),
+    "methods": (
+        *("Grad-CAM", "Grad-CAM++", "HiRes-CAM", "saliency", "input × gradient", "integrated gradients"),
+        *("GradientSHAP", "DeepLIFT", "guided Grad-CAM", "occlusion"),
+    ),
+    "systems": ("CNN-GAP", "xECGNet", "BUTTeam", "ECGMaster", "Local evidence"),
+}
+_NULL = {"balance", "limit", "patience", "records"}  # None is a value of these: no limit, no patience
+# No number is negative; of these, none is 0 either, which would mean nothing, or everything.
+_POSITIVE = {
+    "batch", "channels", "draws", "epochs", "every", "filters", "folds", "fs", "kernel", "levels", "limit", "members",
+    "records", "repeats", "seconds", "seeds", "small_epochs", "small_records", "synthetic_records", "width",
+}  # fmt: skip
+_LARGEST = 2**53  # up to which floats hold every whole number
+
 
 class ProfileError(ValueError):
-    """A profile or parameter that does not exist, with the nearest one that does."""
+    """A profile or parameter that does not exist, with the nearest one that does, or a value that does not fit."""
 
 
-def _nearest(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+class BookError(RuntimeError):
+    """A notebook that failed or a page that does not render: which one, why, and where to look."""
+
+
+def nearest(word: str, known: Iterable[str], end: str = "") -> str:
+    """Write ``; did you mean 'epochs'?`` where a known word is near, else ``end``."""
+    spelt = {one.casefold(): one for one in known}
+    near = difflib.get_close_matches(str(word).casefold(), spelt, n=1)
+    return f"; did you mean {spelt[near[0]]!r}?" if near else end
+
+
+def check_profile(profile: str) -> None:
+    """Raise ``ProfileError`` when there is no such profile."""
+    if profile not in PROFILES:
+        hint = nearest(profile, PROFILES, ".")
+        raise ProfileError(f"no profile {profile!r}{hint} Profiles are {', '.join(PROFILES)}.")
+
+
+def typed(name: str, value: Any, notebook: str = "") -> Any:
+    """Read a parameter's value and check it: one typing for the command line, for papermill and for profiles.
+
+    Parameters
+    ----------
+    name
+        Of the parameter.
+    value
+        Text, which means what papermill's own command line makes of it, with ``null``, ``true``, ``false`` and
+        ``[a, b]`` as YAML has them; or a value that is no text any more.
+    notebook
+        Whose parameter it is: chapter 11 has no use for ``records=null``.
+
+    Returns
+    -------
+    Any
+        An int, a float (or an int, where a whole number was given for one), a bool, a text, a list of texts, or None.
+
+    Raises
+    ------
+    ProfileError
+        in one sentence: the parameter, what it takes, the value.
+    """
+    read = _of_text(value) if isinstance(value, str) else value
+    if name in _NULL and notebook != "11_simulator":
+        if read is None:
+            return None
+        null = ", or null"
+    else:
+        null = ""
+    least = "above 0" if name in _POSITIVE else "0 or more"
+    if name in _WHOLE:
+        if isinstance(read, Integral) and not isinstance(read, bool) and (name in _POSITIVE) <= read <= _LARGEST:
+            return int(read)
+        wanted = f"a whole number (int), {least}"
+    elif name in _NUMBERS:
+        fits = isinstance(read, Real) and not isinstance(read, bool) and 0 <= read <= _LARGEST  # which NaN is not
+        if fits and (read or name not in _POSITIVE):
+            return int(read) if isinstance(read, Integral) else float(read)
+        wanted = f"a number (float), {least}"
+    elif name in _SWITCHES:
+        if isinstance(read, bool):
+            return read
+        wanted = "true or false (bool)"
+    elif name in _CHOICES:
+        if isinstance(value, str) and value in _CHOICES[name]:
+            return value
+        wanted = f"one of {', '.join(_CHOICES[name])} (text)"
+    elif name in _LISTS:
+        items = list(read) if isinstance(read, list | tuple) else []
+        known = all(isinstance(item, str) and item in _LISTS[name] for item in items)
+        if items and known and len(set(items)) == len(items):
+            return items
+        wanted = f"a list such as [{', '.join(_LISTS[name][:2])}], each once, of {', '.join(_LISTS[name])}"
+    else:
+        every = sorted({*_WHOLE, *_NUMBERS, *_SWITCHES, *_CHOICES, *_LISTS})
+        raise ProfileError(f"no parameter {name!r}{nearest(name, every)}")
+    raise ProfileError(f"parameter {name!r} takes {wanted}{null}; it was given {value!r}")
+
+
+def _of_text(text: str) -> Any:
+    """Value that a text stands for, by the rules of papermill's ``-p`` and, where these leave a text, of YAML."""
+    words = {"True": True, "true": True, "False": False, "false": False, "None": None, "null": None}
+    if text in words:
+        return words[text]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    if text.startswith("["):
+        try:
+            return yaml.load(text, yaml.BaseLoader)
+        except yaml.YAMLError:
+            pass
+    return text
 
 
 def profile_values(profile: str, notebook: str) -> dict[str, Any]:
@@ -29,14 +156,21 @@ def profile_values(profile: str, notebook: str) -> dict[str, Any]:
     Raises
     ------
     ProfileError
-        when there is no such profile.
+        when there is no such profile, or its file holds what a parameter does not take.
     """
-    if profile not in PROFILES:
-        raise ProfileError(
-            f"no profile {profile!r}{_nearest(str(profile), list(PROFILES))} Profiles are {', '.join(PROFILES)}."
-        )
-    text = yaml.safe_load((NOTEBOOKS / "profiles" / f"{profile}.yaml").read_text())
-    return {**text.get("all", {}), **text.get(notebook, {})}
+    check_profile(profile)
+    path = NOTEBOOKS / "profiles" / f"{profile}.yaml"
+    try:
+        # As text: YAML's own typing takes 1e-3 for a text and 010 for 8.
+        sections = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
+        given = {**(sections.get("all") or {}), **(sections.get(notebook) or {})}
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError) as error:
+        why = " ".join(str(error).split())
+        raise ProfileError(f"{path} is no mapping of notebooks to their parameters: {why}") from error
+    try:
+        return {name: typed(name, value, notebook) for name, value in given.items()}
+    except ProfileError as error:
+        raise ProfileError(f"{path}: {notebook}: {error}") from None
 
 
 def settings(notebook: str, namespace: Mapping[str, Any]) -> SimpleNamespace:
@@ -48,20 +182,27 @@ def settings(notebook: str, namespace: Mapping[str, Any]) -> SimpleNamespace:
         Its name without ``.ipynb``.
     namespace
         ``globals()``, called right after the parameters cell and before anything else is defined there. A parameter
-        left at None takes the profile's value.
+        left at ``...`` takes the profile's value; None is a value like any other.
 
     Raises
     ------
     ProfileError
-        for an unknown profile, for a parameter the notebook does not know (papermill would only warn), and for one
-        that neither the profile nor the caller gave a value.
+        for an unknown profile, for a parameter the notebook does not know (papermill would only warn), and for a
+        value that a parameter does not take.
     """
-    given = {k: v for k, v in namespace.items() if not k.startswith("_") and k not in _SHELL and k != "settings"}
+    given = {
+        name: value
+        for name, value in namespace.items()
+        if not name.startswith("_")
+        and name not in _SHELL
+        and not isinstance(value, ModuleType)  # what a user's own start-up files import
+        and not callable(value)
+    }
     profile = given.pop("profile")
     values = profile_values(profile, notebook)
     unknown = sorted(set(given) - set(values))
     if unknown:
-        hint = _nearest(unknown[0], sorted(values))
+        hint = nearest(unknown[0], values, ".")
         raise ProfileError(f"{notebook} has no parameter {unknown[0]!r}{hint} Its parameters: {', '.join(values)}.")
-    values.update({k: v for k, v in given.items() if v is not None})
+    values.update({name: typed(name, value, notebook) for name, value in given.items() if value is not ...})
     return SimpleNamespace(profile=profile, **values)

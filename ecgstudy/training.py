@@ -31,7 +31,7 @@ from tqdm import tqdm
 from ecgstudy import fast
 from ecgstudy.data.cohort import Cohort
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.paths import RESULTS, cache_root, write_compact, written_whole
+from ecgstudy.paths import RESULTS, cache_root, told_if_broken, write_compact, written_whole
 from ecgstudy.systems import System, parameter_count
 
 Split = Mapping[str, NDArray[np.intp]]  # "train", "valid" and, if there is one, "test": records of the cohort
@@ -47,17 +47,20 @@ class Run:
     @cached_property
     def config(self) -> dict[str, Any]:
         """Everything that names the run."""
-        return json.loads((self.folder / "config.json").read_text())
+        with told_if_broken(self.folder):
+            return json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
 
     @cached_property
     def log(self) -> pd.DataFrame:
         """One row an epoch: epoch, loss, valid (the selection score), seconds."""
-        return pd.read_csv(self.folder / "log.csv")
+        with told_if_broken(self.folder):
+            return pd.read_csv(self.folder / "log.csv")
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
         """One row a record outside training: record, name, split, and a probability for each class."""
-        return pd.read_parquet(self.folder / "predictions.parquet")
+        with told_if_broken(self.folder):
+            return pd.read_parquet(self.folder / "predictions.parquet")
 
     def probabilities(self, records: NDArray[np.intp]) -> NDArray[np.float32]:
         """Saved probabilities (records, 9) of records outside training."""
@@ -66,12 +69,14 @@ class Run:
     @cached_property
     def card(self) -> dict[str, Any]:
         """How it was made: parameters, best epoch, thresholds, machine, versions."""
-        return json.loads((self.folder / "card.json").read_text())
+        with told_if_broken(self.folder):
+            return json.loads((self.folder / "card.json").read_text(encoding="utf-8"))
 
     def network(self) -> nn.Module:
         """Load the trained network, in evaluation mode."""
         network = self.system.network()
-        network.load_state_dict(load_file(self.folder / "weights.safetensors"))
+        with told_if_broken(self.folder):
+            network.load_state_dict(load_file(self.folder / "weights.safetensors"))
         return network.eval()
 
 
@@ -126,15 +131,14 @@ def train(
     network, log = _fit(system, cohort, split, seed, start, unfinished, f"{note or system.name:<12}", quiet)
     with written_whole(folder) as partial:
         partial.mkdir()
-        (partial / "config.json").write_text(json.dumps(config, indent=1))
+        (partial / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
         log.to_csv(partial / "log.csv", index=False)
         save_file(network.state_dict(), partial / "weights.safetensors")
         predictions = _predictions(system, network, cohort, split)
         write_compact(predictions, partial / "predictions.parquet")
-        (partial / "metrics.json").write_text(json.dumps(_scores(system, cohort, predictions), indent=1))
-        (partial / "card.json").write_text(
-            json.dumps(_card(system, network, cohort, split, log, predictions), indent=1)
-        )
+        scores, card = _scores(system, cohort, predictions), _card(system, network, cohort, split, log, predictions)
+        (partial / "metrics.json").write_text(json.dumps(scores, indent=1), encoding="utf-8")
+        (partial / "card.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
     unfinished.unlink(missing_ok=True)
     return Run(folder, system)
 
@@ -313,20 +317,21 @@ def _save(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer, log:
 def _resume(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[list[dict], dict[str, Tensor]]:
     if not path.exists():
         return [], {}
-    tensors = load_file(path)
-    with safe_open(path, framework="pt") as file:
-        log = json.loads(file.metadata()["log"])
-    parts: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimiser": {}}
-    for key, value in tensors.items():
-        part, _, rest = key.partition("/")
-        parts[part][rest] = value
-    network.load_state_dict(parts["network"])
-    states: dict[int, dict[str, Tensor]] = {}
-    for key, value in parts["optimiser"].items():
-        number, _, name = key.partition("/")
-        states.setdefault(int(number), {})[name] = value
-    optimiser.load_state_dict(optimiser.state_dict() | {"state": states})
-    return log, parts["best"]
+    with told_if_broken(path):
+        tensors = load_file(path)
+        with safe_open(path, framework="pt") as file:
+            log = json.loads(file.metadata()["log"])
+        parts: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimiser": {}}
+        for key, value in tensors.items():
+            part, _, rest = key.partition("/")
+            parts[part][rest] = value
+        network.load_state_dict(parts["network"])
+        states: dict[int, dict[str, Tensor]] = {}
+        for key, value in parts["optimiser"].items():
+            number, _, name = key.partition("/")
+            states.setdefault(int(number), {})[name] = value
+        optimiser.load_state_dict(optimiser.state_dict() | {"state": states})
+        return log, parts["best"]
 
 
 def _predictions(system: System, network: nn.Module, cohort: Cohort, split: Split) -> pd.DataFrame:

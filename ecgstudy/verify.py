@@ -156,7 +156,7 @@ def check_simulated() -> Check:
     wrong = []
     paths = [*listed(leaderboard.FOLDER, "synthetic*/*.json"), *listed(ablations.FOLDER, "synthetic/*/*.json")]
     for path in paths:
-        card = json.loads(path.read_text())
+        card = json.loads(path.read_text(encoding="utf-8"))
         fs, trial = card.get("config", card)["fs"], path.relative_to(RESULTS).parts[1]
         now = simulated_checksum(fs=fs, **leaderboard.simulated(trial))
         if card["cohort"] != now:
@@ -167,12 +167,15 @@ def check_simulated() -> Check:
 def check_runs() -> Check:
     """``runs``: each one's name against its configuration, its predictions against the answer that names it."""
     folders = {path.name: path for path in listed(RESULTS / "runs")}
-    names = {name: training.name_of(json.loads((path / "config.json").read_text())) for name, path in folders.items()}
+    names = {
+        name: training.name_of(json.loads((path / "config.json").read_text(encoding="utf-8")))
+        for name, path in folders.items()
+    }
     wrong = [f"runs/{name}: its configuration is that of {of}" for name, of in names.items() if name != of]
     values, largest = len(names), 0.0
     for path in listed(leaderboard.FOLDER, "*/*.json"):
         trial, entry = path.parent.name, path.stem
-        of, fold = json.loads(path.read_text()).get("runs", []), leaderboard.records_of(trial)["fold"]
+        of, fold = json.loads(path.read_text(encoding="utf-8")).get("runs", []), leaderboard.records_of(trial)["fold"]
         if not folders.keys() >= set(of) or len(of) != fold.nunique():  # what several answer together is no run's
             continue
         answer = pd.read_parquet(path.with_suffix(".parquet"))[list(CLASSES)]
@@ -196,16 +199,16 @@ def checks() -> Iterator[Check]:
 
 def provenance() -> dict[str, Any]:
     """``results/provenance.yaml``: system → setting → values that differ from the paper's, why, and tuned on what."""
-    return yaml.safe_load((RESULTS / "provenance.yaml").read_text())
+    return yaml.safe_load((RESULTS / "provenance.yaml").read_text(encoding="utf-8"))
 
 
 def committed_configs() -> Iterator[tuple[str, str, dict[str, Any], dict[str, Any]]]:
     """Where it stands, trial, what an ablation's arm changes, and configuration of every committed network."""
     for path in listed(leaderboard.FOLDER, "*/*.json"):
-        if config := json.loads(path.read_text()).get("config"):
+        if config := json.loads(path.read_text(encoding="utf-8")).get("config"):
             yield path.relative_to(leaderboard.FOLDER).as_posix(), path.parent.name, {}, config
     for path in listed(ablations.FOLDER, "*/*/*.json"):
-        card = json.loads(path.read_text())
+        card = json.loads(path.read_text(encoding="utf-8"))
         arm = ablations.QUESTIONS[card["question"]].arms[card["arm"]]
         yield path.relative_to(ablations.FOLDER).as_posix(), path.parent.parent.name, arm, card["config"]
 
@@ -342,12 +345,12 @@ def run_table() -> str:
     """Markdown table: for every committed answer its runs, time of training and cohort; below it, the machines."""
     rows: list[tuple[str, str, int, float, dict[str, Any]]] = []
     for path in listed(leaderboard.FOLDER, "*/*.json"):
-        card = json.loads(path.read_text())
+        card = json.loads(path.read_text(encoding="utf-8"))
         if not path.stem.endswith(", one"):
             seconds = card.get("training_seconds", card["wall_seconds"])
             rows.append((f"leaderboard/{path.parent.name}", path.stem, len(card.get("runs", [])), seconds, card))
     for folder in listed(ablations.FOLDER, "*/*"):
-        cards = [json.loads(path.read_text()) for path in listed(folder, "*.json")]
+        cards = [json.loads(path.read_text(encoding="utf-8")) for path in listed(folder, "*.json")]
         if cards:
             runs = sum(len(of_fold) for card in cards for of_fold in card["runs"])
             what = f"{folder.name}: {len(cards)} of {len(ablations.QUESTIONS[folder.name].arms)} arms"

@@ -4,6 +4,7 @@ import pytest
 
 from ecgstudy.data import audit, cohort
 from ecgstudy.data.records import LEADS, Record, RecordError
+from ecgstudy.paths import RESULTS
 
 
 def record(name, seed, *, source="test", labels=(), flat=(), notes=(), seconds=10):
@@ -48,6 +49,23 @@ def test_counts(table):
     together = audit.cooccurrence(table)
     assert together.loc["AF", "RBBB"] == together.loc["RBBB", "AF"] == 1
     assert together.loc["AF", "AF"] == 2 and together.loc["AF", "PVC"] == 0
+
+
+def test_an_example_is_of_what_is_at_hand(real_data, tmp_path, monkeypatch):
+    monkeypatch.setenv("ECGSTUDY_DATA", str(tmp_path))
+    (tmp_path / "ptb-xl").symlink_to(real_data / "ptb-xl")
+    assert audit.example().source == "PTB-XL" and "AF" in audit.example(label="AF").labels
+
+
+def test_what_is_not_at_hand_keeps_its_committed_rows():
+    committed = (RESULTS / "audit.csv").read_text(encoding="utf-8")
+    assert audit.renewed(audit.committed().iloc[:0], {}).to_csv(index=False) == committed
+    fresh = audit.committed().query("source == 'PTB-XL'").head(3).assign(fs=1.0)
+    renewed = audit.renewed(fresh, ["ptb-xl"])
+    assert renewed.query("source == 'PTB-XL'")["fs"].tolist() == [1.0] * 3
+    rest = renewed.query("source != 'PTB-XL'").reset_index(drop=True)
+    pd.testing.assert_frame_equal(rest, audit.committed().query("source != 'PTB-XL'").reset_index(drop=True))
+    assert audit.renewed(fresh, audit.SIGNALS) is fresh
 
 
 def test_the_real_cohort_is_counted_without_second_copies():

@@ -10,9 +10,11 @@ import pytest
 
 from ecgstudy.data import cohort, synthetic
 from ecgstudy.data.labels import CLASSES
+from ecgstudy.data.manifest import DataError
 from ecgstudy.data.records import LEADS, Record, RecordError
-from ecgstudy.paths import cache_root
+from ecgstudy.paths import BrokenError, cache_root
 from ecgstudy.preprocessing import resample
+from ecgstudy.profiles import ProfileError
 
 
 def record(name, seed, *, fs=100, seconds=5, patient=None, labels=("NSR",), **other):
@@ -105,6 +107,33 @@ def test_a_signal_file_that_lost_its_end_is_noticed():
         file.truncate(1000)
     with pytest.raises(RecordError, match=r"signals\.bin is not whole: delete the folder"):
         build([record("a", 0)], identity={"test": "cut"})
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("cohort.json", b"{"),
+        ("cohort.json", b"[]"),
+        ("cohort.json", b"{}"),
+        ("table.parquet", b"PAR1"),
+        ("left_out.parquet", b""),
+    ],
+)
+def test_a_broken_cache_says_what_to_delete(file, content):
+    built = build([record("a", 0)], identity={"test": "broken"})
+    good = (built.folder / file).read_bytes()
+    (built.folder / file).write_bytes(content)
+    with pytest.raises(BrokenError, match=r"is broken \(.*\): delete it and run the command again") as told:
+        build([record("a", 0)], identity={"test": "broken"})
+    assert str(built.folder) in str(told.value)
+    (built.folder / file).write_bytes(good)
+
+
+def test_a_lost_signal_file_says_what_to_delete():
+    built = build([record("a", 0)], identity={"test": "lost"})
+    (built.folder / "signals.bin").unlink()
+    with pytest.raises(BrokenError, match="delete it"):
+        build([record("a", 0)], identity={"test": "lost"})
 
 
 @pytest.fixture(scope="module")
@@ -240,6 +269,34 @@ def test_killed_while_building_never_leaves_a_wrong_cache(tmp_path):
     environment = {**os.environ, "ECGSTUDY_CACHE": str(tmp_path)}
     result = subprocess.run([sys.executable, "-c", KILL], env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+def test_a_named_cohort_is_of_what_is_at_hand_and_says_what_is_not(real_data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ECGSTUDY_DATA", str(tmp_path))
+    options = {"records": 3, "balance": None, "seed": 0}
+    (tmp_path / "mitdb").symlink_to(real_data / "mitdb")  # is of no use here
+    with pytest.raises(DataError, match=r"looked in .* for cpsc-2018-original, ptb-xl, challenge-2021\nGet one with"):
+        cohort.named_cohort("real", 100, **options)
+    (tmp_path / "ptb-xl").symlink_to(real_data / "ptb-xl")
+    found = cohort.named_cohort("real", 100, **options)
+    assert set(found.table["source"]) == {"PTB-XL"} and len(found) == 3
+    lacking = "not at hand: cpsc-2018-original, challenge-2021."
+    assert capsys.readouterr().out == f"The real cohort is here of ptb-xl alone; {lacking}\n"
+    with pytest.raises(DataError, match="cpsc-2018-original"):  # what is committed wants all of them
+        cohort.real_cohort(100, limit=3)
+    monkeypatch.setenv("ECGSTUDY_DATA", str(real_data))
+    assert set(cohort.named_cohort("real", 100, **options).table["source"]) > {"PTB-XL", "CPSC 2018"}
+    assert capsys.readouterr().out == ""
+
+
+def test_a_named_cohort_is_simulated_only_by_its_name():
+    found = cohort.named_cohort("synthetic", 100, records=4, balance=1, seed=3)
+    assert found.checksum == cohort.simulated_checksum(4, 100, seed=3, balance=1)
+    for missing in ({"records": None, "balance": 1}, {"records": 4, "balance": None}):
+        with pytest.raises(ProfileError, match="a simulated cohort needs both"):
+            cohort.named_cohort("synthetic", 100, **missing, seed=3)
+    with pytest.raises(ProfileError, match="'cohort' takes one of synthetic, real"):
+        cohort.named_cohort("mine", 100, records=4, balance=1, seed=3)
 
 
 def test_real_cohort_of_a_few(real_data):

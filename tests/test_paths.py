@@ -6,7 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ecgstudy.paths import files_below, is_sidecar, listed, write_compact, written_whole
+from ecgstudy.paths import (
+    RESULTS,
+    BrokenError,
+    files_below,
+    is_sidecar,
+    listed,
+    read_json,
+    read_table,
+    told_if_broken,
+    write_compact,
+    written_whole,
+)
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
@@ -41,6 +52,37 @@ def test_a_full_disk_is_told_with_its_remedy(tmp_path):
     assert caught.value.errno == errno.ENOSPC
     assert list(tmp_path.iterdir()) == [target]
     assert target.read_bytes() == b"earlier"
+
+
+def test_only_a_full_disk_asks_for_space(tmp_path):
+    full = RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")  # safetensors'
+    with pytest.raises(OSError, match="free some space"), written_whole(tmp_path / "a"):
+        raise full
+    for other in (OSError(errno.EIO, "a bad disk"), PermissionError(errno.EACCES, "not yours"), RuntimeError("x")):
+        with pytest.raises(type(other)) as caught, written_whole(tmp_path / "a"):
+            raise other
+        assert caught.value is other
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"PAR1" * 30])
+@pytest.mark.parametrize("read", [read_json, read_table])
+def test_a_broken_file_says_what_to_delete(tmp_path, read, content):
+    path = tmp_path / "broken"
+    path.write_bytes(content)
+    with pytest.raises(BrokenError, match=r"broken is broken \(.*\): delete it and run the command again") as told:
+        read(path)
+    assert str(path) in str(told.value) and "\n" not in str(told.value)
+    with pytest.raises(BrokenError, match="FileNotFoundError"):
+        read(tmp_path / "none")
+
+
+def test_a_broken_result_is_brought_back_and_a_bad_disk_is_no_broken_file(tmp_path):
+    with pytest.raises(BrokenError, match="bring it back with `git restore results/x`"), told_if_broken(RESULTS / "x"):
+        raise KeyError("x")
+    for error in (OSError(errno.EIO, "a bad disk"), MemoryError(), PermissionError(errno.EACCES, "not yours")):
+        with pytest.raises(type(error)) as caught, told_if_broken(tmp_path):
+            raise error
+        assert caught.value is error
 
 
 def test_what_a_killed_process_left_is_removed_and_a_live_ones_kept(tmp_path):

@@ -1,19 +1,25 @@
 import json
+import shutil
+import typing
 
+import numpy as np
+import papermill.cli
 import pytest
 import yaml
+from papermill.translators import PythonTranslator
 
+from ecgstudy import book, profiles
 from ecgstudy.book import notebook_names
 from ecgstudy.paths import NOTEBOOKS
-from ecgstudy.profiles import PROFILES, ProfileError, profile_values, settings
+from ecgstudy.profiles import PROFILES, ProfileError, profile_values, settings, typed
 
 
-def declared(name):
-    """Parameters in the tagged cell of a notebook, by executing that cell."""
-    cells = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text())["cells"]
+def declared(name, injected=""):
+    """Parameters in the tagged cell of a notebook, by executing that cell and what papermill puts below it."""
+    cells = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
     (cell,) = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
     namespace = {}
-    exec("".join(cell["source"]), {}, namespace)
+    exec("".join(cell["source"]) + "\n" + injected, {}, namespace)
     return namespace
 
 
@@ -25,20 +31,20 @@ def test_a_profile_gives_exactly_the_declared_parameters(profile, name):
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_profile_speaks_only_of_notebooks_there_are(profile):
-    sections = yaml.safe_load((NOTEBOOKS / "profiles" / f"{profile}.yaml").read_text())
+    sections = yaml.safe_load((NOTEBOOKS / "profiles" / f"{profile}.yaml").read_text(encoding="utf-8"))
     assert set(sections) - {"all"} <= set(notebook_names())
 
 
 def test_the_first_code_cell_holds_the_parameters():
     # settings() takes every name it finds for a parameter that was passed in.
     for name in notebook_names():
-        cells = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text())["cells"]
+        cells = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
         first = next(c for c in cells if c["cell_type"] == "code")
         assert first["metadata"].get("tags") == ["parameters"], name
 
 
 def test_passed_parameters_replace_the_profiles():
-    p = settings("03_cnn_gap", {"profile": "demo", "epochs": 3, "width": None})
+    p = settings("03_cnn_gap", {"profile": "demo", "epochs": 3, "width": ...})
     assert p.epochs == 3
     assert p.width == profile_values("demo", "03_cnn_gap")["width"]
     assert p.profile == "demo"
@@ -49,9 +55,183 @@ def test_passed_parameters_replace_the_profiles():
     [
         ({"profile": "dmo"}, "no profile 'dmo'; did you mean 'demo'"),
         ({"profile": "demo", "epoch": 3}, "no parameter 'epoch'; did you mean 'epochs'"),
-        ({"profile": 3}, "no profile 3"),
+        ({"profile": 3}, r"no profile 3\. Profiles are smoke"),
+        ({"profile": "demo", "Epochs": 3}, "no parameter 'Epochs'; did you mean 'epochs'"),
     ],
 )
 def test_what_does_not_exist_is_an_error_that_names_what_does(given, message):
     with pytest.raises(ProfileError, match=message):
         settings("03_cnn_gap", given)
+
+
+# Chapter, parameter, text, and what it means; a text that means nothing there has what the error must say besides.
+CHAPTER = "04_xecgnet"
+MEANINGS = [
+    *((CHAPTER, "epochs", text, value) for text, value in (("5", 5), ("08", 8), ("010", 10), ("1_000", 1000))),
+    *((CHAPTER, "rate", text, value) for text, value in (("1e-3", 1e-3), ("3", 3), (".5", 0.5), ("0", 0))),
+    *((CHAPTER, "seconds", text, value) for text, value in (("7.5", 7.5), ("10", 10))),
+    *((CHAPTER, "balance", text, value) for text, value in (("0.5", 0.5), ("null", None), ("None", None))),
+    *((CHAPTER, "relu", text, text.lower() == "true") for text in ("true", "false", "True", "False")),
+    *((CHAPTER, name, text, None) for name in ("patience", "records") for text in ("null", "None")),
+    ("01_data_audit", "limit", "null", None),
+    ("06_ecgmaster", "patience", "null", None),
+    (CHAPTER, "cohort", "real", "real"),
+    ("07_beat_gradcam", "source", "at hand", "at hand"),
+    ("08_ablations", "losses", "[focal, macro-F1]", ["focal", "macro-F1"]),
+    ("08_ablations", "losses", "['weighted focal']", ["weighted focal"]),
+    ("09_cam_analysis", "methods", "[input × gradient]", ["input × gradient"]),
+]
+WHOLE, NUMBER, SWITCH = "a whole number (int)", "a number (float)", "true or false (bool)"
+NONSENSE = [
+    *(
+        (CHAPTER, "epochs", text, WHOLE)
+        for text in ("abc", "12:30", "2020-01-01", "@x", "[1", "[3]", "nan", "inf", "2.5", "5.0", "1e3", "-1", "0", "")
+    ),
+    *((CHAPTER, "epochs", text, WHOLE) for text in ("null", "None", "true", "1" + "0" * 400, "9" * 5000, "{a: 1}")),
+    *((CHAPTER, "rate", text, NUMBER) for text in ("fast", "nan", "inf", "-inf", "1e-3x", "-1", "true", "", "null")),
+    *((CHAPTER, "width", text, NUMBER) for text in ("abc", "0", "None")),
+    *((CHAPTER, "relu", text, SWITCH) for text in ("yes", "no", "on", "off", "1", "0", "", "null")),
+    *((CHAPTER, "cohort", text, "synthetic, real (text)") for text in ("mine", "Real", "", "5", "null", "[real]")),
+    (CHAPTER, "schedule", "cosine", "constant, one-cycle, published (text)"),
+    ("07_beat_gradcam", "source", "ludb", "mitdb, simulated, at hand (text)"),
+    ("11_simulator", "records", "null", WHOLE),
+    *(
+        ("08_ablations", "losses", text, "a list such as [cross-entropy, weighted cross-entropy]")
+        for text in ("focal", "[focal", "[hinge]", "[]", "[[focal]]", "[focal, focal]", "[{a: b}]", "{a: b}", "null")
+    ),
+    ("09_cam_analysis", "methods", "[grad-cam]", "Grad-CAM"),
+]
+
+
+def by_command_line(monkeypatch, chapter, name, text):
+    """What a notebook finds of ``ecgstudy run -p NAME=TEXT``."""
+    from typer.testing import CliRunner
+
+    from ecgstudy.cli import app
+
+    found = {}
+    monkeypatch.setattr(book, "_execute", lambda source, target, parameters, key: found.update(parameters))
+    result = CliRunner().invoke(app, ["run", chapter, "--profile", "smoke", "--force", "-p", f"{name}={text}"])
+    if result.exit_code:
+        raise ProfileError(result.stderr)
+    return getattr(settings(chapter, declared(chapter, PythonTranslator.codify(found))), name)
+
+
+def by_papermill(monkeypatch, chapter, name, text):
+    """What a notebook finds of ``papermill -p NAME TEXT``: its own reading, its own cell."""
+    given = {"profile": "smoke", name: papermill.cli._resolve_type(text)}
+    return getattr(settings(chapter, declared(chapter, PythonTranslator.codify(given))), name)
+
+
+def by_raw_papermill(monkeypatch, chapter, name, text):
+    """What a notebook finds of ``papermill -r NAME TEXT``."""
+    given = {"profile": "smoke", name: text}
+    return getattr(settings(chapter, declared(chapter, PythonTranslator.codify(given))), name)
+
+
+ROUTES = [by_command_line, by_papermill, by_raw_papermill]
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_text_means_the_same_by_every_route(route, monkeypatch, tmp_path):
+    monkeypatch.setattr(book, "_state", bytes)
+    monkeypatch.setattr(book, "build_folder", lambda profile: tmp_path)
+    for chapter, name, text, value in MEANINGS:
+        found = route(monkeypatch, chapter, name, text)
+        assert found == value and type(found) is type(value), (name, text, found)
+    for chapter, name, text, wanted in NONSENSE:
+        with pytest.raises(ProfileError) as told:
+            route(monkeypatch, chapter, name, text)
+        message = str(told.value).strip()
+        assert f"parameter {name!r} takes " in message and wanted in message and "\n" not in message, message
+        if route is not by_papermill:  # which hands over what it read of the text
+            assert message.endswith(f"it was given {text!r}"), message
+
+
+def test_a_profile_is_typed_as_what_is_passed(monkeypatch, tmp_path):
+    shutil.copytree(NOTEBOOKS / "profiles", tmp_path / "profiles")
+    monkeypatch.setattr(profiles, "NOTEBOOKS", tmp_path)
+    file = tmp_path / "profiles" / "demo.yaml"
+
+    def found(chapter, name, text):
+        file.write_text(f"all: {{seed: 7}}\n{chapter}:\n  {name}: {text}\n", encoding="utf-8")
+        return profile_values("demo", chapter)[name]
+
+    for chapter, name, text, value in MEANINGS:
+        assert found(chapter, name, text) == value, (name, text)
+    for chapter, name, text, _ in NONSENSE:
+        with pytest.raises(ProfileError, match=r"demo\.yaml") as told:
+            found(chapter, name, text)
+        assert "\n" not in str(told.value)
+    for text in ("", "all", "- all", "all: [1", "all: 5"):
+        file.write_text(text, encoding="utf-8")
+        with pytest.raises(ProfileError, match=r"demo\.yaml is no mapping"):
+            profile_values("demo", CHAPTER)
+    file.write_text("all: {sead: 7}", encoding="utf-8")
+    with pytest.raises(ProfileError, match=r"demo\.yaml: 04_xecgnet: no parameter 'sead'; did you mean 'seed'"):
+        profile_values("demo", CHAPTER)
+
+
+def test_profiles_read_as_yaml_reads_them():
+    # Their own typing must leave every value, and so every run's name, as it was.
+    for profile in PROFILES:
+        sections = yaml.safe_load((NOTEBOOKS / "profiles" / f"{profile}.yaml").read_text(encoding="utf-8"))
+        for name in notebook_names():
+            expected = sections["all"] | sections.get(name, {})
+            assert json.dumps(profile_values(profile, name)) == json.dumps(expected), (profile, name)
+
+
+def test_text_is_read_as_papermills_command_reads_it():
+    texts = ("5", "-5", "08", "010", "1_000", " 7", "1e-3", ".5", "3.", "nan", "inf", "-inf", "True", "False", "None")
+    for text in (*texts, "yes", "12:30", "2020-01-01", "@x", "0x10", "x", ""):
+        assert repr(profiles._of_text(text)) == repr(papermill.cli._resolve_type(text)), text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("losses", ("focal", "macro-F1"), ["focal", "macro-F1"]),
+        ("epochs", np.int64(3), 3),
+        ("rate", np.float32(0.5), 0.5),
+        ("rate", 1, 1),
+        ("save", False, False),
+        ("patience", None, None),
+    ],
+)
+def test_values_of_python_are_taken_too(name, value, expected):
+    found = typed(name, value)
+    assert found == expected and type(found) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", True),
+        ("epochs", 3.0),
+        ("rate", True),
+        ("save", 0),
+        ("losses", {"focal"}),
+        ("cohort", None),
+        ("seed", ...),
+    ],
+)
+def test_values_of_another_type_are_refused(name, value):
+    with pytest.raises(ProfileError, match=f"parameter '{name}' takes "):
+        typed(name, value)
+
+
+def test_what_parameters_take_is_what_the_package_has():
+    from ecgstudy import leaderboard
+    from ecgstudy.explain import methods
+    from ecgstudy.losses import LOSSES
+    from ecgstudy.systems import System
+
+    assert profiles._LISTS["losses"] == tuple(LOSSES)
+    assert profiles._LISTS["systems"] == tuple(leaderboard.CHAPTERS)
+    assert set(profiles._LISTS["methods"]) == {*methods.BY_LAYER, *methods.BY_SAMPLE, "occlusion"}
+    assert profiles._CHOICES["schedule"] == typing.get_args(typing.get_type_hints(System)["schedule"])
+
+
+def test_what_a_users_own_start_up_files_define_is_no_parameter():
+    p = settings("02_preprocessing", {"profile": "demo", "seed": 3, "np": np, "helper": print})
+    assert vars(p) == {"profile": "demo", "seed": 3}

@@ -12,6 +12,7 @@ import torch
 from ecgstudy import training
 from ecgstudy.data.cohort import synthetic_cohort
 from ecgstudy.data.labels import CLASSES
+from ecgstudy.paths import BrokenError
 from ecgstudy.systems import parameter_count
 from ecgstudy.systems.cnn_gap import CNNGAPSystem
 
@@ -51,6 +52,32 @@ def test_a_run_is_whole(system, data, split):
     assert card["parameters"] == parameter_count(system.network())
     assert card["records"] == {"train": 30, "valid": 10, "test": 8}
     assert not list(run.folder.parent.parent.glob("unfinished/*"))
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 100, (2).to_bytes(8, "little") + b"{}"])
+def test_a_broken_unfinished_training_says_what_to_delete(system, data, split, content, monkeypatch, tmp_path):
+    short = dataclasses.replace(system, epochs=1)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training, "_predictions", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        training.train(short, data, split, quiet=True)
+    (unfinished,) = (tmp_path / "unfinished").iterdir()
+    unfinished.write_bytes(content)
+    with pytest.raises(BrokenError, match="delete it and run the command again") as told:
+        training.train(short, data, split, quiet=True)
+    assert str(unfinished) in str(told.value) and "\n" not in str(told.value)
+    unfinished.unlink()
+    assert training.train(short, data, split, quiet=True).log["epoch"].tolist() == [1]
+
+
+def test_a_broken_run_says_what_to_delete(system, data, split):
+    run = training.train(dataclasses.replace(system, epochs=1), data, split, quiet=True)
+    for path in run.folder.iterdir():
+        path.write_bytes(b"\x00")
+    for of in ("config", "predictions", "card"):
+        with pytest.raises(BrokenError, match=f"{run.folder} is broken .* delete it"):
+            getattr(training.Run(run.folder, system), of)
+    with pytest.raises(BrokenError, match=f"{run.folder} is broken .* delete it"):
+        run.network()
 
 
 def test_saved_predictions_are_the_saved_networks(system, data, split):

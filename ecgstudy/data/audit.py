@@ -1,6 +1,7 @@
 """The data audit: one row a record, and the tables that are drawn from it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from ecgstudy.data.delineations import read_delineation
 from ecgstudy.data.labels import CLASSES, unmapped
 from ecgstudy.data.manifest import DataError, locate
 from ecgstudy.data.records import Record, find_records, read_record
-from ecgstudy.paths import RESULTS, data_root
+from ecgstudy.paths import RESULTS
 
 # Data sets with 12-lead or two-lead signals, in the order in which the audit tells of them.
 SIGNALS = ("ludb", "mitdb", "ptb-xl", "challenge-2021", "cpsc-2018-original")
@@ -37,11 +38,22 @@ def committed() -> pd.DataFrame:
 
 def study_records(data_set: str) -> set[str]:
     """Names of the records of a data set that this study reads, from ``results/audit.csv``."""
-    table = committed()
+    return set(_rows_of(committed(), data_set)["name"]) if data_set in SIGNALS else set()
+
+
+def renewed(table: pd.DataFrame, there: Collection[str]) -> pd.DataFrame:
+    """Join the audit of the data sets that are ``there`` with the committed rows of those that are not."""
+    if set(SIGNALS) <= set(there):
+        return table
+    before = committed()
+    return pd.concat([_rows_of(table if name in there else before, name) for name in SIGNALS], ignore_index=True)
+
+
+def _rows_of(table: pd.DataFrame, data_set: str) -> pd.DataFrame:
     whole = {"ludb": "LUDB", "mitdb": "MIT-BIH", "ptb-xl": "PTB-XL", "cpsc-2018-original": "CPSC 2018"}
     # The Challenge's sources are the folders it consists of.
     chosen = table["source"] == whole[data_set] if data_set in whole else ~table["source"].isin(whole.values())
-    return set(table.loc[chosen, "name"]) if data_set in SIGNALS else set()
+    return table[chosen]
 
 
 def audit(records: Iterable[Record | tuple[str, Exception]]) -> pd.DataFrame:
@@ -189,13 +201,14 @@ def beat_counts(mitdb: Path, limit: int | None = None) -> pd.DataFrame:
 
 
 def example(*, label: str | None = None, seed: int = 0) -> Record | None:
-    """One record to look at: real from the 2021 challenge if that is at hand, else simulated.
+    """One record to look at: real, from the 2021 challenge if that is at hand, or simulated where none is.
 
     With a ``label``, a real record of ten seconds or more that carries it, or None where there is none at hand.
     """
-    if not at_hand(["challenge-2021"]):
+    folders = at_hand(["challenge-2021", "ptb-xl", "cpsc-2018-original"])
+    if not folders:
         return synthetic.simulate(0, seed).record if label is None else None
-    for path in find_records(data_root() / "challenge-2021"):
+    for path in chain.from_iterable(map(find_records, folders.values())):
         record = read_record(path)
         marred = any(note.startswith(("flat", "clipped", "amplitude", "missing")) for note in record.notes)
         if record.seconds >= 10 and not marred and (label is None or label in record.labels):

@@ -17,9 +17,11 @@ from scipy.sparse.csgraph import connected_components
 
 from ecgstudy.data import labels as label_table
 from ecgstudy.data import manifest, synthetic
+from ecgstudy.data.audit import at_hand
 from ecgstudy.data.records import LEADS, Record, RecordError, find_records, read_record
-from ecgstudy.paths import cache_root, data_root, written_whole
+from ecgstudy.paths import cache_root, data_root, told_if_broken, written_whole
 from ecgstudy.preprocessing import fill_gaps, resample
+from ecgstudy.profiles import ProfileError, typed
 
 # Raised when the same input would give another cache.
 CACHE_VERSION = 1
@@ -228,7 +230,7 @@ def _write(
     table.to_parquet(folder / "table.parquet")
     pd.DataFrame(left_out, columns=["name", "reason", "detail"]).to_parquet(folder / "left_out.parquet")
     about = {**config, "checksum": digest.hexdigest()[:16], "samples": offset}
-    (folder / "cohort.json").write_text(json.dumps(about, indent=1))
+    (folder / "cohort.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
 
 
 def _unfit(record: Record, seen: dict[str, str]) -> dict[str, str] | None:
@@ -240,20 +242,23 @@ def _unfit(record: Record, seen: dict[str, str]) -> dict[str, str] | None:
 
 
 def _open(folder: Path) -> Cohort:
-    about = json.loads((folder / "cohort.json").read_text())
-    expected = about["samples"] * len(LEADS) * np.dtype(about["dtype"]).itemsize
-    if (folder / "signals.bin").stat().st_size != expected:
+    with told_if_broken(folder):
+        about = json.loads((folder / "cohort.json").read_text(encoding="utf-8"))
+        table = pd.read_parquet(folder / "table.parquet")
+        cohort = Cohort(
+            folder=folder,
+            fs=about["fs"],
+            table=table.drop(columns=list(label_table.CLASSES)),
+            labels=table[list(label_table.CLASSES)].to_numpy(dtype=bool),
+            left_out=pd.read_parquet(folder / "left_out.parquet"),
+            checksum=about["checksum"],
+            dtype=about["dtype"],
+        )
+        expected = about["samples"] * len(LEADS) * np.dtype(cohort.dtype).itemsize
+        size = (folder / "signals.bin").stat().st_size
+    if size != expected:
         raise RecordError(f"{folder / 'signals.bin'} is not whole: delete the folder {folder} and run again")
-    table = pd.read_parquet(folder / "table.parquet")
-    return Cohort(
-        folder=folder,
-        fs=about["fs"],
-        table=table.drop(columns=list(label_table.CLASSES)),
-        labels=table[list(label_table.CLASSES)].to_numpy(dtype=bool),
-        left_out=pd.read_parquet(folder / "left_out.parquet"),
-        checksum=about["checksum"],
-        dtype=about["dtype"],
-    )
+    return cohort
 
 
 def record_paths(data_sets: Sequence[str], limit: int | None = None) -> list[Path]:
@@ -284,7 +289,7 @@ def read_all(paths: Sequence[Path]) -> Iterator[Record | tuple[str, Exception]]:
 def real_cohort(
     fs: float, *, sources: Sequence[str] = REAL_SOURCES, limit: int | None = None, **options: Any
 ) -> Cohort:
-    """Make the real nine-class cohort: every distinct 12-lead record of the sources at hand under ``$ECGSTUDY_DATA``.
+    """Make the real nine-class cohort: every distinct 12-lead record of the sources, which must all be at hand.
 
     Parameters
     ----------
@@ -297,6 +302,10 @@ def real_cohort(
     options
         Passed to ``build_cohort``.
 
+    Raises
+    ------
+    manifest.DataError
+        when a source is not under ``$ECGSTUDY_DATA``.
     """
     paths = record_paths(sources, limit)
     # Size and time of change stand for content: hashing 260 MB at every start would cost more than it saves.
@@ -319,6 +328,56 @@ def synthetic_cohort(
     simulated = (synthetic.simulate(i, seed, fs=fs, seconds=seconds, balance=balance).record for i in range(records))
     identity = _simulated(records, seed, seconds, balance)
     return build_cohort(simulated, fs=fs, identity=identity, by_content=False, total=records, **options)
+
+
+def named_cohort(name: str, fs: float, *, records: int | None, balance: float | None, seed: int) -> Cohort:
+    """Make the cohort that a notebook's parameters name; what a real one lacks is printed.
+
+    Parameters
+    ----------
+    name
+        ``synthetic``, or ``real``: of the sources that are at hand.
+    fs
+        Rate in Hz.
+    records
+        How many to simulate; of a real cohort, at most so many of each folder, all if None.
+    balance, seed
+        Of simulated records.
+
+    Raises
+    ------
+    ProfileError
+        when there is no such cohort, or when a simulated one has no number of records or no balance.
+    manifest.DataError
+        when none of the real sources is at hand.
+    """
+    if typed("cohort", name) == "synthetic":
+        if records is None or balance is None:
+            raise ProfileError(
+                f"records={records}, balance={balance}: a simulated cohort needs both, as -p records=2000 -p balance=1"
+            )
+        return synthetic_cohort(records, fs, seed=seed, balance=balance)
+    there = real_sources()
+    if lacking := [source for source in REAL_SOURCES if source not in there]:
+        print(f"The real cohort is here of {' and '.join(there)} alone; not at hand: {', '.join(lacking)}.")
+    return real_cohort(fs, sources=there, limit=records)
+
+
+def real_sources() -> tuple[str, ...]:
+    """Those of ``REAL_SOURCES`` that are at hand.
+
+    Raises
+    ------
+    manifest.DataError
+        when none is: where they were looked for, the command that fetches one.
+    """
+    there = tuple(at_hand(REAL_SOURCES))
+    if not there:
+        raise manifest.DataError(
+            f"no real recordings are at hand: looked in {data_root()} for {', '.join(REAL_SOURCES)}\n"
+            f"Get one with `ecgstudy data fetch {REAL_SOURCES[-1]}`, or set ECGSTUDY_DATA to the folder that holds it."
+        )
+    return there
 
 
 def simulated_checksum(

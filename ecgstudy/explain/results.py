@@ -20,7 +20,7 @@ import pandas as pd
 from ecgstudy import leaderboard, training
 from ecgstudy.data.audit import at_hand
 from ecgstudy.data.beats import FS, SAMPLES
-from ecgstudy.data.cohort import Cohort, real_cohort, synthetic_cohort
+from ecgstudy.data.cohort import REAL_SOURCES, Cohort, named_cohort, record_paths
 from ecgstudy.explain import evaluation, methods, questions, trials
 from ecgstudy.explain.beat_maps import WINDOWS
 from ecgstudy.paths import RESULTS, written_whole
@@ -86,9 +86,7 @@ def trained_on(profile: str) -> str:
 def chapter_cohort(name: str, profile: str, seed: int) -> Cohort:
     """Cohort that a system's chapter trains it on."""
     values = profile_values(profile, leaderboard.CHAPTERS[name][1])
-    if values["cohort"] == "synthetic":
-        return synthetic_cohort(values["records"], values["fs"], seed=seed, balance=values["balance"])
-    return real_cohort(values["fs"], limit=values["records"])
+    return named_cohort(values["cohort"], values["fs"], records=values["records"], balance=values["balance"], seed=seed)
 
 
 def chapter_runs(
@@ -263,6 +261,7 @@ def main(names: Sequence[str], per_class: int = 6, deep: int = 3) -> None:
             tables.append(tried(*leaderboard.runs_of(MANY, name), {}, MANY, per_class, deep))
             keep(many_answers(name))
         if at_hand():
+            record_paths(REAL_SOURCES, limit=1)  # raises where one is not: what is committed is of all of them
             tables.append(tried(*of_profile(name, "real"), "real", per_class, 2 * deep))
             keep(real_st_answers(name))
         for table in chain.from_iterable(tables):

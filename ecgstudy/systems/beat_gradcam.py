@@ -31,7 +31,7 @@ from ecgstudy import fast
 from ecgstudy.data.beats import BEAT_CLASSES, SAMPLES, SEGMENTS, Beats
 from ecgstudy.fast import BatchNorm1d, Conv1d
 from ecgstudy.metrics import class_mean
-from ecgstudy.paths import RESULTS, cache_root, written_whole
+from ecgstudy.paths import RESULTS, cache_root, told_if_broken, written_whole
 
 
 class BeatNetwork(nn.Module, ABC):
@@ -181,7 +181,8 @@ class BeatRun:
     @cached_property
     def predictions(self) -> pd.DataFrame:
         """One row a tested beat: beat (its place), record, sample, target, and a probability for each class."""
-        return pd.read_parquet(self.folder / "predictions.parquet")
+        with told_if_broken(self.folder):
+            return pd.read_parquet(self.folder / "predictions.parquet")
 
     @property
     def confusion(self) -> pd.DataFrame:
@@ -193,7 +194,8 @@ class BeatRun:
     def network(self) -> BeatNetwork:
         """Load the trained network, in evaluation mode."""
         network = self.system.make()
-        network.load_state_dict(load_file(self.folder / "weights.safetensors"))
+        with told_if_broken(self.folder):
+            network.load_state_dict(load_file(self.folder / "weights.safetensors"))
         return network.eval()
 
 
@@ -224,7 +226,7 @@ def train(
     )
     with written_whole(folder) as partial:
         partial.mkdir()
-        (partial / "config.json").write_text(json.dumps(config, indent=1))
+        (partial / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
         save_file(network.state_dict(), partial / "weights.safetensors")
         table.to_parquet(partial / "predictions.parquet")
     return BeatRun(folder, system)
