@@ -2,24 +2,36 @@
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import papermill
+from ipykernel.kernelspec import get_kernel_dict
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpec
+from nbclient.exceptions import DeadKernelError
 
 from ecgstudy.paths import NOTEBOOKS, REPOSITORY, data_root, files_below, is_sidecar, written_whole
-from ecgstudy.profiles import ProfileError, profile_values
+from ecgstudy.profiles import BookError as BookError
+from ecgstudy.profiles import ProfileError, nearest, profile_values, typed
 
 
-class BookError(RuntimeError):
-    """A notebook that failed or a page that does not render: which one, why, and where to look."""
+class OwnKernel(AsyncKernelManager):
+    """Starts this very Python, whatever the name ``python3`` means to Jupyter on this machine."""
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        """How to start it."""
+        return KernelSpec(**get_kernel_dict())
 
 
 def notebook_names() -> list[str]:
@@ -63,7 +75,8 @@ def run_notebooks(
     names
         Which notebooks (without ``.ipynb``), all when None.
     parameters
-        Values that replace the profile's. Each must be known to at least one of the notebooks.
+        Values that replace the profile's, as ``profiles.typed`` takes them. Each must be known to at least one of the
+        notebooks.
     force
         Execute also what has not changed.
 
@@ -75,21 +88,30 @@ def run_notebooks(
     Raises
     ------
     ProfileError
-        for an unknown profile, notebook or parameter, before anything is executed.
+        for an unknown profile, notebook or parameter, or a value that does not fit, before anything is executed.
     BookError
-        when a cell fails: its notebook, the error, and where the executed part stands.
+        when a cell fails, ends its Python or is interrupted: the notebook, the error, and where the executed part
+        stands.
     """
     names, parameters = list(names or notebook_names()), dict(parameters or {})
     known = {name: profile_values(profile, name) for name in names}
     for name in names:
         if name not in notebook_names():
-            raise ProfileError(f"no notebook {name!r}; there are {', '.join(notebook_names())}")
+            hint = nearest(name.removesuffix(".ipynb"), notebook_names())
+            raise ProfileError(f"no notebook {name!r}; there are {', '.join(notebook_names())}{hint}")
     for parameter in parameters:
         if not any(parameter in values for values in known.values()):
-            raise ProfileError(f"no notebook has a parameter {parameter!r}; see notebooks/profiles/{profile}.yaml")
+            every = dict.fromkeys(one for values in known.values() for one in values)
+            who = f"none of {', '.join(names)} has a" if len(names) > 1 else f"{names[0]} has no"
+            who = "no notebook has a" if names == notebook_names() else who
+            hint = nearest(parameter, every, ".")
+            raise ProfileError(f"{who} parameter {parameter!r}{hint} There are {', '.join(every)}.")
+    passed = {
+        name: {k: typed(k, v, name) for k, v in parameters.items() if k in values} for name, values in known.items()
+    }
     state, done = _state(), []
     for name in names:
-        given = {"profile": profile} | {k: v for k, v in parameters.items() if k in known[name]}
+        given = {"profile": profile} | passed[name]
         source, target = NOTEBOOKS / f"{name}.ipynb", build_folder(profile) / "notebooks" / f"{name}.ipynb"
         values = json.dumps(known[name] | given, sort_keys=True)
         key = hashlib.sha256(state + source.read_bytes() + values.encode()).hexdigest()
@@ -103,8 +125,8 @@ def run_notebooks(
 
 def _key_of(executed: Path) -> str | None:
     try:
-        return json.loads(executed.read_text())["metadata"]["ecgstudy"]["key"]
-    except (OSError, ValueError, KeyError):
+        return json.loads(executed.read_text(encoding="utf-8"))["metadata"]["ecgstudy"]["key"]
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -112,25 +134,30 @@ def _execute(source: Path, target: Path, parameters: dict[str, Any], key: str) -
     start, failed = time.monotonic(), target.with_name(f"{target.stem}.failed.ipynb")
     with written_whole(target) as partial:
         try:
-            papermill.execute_notebook(
-                source,
-                str(partial) + ".ipynb",
-                parameters=parameters,
-                progress_bar={"desc": f"{source.stem:<20}", "unit": "cell"},
-                stderr_file=sys.stderr,  # the progress of a training inside a cell
-                cwd=Path.cwd(),
-            )
-        except papermill.PapermillExecutionError as error:
-            Path(str(partial) + ".ipynb").replace(failed)
-            raise BookError(
-                f"{source.name} failed in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
-                f"What it had done until then: {failed}"
-            ) from error
-        finally:
-            executed = Path(str(partial) + ".ipynb")
-            if executed.exists():
-                executed.replace(partial)
-        notebook = nbformat.read(partial, as_version=4)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "The specified file")  # papermill's, of a name without .ipynb
+                papermill.execute_notebook(
+                    _literal(source),
+                    _literal(partial),
+                    parameters=parameters,
+                    progress_bar={"desc": f"{source.stem:<20}", "unit": "cell"},
+                    stderr_file=sys.stderr,  # the progress of a training inside a cell
+                    cwd=Path.cwd(),
+                    kernel_manager_class=OwnKernel,
+                    on_cell_executed=_stays,
+                )
+            notebook = nbformat.read(partial, as_version=4)
+        except OSError:  # a full disk, a folder that may not be written to: nothing of the notebook
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            if isinstance(error, KeyboardInterrupt):
+                # The cell that nobody waits for any more would report its own interrupt with a traceback.
+                logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+            kept = ""
+            if partial.exists():
+                partial.replace(failed)
+                kept = f"\nWhat it had done until then: {failed}"
+            raise BookError(f"{_told(source, failed, error)}{kept}") from error
         notebook.metadata["ecgstudy"] = {"key": key, "seconds": round(time.monotonic() - start, 1)}
         # Where papermill wrote, and when, belongs to this machine and not to the book.
         notebook.metadata.pop("papermill", None)
@@ -140,6 +167,38 @@ def _execute(source: Path, target: Path, parameters: dict[str, Any], key: str) -
                 cell.metadata["tags"].append("remove-cell")
         nbformat.write(notebook, partial)
     failed.unlink(missing_ok=True)
+
+
+def _stays(cell: nbformat.NotebookNode, cell_index: int, execute_reply: dict[str, Any]) -> None:
+    """Raise for a cell that leaves with code 0 or asks to: papermill takes both for the end of a good notebook."""
+    reply = execute_reply["content"]
+    asked = any(payload.get("source") == "ask_exit" for payload in reply.get("payload", ()))
+    if asked or (reply.get("ename") == "SystemExit" and reply.get("evalue") in ("", "0")):
+        raise BookError(f"cell {cell.execution_count} ends the notebook (exit, quit or SystemExit): take that out")
+
+
+def _literal(path: Path) -> str:
+    """Path as papermill, which fills in parameters where it finds braces, takes it as it is."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def _told(source: Path, executed: Path, error: BaseException) -> str:
+    """What went wrong with a notebook, and what helps, in a sentence."""
+    if isinstance(error, BookError):
+        return f"{source.name}: {error}"
+    if isinstance(error, papermill.PapermillExecutionError):
+        return f"{source.name} failed in cell {error.exec_count}: {error.ename}: {error.evalue}"
+    cells = nbformat.read(executed, as_version=4).cells if executed.exists() else []
+    begun = sum(bool(c.cell_type == "code" and c.metadata["papermill"]["start_time"]) for c in cells)
+    where = f"in cell {begun}" if begun else "before its first cell"
+    if isinstance(error, KeyboardInterrupt):
+        return f"{source.name} was interrupted {where}: run the command again, trainings go on where they were"
+    if isinstance(error, DeadKernelError):
+        return (
+            f"{source.name}: its Python ended {where}, most likely for want of memory: free some, or take fewer "
+            "records (-p records=...), and run the command again"
+        )
+    return f"{source.name} could not be executed, it stopped {where}: {type(error).__name__}: {error}"
 
 
 def _computed() -> dict[str, str]:
@@ -180,21 +239,25 @@ def render(profile: str) -> Path:
             shutil.copy(REPOSITORY / name, staging)
         (staging / "book" / "computed").mkdir()
         for name, text in _computed().items():
-            (staging / "book" / "computed" / f"{name}.md").write_text(text)
+            (staging / "book" / "computed" / f"{name}.md").write_text(text, encoding="utf-8")
         # What shapes the pages besides their sources.
         digest = hashlib.sha256((REPOSITORY / "ecgstudy" / "pages.py").read_bytes())
         digest.update((REPOSITORY / "requirements.lock").read_bytes())
         for path in sorted(p for p in staging.rglob("*") if p.is_file()):
             digest.update(path.relative_to(staging).as_posix().encode() + path.read_bytes())
     page = build / "_build" / "html" / "index.html"
-    if page.exists() and stamp.exists() and stamp.read_text() == digest.hexdigest():
+    if page.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == digest.hexdigest():
         return page
     stamp.unlink(missing_ok=True)
     program = Path(sys.executable).with_name("jupyter-book")
     options = ["--path-output", str(build), "-W", "-n", "--keep-going", "--all"]
-    result = subprocess.run([program, "build", source, *options], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [program, "build", source, *options],
+        capture_output=True, encoding="utf-8", errors="replace", check=False,
+        env={**os.environ, "PYTHONUTF8": "1"},  # whatever the locale: the pages are UTF-8
+    )  # fmt: skip
     if result.returncode or not page.exists():
         lines = [line for line in result.stderr.splitlines() if "WARNING" in line or "ERROR" in line]
         raise BookError("the book does not render:\n" + "\n".join(lines or result.stderr.splitlines()[-30:]))
-    stamp.write_text(digest.hexdigest())
+    stamp.write_text(digest.hexdigest(), encoding="utf-8")
     return page

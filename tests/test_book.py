@@ -5,10 +5,12 @@ import http.server
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 
+import nbformat
 import papermill
 import pytest
 
@@ -188,6 +190,111 @@ def test_a_failing_notebook_is_told_with_its_cell(tmp_path, monkeypatch):
         book.run_notebooks("smoke")
     assert (tmp_path / "build" / "smoke" / "notebooks" / "02_preprocessing.failed.ipynb").exists()
     assert not (tmp_path / "build" / "smoke" / "notebooks" / "02_preprocessing.ipynb").exists()
+
+
+@pytest.fixture
+def bare(tmp_path, monkeypatch):
+    """Makes chapter 02 a notebook of the given cells, in a folder whose name papermill would fill in."""
+    folder = tmp_path / "{seed} notebooks"
+    shutil.copytree(NOTEBOOKS / "profiles", folder / "profiles")
+    monkeypatch.setattr(book, "NOTEBOOKS", folder)
+    monkeypatch.setattr(book, "build_folder", lambda profile: folder / "build" / profile)
+    monkeypatch.setattr(book, "_state", bytes)
+
+    def make(*cells):
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+        notebook.cells[0].metadata["tags"] = ["parameters"]
+        notebook.metadata["kernelspec"] = {"name": "python3", "language": "python", "display_name": "Python 3"}
+        nbformat.write(notebook, folder / "02_preprocessing.ipynb")
+        return folder / "build" / "smoke" / "notebooks" / "02_preprocessing.ipynb"
+
+    return make
+
+
+def outputs(path):
+    cells = nbformat.read(path, as_version=4).cells
+    return [o["text"] for cell in cells for o in cell.get("outputs", ()) if o.output_type == "stream"]
+
+
+LEAVES = r"cell 3 ends the notebook \(exit, quit or SystemExit\)"
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "its Python ended in cell 3, .* memory.* again"),
+        ("import sys; sys.exit(0)", LEAVES),
+        ("quit()", LEAVES),
+        ("raise SystemExit(3)", "failed in cell 3: SystemExit: 3"),
+    ],
+)
+def test_a_notebook_that_ends_itself_is_not_done(bare, cell, message):
+    target = bare("seed = 0; print('before')", cell, "print('after')")
+    with pytest.raises(book.BookError, match=rf"02_preprocessing\.ipynb:? {message}"):
+        book.run_notebooks("smoke", ["02_preprocessing"])
+    failed = target.with_name("02_preprocessing.failed.ipynb")
+    assert list(target.parent.iterdir()) == [failed]  # so it is not taken for done the next time
+    assert outputs(failed)[0] == "before\n" and "after\n" not in outputs(failed)
+
+
+def test_notebooks_run_in_the_environment_of_the_command(bare, tmp_path, monkeypatch):
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    foreign = tmp_path / "share" / "kernels" / "python3"
+    foreign.mkdir(parents=True)
+    spec = {"argv": ["/nowhere/python", "{connection_file}"], "display_name": "Python 3", "language": "python"}
+    (foreign / "kernel.json").write_text(json.dumps(spec), encoding="utf-8")
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share"))
+    assert KernelSpecManager().get_kernel_spec("python3").argv[0] == "/nowhere/python"
+    target = bare("seed = 0", "import sys; print(sys.executable)")
+    book.run_notebooks("smoke", ["02_preprocessing"], {"seed": "5"})
+    assert outputs(target) == [f"{sys.executable}\n"]
+    injected = nbformat.read(target, as_version=4).cells[1]
+    assert 'profile = "smoke"\nseed = 5' in injected.source and "remove-cell" in injected.metadata["tags"]
+
+
+def test_an_interrupt_keeps_what_was_done_and_stamps_nothing(bare, monkeypatch):
+    target = bare("seed = 0", "print('before')", "print('after')")
+    executed = papermill.engines.NotebookExecutionManager.cell_start
+
+    def interrupted(self, cell, index=None, **options):
+        executed(self, cell, index, **options)
+        if "after" in cell.source:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(papermill.engines.NotebookExecutionManager, "cell_start", interrupted)
+    with pytest.raises(book.BookError, match=r"interrupted in cell 4: run the command again") as told:
+        book.run_notebooks("smoke", ["02_preprocessing"])
+    failed = target.with_name("02_preprocessing.failed.ipynb")
+    assert str(failed) in str(told.value) and outputs(failed) == ["before\n"]
+    assert list(target.parent.iterdir()) == [failed]
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(bare, tmp_path):
+    target = bare("seed = 0", "import os, signal; os.kill(os.getppid(), signal.SIGKILL)")
+    run = (
+        "import sys; from pathlib import Path; from ecgstudy import book; here = Path(sys.argv[1])\n"
+        "book.NOTEBOOKS, book.build_folder, book._state = here, lambda profile: here / 'build' / profile, bytes\n"
+        "book.run_notebooks('smoke', ['02_preprocessing'])"
+    )
+    killed = subprocess.run([sys.executable, "-c", run, book.NOTEBOOKS], capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert len(list(target.parent.iterdir())) == 1 and not target.exists()
+    bare("seed = 0", "print('whole')")
+    book.run_notebooks("smoke", ["02_preprocessing"])
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_tuple_is_a_list_and_nothing_else_is_unchanged(monkeypatch, tmp_path):
+    given = []
+    monkeypatch.setattr(book, "build_folder", lambda profile: tmp_path)
+    monkeypatch.setattr(book, "_execute", lambda source, target, parameters, key: given.append((parameters, key)))
+    for losses in (("focal", "macro-F1"), ["focal", "macro-F1"], "[focal, macro-F1]"):
+        book.run_notebooks("smoke", ["08_ablations"], {"losses": losses})
+    assert given[0] == given[1] == given[2]
+    assert given[0][0] == {"profile": "smoke", "losses": ["focal", "macro-F1"]}
+    with pytest.raises(ProfileError, match="'losses' takes a list"):
+        book.run_notebooks("smoke", ["08_ablations"], {"losses": {"focal"}})
 
 
 def test_the_table_of_contents_names_every_page():
