@@ -1,18 +1,41 @@
 """The command line: ``ecgstudy run``, ``book``, ``serve``, ``train``, ``verify-results`` and ``data``."""
 
+import errno
 import functools
 import http.server
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
+from typer.core import TyperGroup
 
+from ecgstudy import __version__
+from ecgstudy.data.manifest import DataError
 from ecgstudy.paths import RESULTS, data_root, written_whole
-from ecgstudy.profiles import ProfileError
+from ecgstudy.profiles import BookError, ProfileError, check_profile, nearest
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+class Commands(TyperGroup):
+    """Commands whose foreseen errors end in a sentence and exit code 1, wherever they come from."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except (BookError, DataError, MemoryError, OSError, ValueError) as error:
+            raise _fail(error) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # what a user wrote is shown as it is, brackets included
+    help=__doc__,
+)
 data = typer.Typer(no_args_is_help=True, help="List, fetch and check the data sets of data_manifest.yaml.")
 app.add_typer(data, name="data")
 
@@ -24,17 +47,39 @@ Parameters = Annotated[
 
 
 def _fail(error: Exception) -> typer.Exit:
-    typer.secho(f"ecgstudy: {error}", fg="red", err=True)
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, MemoryError):
+        text = "the memory is too small: free some, or take fewer records"
+    typer.secho(f"ecgstudy: {text}", fg="red", err=True)
     return typer.Exit(1)
 
 
-def _parse(parameters: list[str] | None) -> dict[str, Any]:
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"ecgstudy {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say it and end.")
+    ] = False,
+) -> None:
+    """Prepare the terminal."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a locale that has no é must not end a command
+
+
+def _parse(parameters: list[str] | None) -> dict[str, str]:
     parsed = {}
     for parameter in parameters or []:
         name, equals, value = parameter.partition("=")
         if not equals:
             raise ProfileError(f"-p {parameter}: write it as NAME=VALUE")
-        parsed[name] = yaml.safe_load(value)
+        parsed[name] = value
     return parsed
 
 
@@ -52,11 +97,8 @@ def run(
 
     # The kernels may be started elsewhere: a relative folder must mean the same there.
     os.environ["ECGSTUDY_DATA"] = str(data_root())
-    try:
-        for path in book.run_notebooks(profile, notebooks, _parse(parameter), force=force):
-            typer.echo(path)
-    except (book.BookError, ProfileError, OSError) as error:
-        raise _fail(error) from None
+    for path in book.run_notebooks(profile, notebooks, _parse(parameter), force=force):
+        typer.echo(path)
 
 
 @app.command("book")
@@ -65,12 +107,9 @@ def build(profile: Profile = "demo", parameter: Parameters = None) -> None:
     from ecgstudy import book
 
     os.environ["ECGSTUDY_DATA"] = str(data_root())
-    try:
-        book.run_notebooks(profile, None, _parse(parameter))
-        typer.echo("rendering ...")
-        page = book.render(profile)
-    except (book.BookError, ProfileError, OSError) as error:
-        raise _fail(error) from None
+    book.run_notebooks(profile, None, _parse(parameter))
+    typer.echo("rendering ...")
+    page = book.render(profile)
     typer.echo(f"The book: {page.as_uri()}")
 
 
@@ -88,7 +127,7 @@ def train(
         ),
     ] = None,
     again: Annotated[bool, typer.Option(help="Also those whose answers are committed.")] = False,
-    jobs: Annotated[int, typer.Option(help="Processes, one thread each.")] = 2,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes, one thread each.")] = 2,
     dry: Annotated[bool, typer.Option(help="Only list what is missing.")] = False,
 ) -> None:
     """Train what leaderboard and ablations lack (hours; resumable) and write their tables."""
@@ -96,38 +135,47 @@ def train(
 
     studies = {f"ablations {cohort}": cohort for cohort in ablations.COHORTS}
     known = [*leaderboard.TRIALS, *studies]
-    try:
-        if unknown := set(trial or ()) - set(known):
-            raise ProfileError(f"no trial {unknown.pop()!r}; there are {', '.join(known)}")
-        for name in trial or [name for name in known if name != "paper"]:
-            there = list(ablations.QUESTIONS) if name in studies else leaderboard.entries(name)
-            if (unknown := set(entries or ()) - set(there)) and trial:
-                raise ProfileError(f"{name} has no {unknown.pop()!r}; it has {', '.join(there)}")
-            if unknown:
-                continue
-            if name in studies:
-                missing = ablations.missing(studies[name], entries)
-                for question in (entries or there) if again else ():
-                    missing = dict.fromkeys((question, arm) for arm in ablations.QUESTIONS[question].arms) | missing
-                called = {arm: ": ".join(arm) for arm in missing}
-            else:
-                missing = leaderboard.missing(name, entries, again=again)
-                called = {entry: entry for entry in missing}
-            for entry, seconds in missing.items():
-                about = f", about {_duration(seconds)}" if seconds else ""
-                typer.echo(f"{name}: {called[entry]} is missing{about}")
-            if dry or not missing:
-                continue
-            answer_all = ablations.answer_all if name in studies else leaderboard.answer_all
-            for entry, seconds in answer_all(studies.get(name, name), list(missing), jobs):
-                typer.echo(f"{name}: {entry} done after {seconds / 60:.1f} min")
-        if not dry:
-            typer.echo(leaderboard.write_table())
-            if ablations.FOLDER.exists():
-                typer.echo(ablation_tables.write_table())
-            typer.echo(claims.write())
-    except (ProfileError, ValueError, OSError) as error:
-        raise _fail(error) from None
+    for name in trial or ():
+        if name not in known:
+            raise ProfileError(f"no trial {name!r}; there are {', '.join(known)}{nearest(name, known)}")
+    trials = trial or [name for name in known if name != "paper"]
+    there = {name: list(ablations.QUESTIONS) if name in studies else leaderboard.entries(name) for name in trials}
+    every = dict.fromkeys(entry for of in there.values() for entry in of)
+    for entry in entries or ():
+        if entry not in every:
+            hint = nearest(entry, every)
+            if trial:
+                raise ProfileError(f"{' and '.join(trial)} has no {entry!r}; it has {', '.join(every)}{hint}")
+            raise ProfileError(f"no trial has {entry!r}{hint or '.'} There are {', '.join(every)}.")
+    complete = True
+    for name in trials:
+        asked = [entry for entry in entries or there[name] if entry in there[name]]
+        if not asked:
+            continue
+        if name in studies:
+            missing = ablations.missing(studies[name], asked)
+            for question in asked if again else ():
+                missing = dict.fromkeys((question, arm) for arm in ablations.QUESTIONS[question].arms) | missing
+            called = {arm: ": ".join(arm) for arm in missing}
+        else:
+            missing = leaderboard.missing(name, asked, again=again)
+            called = {entry: entry for entry in missing}
+        complete &= not missing
+        for entry, seconds in missing.items():
+            about = f", about {_duration(seconds)}" if seconds else ""
+            typer.echo(f"{name}: {called[entry]} is missing{about}")
+        if dry or not missing:
+            continue
+        answer_all = ablations.answer_all if name in studies else leaderboard.answer_all
+        for entry, seconds in answer_all(studies.get(name, name), list(missing), jobs):
+            typer.echo(f"{name}: {entry} done after {seconds / 60:.1f} min")
+    if complete:
+        typer.echo("nothing is missing")
+    if not dry:
+        typer.echo(leaderboard.write_table())
+        if ablations.FOLDER.exists():
+            typer.echo(ablation_tables.write_table())
+        typer.echo(claims.write())
 
 
 def _duration(seconds: float) -> str:
@@ -161,10 +209,7 @@ def verify_results(
     if retrain:
         name = verify.SMALLEST if retrain == "smallest" else retrain
         typer.echo(f"{name}: training again ...")
-        try:
-            result = verify.train_again(name)
-        except (ValueError, OSError) as error:
-            raise _fail(error) from None
+        result = verify.train_again(name)
         for metric, row in result.scores.iterrows():
             values = f"committed {row['committed']:.4f}, again {row['again']:.4f}, tolerance {row['tolerance']:.3f}"
             typer.echo(f"  {metric}: {values}")
@@ -175,15 +220,24 @@ def verify_results(
 
 
 @app.command()
-def serve(profile: Profile = "demo", port: Annotated[int, typer.Option(help="Port on localhost.")] = 8000) -> None:
+def serve(
+    profile: Profile = "demo",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on localhost; 0 takes a free one.")] = 8000,
+) -> None:
     """Show the built book on localhost."""
     from ecgstudy import book
 
+    check_profile(profile)
     folder = book.build_folder(profile) / "_build" / "html"
     if not (folder / "index.html").exists():
-        raise _fail(FileNotFoundError(f"no book under {folder}: build it with `make book PROFILE={profile}`"))
+        raise FileNotFoundError(f"no book under {folder}: build it with `make book PROFILE={profile}`")
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
+    try:
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except OSError as error:
+        taken = "another program has it" if error.errno == errno.EADDRINUSE else error.strerror
+        raise OSError(f"the book cannot be shown at port {port}: {taken}. Name another one with --port") from None
+    with server:
         typer.echo(f"The book: http://127.0.0.1:{server.server_port}/  (Ctrl-C ends)")
         try:
             server.serve_forever()
@@ -194,18 +248,25 @@ def serve(profile: Profile = "demo", port: Annotated[int, typer.Option(help="Por
 @data.command("list")
 def data_list() -> None:
     """Show each data set, its licence, and whether it is at hand."""
+    from rich import box
     from rich.console import Console
     from rich.table import Column, Table
+    from rich.text import Text
 
     from ecgstudy.data import manifest
 
-    name_ = Column("name", no_wrap=True)
-    table = Table(name_, "title", "version", "licence", "records", "at hand", title=f"Data sets under {data_root()}")
+    # The title stands below the name, else it would push the licence off a terminal of 80 columns.
+    numbers = [Column(of, justify="right", no_wrap=True) for of in ("records", "at hand")]
+    columns = Column("data set", min_width=25), Column("version", no_wrap=True), Column("licence", max_width=19)
+    table = Table(*columns, *numbers, box=box.SIMPLE, pad_edge=False)
     for name, dataset in manifest.load_manifest().items():
-        there = len(dataset.record_paths())
-        state = f"{there:,}" if there else "no"
-        table.add_row(name, dataset.title, dataset.version, dataset.licence, f"{dataset.records:,}", state)
-    Console().print(table)
+        there = sum(1 for _ in (dataset.record_paths() if dataset.record_files else dataset.file_paths()))
+        state = (f"{there:,}" if dataset.record_files else "yes") if there else "no"
+        records = f"{dataset.records:,}" if dataset.record_files else ""
+        title = Text.assemble((name, "bold"), "\n", dataset.title)
+        table.add_row(title, dataset.version, dataset.licence, records, state)
+    typer.echo(f"Data sets under {data_root()}")
+    Console(markup=False, highlight=False).print(table)
 
 
 @data.command("fetch")
@@ -223,13 +284,12 @@ def data_fetch(
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ecgstudy.data import audit, fetch
-    from ecgstudy.data.manifest import DataError
 
     chosen = None
     if records == "study":
         chosen = audit.study_records(name)
     elif records is not None:
-        listed = Path(records).read_text().split() if Path(records).is_file() else records.split(",")
+        listed = Path(records).read_text(encoding="utf-8").split() if Path(records).is_file() else records.split(",")
         chosen = {name.strip() for name in listed if name.strip()}
     rate = TextColumn("{task.completed} files, {task.fields[rate]:.1f} MB/s")
     with Progress(TextColumn(name), BarColumn(), rate, TimeRemainingColumn()) as bar:
@@ -252,10 +312,7 @@ def data_verify(name: Annotated[str, typer.Argument(help="A data set of `ecgstud
     """Check every file of a data set against its checksum."""
     from ecgstudy.data import manifest
 
-    try:
-        report = manifest.verify(name)
-    except manifest.DataError as error:
-        raise _fail(error) from None
+    report = manifest.verify(name)
     typer.echo(report.text())
     raise typer.Exit(0 if report.whole else 1)
 
@@ -264,14 +321,14 @@ def data_verify(name: Annotated[str, typer.Argument(help="A data set of `ecgstud
 def data_audit() -> None:
     """Read every real record at hand and write what the book's audit shows of them to results/audit.csv."""
     from ecgstudy.data import audit, cohort
-    from ecgstudy.data.manifest import DataError
 
-    try:
-        table = audit.audit(cohort.read_all(cohort.record_paths(audit.SIGNALS)))
-    except DataError as error:
-        raise _fail(error) from None
+    there = audit.at_hand()
+    paths = cohort.record_paths(list(there) or audit.SIGNALS)  # which raises, where nothing is at hand
+    table = audit.renewed(audit.audit(cohort.read_all(paths)), there)
     table.to_csv(RESULTS / "audit.csv", index=False)
-    typer.echo(f"{RESULTS / 'audit.csv'}: {len(table):,} records")
+    typer.echo(f"{RESULTS / 'audit.csv'}: {len(table):,} records, of which {len(paths):,} were read now")
+    if lacking := [name for name in audit.SIGNALS if name not in there]:
+        typer.echo(f"not at hand under {data_root()}, their rows are as they were: {', '.join(lacking)}")
 
 
 @data.command("simulate")
@@ -287,8 +344,9 @@ def data_simulate(
 
     from ecgstudy.data import synthetic
 
-    if out.exists() and any(out.iterdir()):
-        raise _fail(FileExistsError(f"{out} is not empty: name a new folder"))
+    out = out.resolve()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"{out} {'is not empty' if out.is_dir() else 'is a file'}: name a new folder")
     with written_whole(out) as partial:
         partial.mkdir(parents=True)
         simulated = (synthetic.simulate(i, seed, fs=fs, balance=balance) for i in range(records))

@@ -1,13 +1,19 @@
 import json
+import socket
+import tomllib
 
 import pytest
 from typer.testing import CliRunner
 
-from ecgstudy import book, cli
+import ecgstudy
+from ecgstudy import book, cli, verify
 from ecgstudy.cli import app
+from ecgstudy.data import manifest
 from ecgstudy.data.formats import wfdb
+from ecgstudy.data.manifest import DataError
 from ecgstudy.data.records import read_record
 from ecgstudy.data.synthetic import simulate
+from ecgstudy.paths import REPOSITORY, RESULTS, BrokenError
 
 
 def call(*arguments):
@@ -39,6 +45,148 @@ def test_what_does_not_exist_is_told(arguments, message):
     result = call(*arguments)
     assert result.exit_code == 1
     assert message in result.stderr.replace("\n", " ")
+
+
+ODD = "[/b]{x}[bold]\x1b"  # markup, a format and a control character: none of them means anything here
+ODD_CALLS = [
+    (("run", "-p", "epoch=3"), 1, "no notebook has a parameter 'epoch'; did you mean 'epochs'?"),
+    (("run", "03_cnn_gap", "-p", "epoch=3"), 1, "03_cnn_gap has no parameter 'epoch'; did you mean 'epochs'?"),
+    (("run", "02_preprocessing", "-p", "epochs=3"), 1, "02_preprocessing has no parameter 'epochs'. There are seed."),
+    (("run", "01_data_audit", "10_leaderboard", "-p", "epochs=3"), 1, "none of 01_data_audit, 10_leaderboard has a"),
+    (("run", "-p", "width=abc"), 1, "parameter 'width' takes a number (float), above 0; it was given 'abc'"),
+    (("run", "-p", "cohort=mine"), 1, "parameter 'cohort' takes one of synthetic, real (text); it was given 'mine'"),
+    (("run", "-p", "=3"), 1, "no notebook has a parameter ''"),
+    (("run", "-p", ODD), 1, "write it as NAME=VALUE"),
+    (("run", "-p", f"{ODD}=1"), 1, "no notebook has a parameter '[/b]{x}[bold]"),
+    (("run", "-p", f"seed={ODD}"), 1, "parameter 'seed' takes a whole number"),
+    (("run", "03_cnn_gap.ipynb"), 1, "did you mean '03_cnn_gap'?"),
+    (("run", ODD), 1, "no notebook '[/b]{x}[bold]"),
+    (("run", "--profile", ODD), 1, "no profile '[/b]{x}[bold]"),
+    (("run", "--profile", "../smoke"), 1, "no profile '../smoke'"),
+    (("book", "--profile", ""), 1, "no profile ''"),
+    (("book", "-p", "seed=x"), 1, "parameter 'seed' takes a whole number"),
+    (("train", "CNNGAP", "--dry"), 1, "no trial has 'CNNGAP'; did you mean 'CNN-GAP'?"),
+    (("train", "cnn-gap", "--dry"), 1, "did you mean 'CNN-GAP'?"),
+    (("train", "CNN-GAP", "gama", "--dry"), 1, "no trial has 'gama'; did you mean 'gamma'?"),
+    (("train", "gamma", "--trial", "real", "--dry"), 1, "real has no 'gamma'; it has CNN-GAP"),
+    (("train", ODD, "--dry"), 1, "no trial has '[/b]{x}[bold]"),
+    (("train", "--trial", ODD), 1, "no trial '[/b]{x}[bold]"),
+    (("train", "--trial", "Real"), 1, "did you mean 'real'?"),
+    (("train", "--jobs", "0"), 2, "--jobs"),
+    (("verify-results", "--retrain", ODD), 1, "no run '[/b]{x}[bold]"),
+    (("serve", "--profile", "../.."), 1, "no profile '../..'"),
+    (("serve", "--port", "70000"), 2, "--port"),
+    (("serve", "--port", ODD), 2, "--port"),
+    (("data", "verify", ODD), 1, "no data set '[/b]{x}[bold]"),
+    (("data", "verify", "ludb"), 1, "is not at hand"),
+    (("data", "audit"), 1, "is not at hand"),
+    (("data", "simulate", "--records", "1", "--out", "README.md"), 1, "README.md is a file: name a new folder"),
+    (("data", "simulate", "--records", "1", "--out", "README.md/x"), 1, "README.md"),
+    (("data", "simulate", "--records", "1", "--out", "."), 1, "is not empty"),
+    *(
+        (("data", "simulate", "--records", "1", "--out", "{tmp}/new", option, value), 1, "fs must be at least 100 Hz")
+        for option, value in (("--fs", "0"), ("--fs", "nan"), ("--fs", "inf"), ("--balance", "2"), ("--balance", "nan"))
+    ),
+    (("data", "simulate", "--records", "0", "--out", "{tmp}/new"), 2, "--records"),
+    (("data", ODD), 2, "No such command"),
+    ((ODD,), 2, "No such command"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "message"), ODD_CALLS)
+def test_what_cannot_be_ends_in_a_sentence(arguments, code, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setenv("ECGSTUDY_DATA", str(tmp_path / ODD))
+    monkeypatch.setattr(verify, "checks", lambda: iter([]))
+    result = call(*(a.replace("{tmp}", str(tmp_path)) for a in arguments))
+    assert (result.exit_code, type(result.exception)) == (code, SystemExit), result.output
+    assert message in result.stderr and "Traceback" not in result.output, result.output
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (DataError("gone"), 1, "ecgstudy: gone"),
+        (BrokenError("x is broken: delete it"), 1, "ecgstudy: x is broken: delete it"),
+        (PermissionError(13, "Permission denied", "/a"), 1, "ecgstudy: /a: Permission denied"),
+        (MemoryError(), 1, "ecgstudy: the memory is too small"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_an_error_from_anywhere_is_a_sentence(error, code, message, monkeypatch):
+    def fail():
+        raise error
+
+    monkeypatch.setattr(manifest, "load_manifest", fail)
+    result = call("data", "list")
+    assert result.exit_code == code and message in result.stderr and isinstance(result.exception, SystemExit)
+
+
+def test_a_home_that_there_is_not_is_told(monkeypatch):
+    monkeypatch.setenv("ECGSTUDY_DATA", "~nobody-of-this-name/data")
+    result = call("data", "list")
+    assert result.exit_code == 1 and "~nobody-of-this-name/data: " in result.stderr
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr(manifest, "load_manifest", lambda: {}["a"])
+    assert isinstance(call("data", "list").exception, KeyError)
+
+
+def test_a_taken_port_is_told_with_its_remedy(tmp_path, monkeypatch):
+    monkeypatch.setattr(book, "build_folder", lambda profile: tmp_path)
+    (tmp_path / "_build" / "html").mkdir(parents=True)
+    (tmp_path / "_build" / "html" / "index.html").touch()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = call("serve", "--port", taken.getsockname()[1])
+    assert result.exit_code == 1
+    assert "another program has it. Name another one with --port" in result.stderr
+
+
+def test_version_is_the_packages():
+    result = call("--version")
+    assert (result.exit_code, result.output) == (0, f"ecgstudy {ecgstudy.__version__}\n")
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == ecgstudy.__version__
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_the_list_shows_names_and_licences_at_any_width(columns, tmp_path, monkeypatch):
+    root = tmp_path / ODD
+    (root / "challenge-2020-evaluation").mkdir(parents=True)
+    (root / "challenge-2020-evaluation" / "weights.csv").touch()
+    monkeypatch.setenv("ECGSTUDY_DATA", str(root))
+    monkeypatch.setenv("COLUMNS", str(columns))
+    result = call("data", "list")
+    assert result.exit_code == 0 and f"Data sets under {root}" in result.stdout
+    lines = result.stdout.splitlines()[1:]
+    assert max(map(len, lines)) <= columns and "…" not in result.stdout
+    for name, dataset in manifest.load_manifest().items():
+        (row,) = [line for line in lines if line.split()[:1] == [name]]
+        assert row.split()[1] == dataset.version
+        assert row.split()[-1] == ("yes" if name == "challenge-2020-evaluation" else "no")
+        for word in f"{dataset.title} {dataset.licence}".replace("/", " ").split():
+            assert any(word in line for line in lines), word
+
+
+def test_audit_reads_what_is_at_hand_and_keeps_the_rest(real_data, tmp_path, monkeypatch):
+    from ecgstudy.data import cohort
+
+    monkeypatch.setenv("ECGSTUDY_DATA", str(tmp_path))
+    (tmp_path / "ptb-xl").symlink_to(real_data / "ptb-xl")
+    monkeypatch.setattr(cli, "RESULTS", tmp_path)
+    all_paths = cohort.record_paths
+    monkeypatch.setattr(cohort, "record_paths", lambda data_sets: all_paths(data_sets, 5))
+    result = call("data", "audit")
+    assert result.exit_code == 0, result.output
+    assert "their rows are as they were: ludb, mitdb, challenge-2021, cpsc-2018-original" in result.output
+    before = [
+        line for line in (RESULTS / "audit.csv").read_text(encoding="utf-8").splitlines() if ",PTB-XL," not in line
+    ]
+    after = (tmp_path / "audit.csv").read_text(encoding="utf-8").splitlines()
+    assert [line for line in after if ",PTB-XL," not in line] == before
+    assert len(after) == len(before) + 5
 
 
 def test_serve_without_a_book_says_how_to_build_it(tmp_path, monkeypatch):

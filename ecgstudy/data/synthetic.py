@@ -147,7 +147,7 @@ def simulate(
     index, seed
         not negative.
     fs
-        Hz, at least 100.
+        Hz, at least 100 and at most 100,000.
     seconds
         at least 6.
     labels
@@ -162,10 +162,11 @@ def simulate(
     ValueError
         when an argument is out of its range or ``labels`` contradict each other.
     """
-    if fs < 100 or seconds < 6 or noise < 0 or not 0 <= balance <= 1:
+    if not (100 <= fs <= 100_000 and 6 <= seconds < np.inf and 0 <= noise < np.inf and 0 <= balance <= 1):
         raise ValueError(
             f"fs={fs}, seconds={seconds}, balance={balance}, noise={noise}: "
-            "fs must be at least 100 Hz, seconds at least 6, balance within 0 and 1, noise not negative"
+            "fs must be at least 100 Hz and at most 100 kHz, seconds at least 6, balance within 0 and 1, "
+            "noise not negative"
         )
     patient = 2 * (index // 3) + index % 3 // 2
     chosen = _draw_labels(seed, index, patient, balance) if labels is None else _consistent(labels)
@@ -279,7 +280,7 @@ def write(simulated: Iterable[SimulatedRecord], folder: Path) -> None:
         parameters[record.name] = one.parameters
     pd.concat(evidence).to_csv(folder / "evidence.csv", index=False)
     pd.concat(waves).to_csv(folder / "waves.csv", index=False)
-    (folder / "parameters.json").write_text(json.dumps(parameters))
+    (folder / "parameters.json").write_text(json.dumps(parameters), encoding="utf-8")
 
 
 def _stream(seed: int, purpose: str, number: int) -> np.random.Generator:
