@@ -6,19 +6,26 @@ PORT ?= 8000
 # "cpu" keeps torch at 200 MB; TORCH_BACKEND=auto takes the CUDA build that fits this machine's driver (3 GB).
 TORCH_BACKEND ?= cpu
 UV_VERSION := 0.13.8
+# Torch is pinned by its version alone: its CPU builds come from an index of their own, with other hashes.
+TORCH := $(shell grep -oE 'torch==[0-9.]+' pyproject.toml)
 # A torch wheel that pip was already pointed to (PIP_FIND_LINKS) is taken as it is.
 LOCAL_TORCH := $(wildcard $(addsuffix /torch-*.whl,$(PIP_FIND_LINKS)))
 UV_TORCH := $(if $(LOCAL_TORCH),--find-links $(PIP_FIND_LINKS),--torch-backend $(TORCH_BACKEND))
 BIN := $(VENV)/bin
+# The environment of the book; tests and linting want more.
 READY := $(VENV)/.ready
+TESTS := $(VENV)/.ready-test
+INSTALL := $(BIN)/uv pip install --python $(BIN)/python
+COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --fork-strategy fewest \
+    --generate-hashes --no-header --no-annotate --quiet
 
-.PHONY: book test smoke serve env lint lock bench clean
+.PHONY: book test smoke serve env env-test lint lock licences bench clean
 .DELETE_ON_ERROR:
 
 book: $(READY)  ## run the study (PROFILE=demo) and render the book
 	$(BIN)/ecgstudy book --profile $(PROFILE)
 
-test: $(READY)  ## the whole suite
+test: $(TESTS)  ## the whole suite
 	$(BIN)/python -m pytest
 
 smoke: $(READY)  ## every notebook and page in a few minutes, as CI does
@@ -30,27 +37,39 @@ serve: $(READY)  ## show the built book on localhost
 bench: $(READY)  ## measure speed, write results/bench.json
 	$(BIN)/python -m ecgstudy.bench
 
-lint: $(READY)
+lint: $(TESTS)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
 
 env: $(READY)
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock requirements-uv.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else \
 	    f"ecgstudy needs Python 3.11 or newer, and {sys.executable} is {v.major}.{v.minor}: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(BIN)/uv pip install --python $(BIN)/python $(UV_TORCH) -r requirements.lock
-	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
+	$(INSTALL) --no-deps --require-hashes -r requirements.lock
+	$(INSTALL) --constraints requirements.lock $(UV_TORCH) $(TORCH)
+	$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# CUDA's own packages are left out of the lock: a CUDA build of torch names the exact ones it needs.
-lock: $(READY)  ## pin the newest versions that pyproject.toml allows
-	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \
-	    --fork-strategy fewest --no-header --no-annotate --quiet \
-	  | grep -vE '^(nvidia-|cuda-|triton)' > requirements.lock.new
-	mv requirements.lock.new requirements.lock
+env-test: $(TESTS)
+$(TESTS): $(READY) requirements-test.lock
+	$(INSTALL) --no-deps --require-hashes -r requirements-test.lock
+	@touch $@
+
+# What only CUDA builds of torch want is left out: such a build brings the exact packages it needs.
+lock: $(TESTS)  ## pin the newest versions that pyproject.toml allows
+	$(COMPILE) --upgrade pyproject.toml -o requirements-all.new
+	awk '/^[^ ]/ {keep = !/^(nvidia-|cuda-|triton|torch=)/} keep' requirements-all.new > requirements.lock
+	$(COMPILE) --upgrade --all-extras --constraint requirements-all.new pyproject.toml -o requirements-test.new
+	awk 'NR == FNR {if (/^[^ ]/) known[$$1]; next} /^[^ ]/ {keep = !($$1 in known)} keep' \
+	    requirements-all.new requirements-test.new > requirements-test.lock
+	rm requirements-*.new
+	echo uv==$(UV_VERSION) | $(COMPILE) - -o requirements-uv.lock
 	$(BIN)/python -m tests.test_environment > environment.yml
+
+licences: $(TESTS)  ## write book/licences.md: what each installed package may be used under
+	$(BIN)/python -m tests.test_environment licences > book/licences.md
 
 clean:  ## the built book and the caches; .venv, data/ and results/ stay
 	rm -rf _build .cache

@@ -10,12 +10,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import platformdirs
+
 if TYPE_CHECKING:
     import pandas as pd
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-MANIFEST = REPOSITORY / "data_manifest.yaml"
+IN_CHECKOUT = (REPOSITORY / "data_manifest.yaml").exists()
+_SHIPPED = REPOSITORY if IN_CHECKOUT else Path(__file__).parent / "shipped"  # in a wheel: see setup.py
+MANIFEST = _SHIPPED / "data_manifest.yaml"
 NOTEBOOKS = REPOSITORY / "notebooks"
+PROFILE_FILES = NOTEBOOKS / "profiles" if IN_CHECKOUT else _SHIPPED / "profiles"
 RESULTS = REPOSITORY / "results"
 
 
@@ -24,13 +29,30 @@ class BrokenError(ValueError):
 
 
 def data_root() -> Path:
-    """Folder of the real recordings: ``$ECGSTUDY_DATA``, else ``data/`` in the repository."""
-    return _resolved(os.environ.get("ECGSTUDY_DATA") or REPOSITORY / "data")
+    """Folder of the real recordings: ``$ECGSTUDY_DATA``, else ``data/`` in the repository or the user's data folder."""
+    default = REPOSITORY / "data" if IN_CHECKOUT else platformdirs.user_data_path("ecgstudy")
+    return _resolved(os.environ.get("ECGSTUDY_DATA") or default)
 
 
 def cache_root() -> Path:
-    """Folder of everything that can be made again: ``$ECGSTUDY_CACHE``, else ``.cache/`` in the repository."""
-    return _resolved(os.environ.get("ECGSTUDY_CACHE") or REPOSITORY / ".cache")
+    """Folder of all that can be made again: ``$ECGSTUDY_CACHE``, else ``.cache/`` in the repository or the user's."""
+    default = REPOSITORY / ".cache" if IN_CHECKOUT else platformdirs.user_cache_path("ecgstudy")
+    return _resolved(os.environ.get("ECGSTUDY_CACHE") or default)
+
+
+def needs_checkout(what: str) -> None:
+    """Raise unless the package stands in a checkout of the repository, which has notebooks, pages and results.
+
+    Raises
+    ------
+    FileNotFoundError
+        that says what cannot be done, and the remedy.
+    """
+    if not IN_CHECKOUT:
+        raise FileNotFoundError(
+            f"{what} needs the repository, with its notebooks and results: clone it and run `make env` there; "
+            "the installed package alone reads, fetches and simulates records, trains systems and explains them"
+        )
 
 
 def _resolved(path: str | Path) -> Path:
