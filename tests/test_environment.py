@@ -1,4 +1,4 @@
-"""Locks, their conda face and the installed package; ``python -m tests.test_environment`` writes what follows from them."""
+"""Locks, their conda face, the installed package; ``python -m tests.test_environment`` writes what follows from them."""
 
 import os
 import re
@@ -72,8 +72,9 @@ def licences():
     head = [
         "# Licences of what the study stands on",
         "",
-        "The packages that `make book` installs on Linux, with the licence that each states for itself. `make licences`",
-        "writes this page. The study's own licence, and those of the recordings, stand in `LICENSE` and `data_manifest.yaml`.",
+        "The packages that `make book` installs on Linux, with the licence that each states for itself. `make",
+        "licences` writes this page. The licences of the study and of the recordings stand in `LICENSE` and",
+        "`data_manifest.yaml`.",
         "",
         "| package | version | licence |",
         "|---|---|---|",
