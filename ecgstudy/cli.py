@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from ecgstudy import __version__
 from ecgstudy.data.manifest import DataError
-from ecgstudy.paths import RESULTS, data_root, written_whole
+from ecgstudy.paths import RESULTS, data_root, needs_checkout, written_whole
 from ecgstudy.profiles import BookError, ProfileError, check_profile, nearest
 
 
@@ -64,13 +64,16 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def main(
+    ctx: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say it and end.")
     ] = False,
 ) -> None:
-    """Prepare the terminal."""
+    """Prepare the terminal; refuse what an installed package without its repository cannot do."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # a locale that has no é must not end a command
+    if ctx.invoked_subcommand != "data":
+        needs_checkout(f"`ecgstudy {ctx.invoked_subcommand}`")
 
 
 def _parse(parameters: list[str] | None) -> dict[str, str]:
@@ -320,6 +323,7 @@ def data_verify(name: Annotated[str, typer.Argument(help="A data set of `ecgstud
 @data.command("audit")
 def data_audit() -> None:
     """Read every real record at hand and write what the book's audit shows of them to results/audit.csv."""
+    needs_checkout("`ecgstudy data audit`")
     from ecgstudy.data import audit, cohort
 
     there = audit.at_hand()

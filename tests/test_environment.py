@@ -1,4 +1,4 @@
-"""Locks, their conda face, the installed package; ``python -m tests.test_environment`` writes what follows from them."""
+"""Locks, their conda face, the package. ``python -m tests.test_environment`` writes what follows from them."""
 
 import os
 import re
@@ -171,7 +171,7 @@ def test_an_installed_package_has_its_manifest_and_profiles(installed):
     listed = call("data", "list")
     assert listed.returncode == 0, listed.stderr
     assert "ludb" in listed.stdout and str(folder / "home") in listed.stdout.replace("\n", "")
-    made = call("data", "simulate", "1", "--out", "made", "--fs", "100")
+    made = call("data", "simulate", "--records", "1", "--out", "made", "--fs", "100")
     assert made.returncode == 0, made.stderr
     assert len(list((folder / "empty/made").glob("*.hea"))) == 1
 
