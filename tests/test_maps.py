@@ -1,10 +1,19 @@
+import copy
+from collections import namedtuple
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F
 
+from ecgstudy import leaderboard
+from ecgstudy.data import synthetic
 from ecgstudy.explain import maps, methods
 from ecgstudy.fast import Conv1d, MaxPool1d
 from ecgstudy.systems.cnn_gap import CNNGAP
+from ecgstudy.systems.ecgmaster import ECGMaster
+from ecgstudy.systems.local_evidence import LocalEvidence
 
 
 @pytest.fixture(scope="module")
@@ -420,3 +429,505 @@ def test_a_planted_wave_is_found_by_every_map():
     found["occlusion"] = maps.occlusion(network, x, classes, 20).repeat_interleave(20, dim=-1)
     for name, m in found.items():
         assert all(abs(int(m[row].argmax()) - place) <= 25 for row, place in enumerate(places)), name
+
+
+def change_of(network, x, classes):
+    """f(x) − f(0) of each row's class, validity kept."""
+    with torch.no_grad():
+        flat = torch.cat([torch.zeros_like(x[:, :12]), x[:, 12:]], dim=1)
+        return (network(x) - network(flat)).double().gather(1, classes[:, None])[:, 0]
+
+
+@pytest.mark.parametrize("name", leaderboard.CHAPTERS)
+def test_maps_of_the_committed_networks_are_complete_where_they_promise_it(name):
+    (run,) = leaderboard.runs_of("synthetic-large", name)
+    network, system = run.network(), run.system
+    signal = synthetic.simulate(3, 1000, fs=system.fs, balance=1).record.signal
+    x, classes = torch.from_numpy(system.windows(signal)[0])[None], torch.tensor([1])
+    change = change_of(network, x, classes)
+    m = methods.captum_map("integrated gradients", network, x, classes)
+    assert ((m.double().sum(dim=(1, 2)) - change).abs() <= 0.01 * change.abs()).all()
+    torch.testing.assert_close(
+        methods.completeness(network, x, classes, m), (change - m.double().sum(dim=(1, 2))) / change.abs()
+    )
+    if "DeepLIFT" in methods.methods(name):
+        m = methods.captum_map("DeepLIFT", network, x, classes)
+        assert ((m.double().sum(dim=(1, 2)) - change).abs() <= 1e-4 * change.abs()).all()
+    else:
+        with pytest.raises(ValueError, match="rule"):
+            methods.captum_map("DeepLIFT", network, x, classes)
+
+
+class Stacked(nn.Module):
+    """ReLU and pooling in a row, twice: captum 0.9 alone gives the first the wrong gradient."""
+
+    def __init__(self, last=None):
+        super().__init__()
+        layers = [nn.Conv1d(12, 6, 5, padding=2), nn.ReLU(), nn.MaxPool1d(2), nn.Conv1d(6, 6, 5, padding=2)]
+        self.body = nn.Sequential(*layers, nn.ReLU(inplace=True), nn.MaxPool1d(3, ceil_mode=True))
+        self.head, self.last = nn.Linear(6, 9), last or (lambda f: f.mean(dim=-1))
+
+    def forward(self, x):
+        return self.head(self.last(self.body(x)))
+
+
+def deeplift(network, x, c):
+    """Multipliers of the rescale rule by hand, layer by layer from the head, for ``Stacked``, times x."""
+    layers, states = list(network.body), [(x, torch.zeros_like(x))]
+    for layer in layers:
+        states.append(tuple(layer(s.clone()) for s in states[-1]))
+    cells = states[-1][0].shape[-1]
+    m = (network.head.weight[c] / cells)[:, None].expand(-1, cells)
+    for layer, (a, b), (after, flat) in zip(layers[::-1], states[-2::-1], states[:0:-1], strict=True):
+        if isinstance(layer, nn.Conv1d):
+            m = F.conv_transpose1d(m[None], layer.weight, padding=2)[0]
+        elif isinstance(layer, nn.ReLU):
+            m = m * torch.where(a != b, (after - flat) / torch.where(a != b, a - b, 1), (a > 0).to(a))
+        else:  # each maximum's change goes to the two places that had it, over what changed there
+            new, width = torch.zeros_like(a), layer.kernel_size
+            for k in range(a.shape[0]):
+                for t in range(after.shape[-1]):
+                    i, j = (t * width + int(s[k, t * width : (t + 1) * width].argmax()) for s in (a, b))
+                    top = torch.maximum(after[k, t], flat[k, t])
+                    for place, part in ((i, top - flat[k, t]), (j, after[k, t] - top)):
+                        if a[k, place] != b[k, place]:
+                            new[k, place] += m[k, t] * part / (a - b)[k, place]
+            m = new
+    return m * x
+
+
+def test_deeplift_of_relu_and_pooling_in_a_row_is_the_rule_by_hand():
+    torch.manual_seed(4)
+    network, x, classes = Stacked().double().eval(), torch.randn(3, 12, 40).double(), torch.tensor([2, 2, 7])
+    m = methods.captum_map("DeepLIFT", network, x, classes)
+    torch.testing.assert_close(m.sum(dim=(1, 2)), change_of(network, x, classes), atol=1e-9, rtol=1e-7)
+    with torch.no_grad():
+        by_hand = torch.stack([deeplift(network, row, c) for row, c in zip(x, classes, strict=True)])
+    torch.testing.assert_close(m, by_hand, atol=1e-9, rtol=1e-7)
+    assert network.body[4].inplace  # it is the copy that is changed
+
+
+LSTM = nn.LSTM(7, 1, batch_first=True)
+BENT = {
+    "functional softmax": lambda f: (f.softmax(dim=-1) * f).sum(dim=-1),
+    "attention by products": lambda f: torch.bmm(f @ f.transpose(1, 2), f).mean(dim=-1),
+    "einsum": lambda f: torch.einsum("bkt,bkt->bk", f, f),
+    "sigmoid": lambda f: f.mean(dim=-1).sigmoid(),
+    "tanh": lambda f: f.mean(dim=-1).tanh(),
+    "GELU": lambda f: F.gelu(f - 1).mean(dim=-1),
+    "SiLU": lambda f: F.silu(f - 1).mean(dim=-1),
+    "maximum": lambda f: f.amax(dim=-1),
+    "absolute": lambda f: (f - 0.3).abs().mean(dim=-1),
+    "norm": lambda f: F.normalize(f, dim=1).mean(dim=-1),
+    "clamp": lambda f: f.clamp(max=0.1).mean(dim=-1),
+    "deviation": lambda f: f.std(dim=-1),
+    "softmax module": nn.Sequential(nn.Flatten(), nn.Linear(42, 6), nn.Softmax(dim=-1)),
+    "LSTM": lambda f: LSTM(f)[0][..., 0],
+}
+
+
+@pytest.mark.parametrize("last", BENT)
+def test_deeplift_refuses_what_is_not_linear_outside_modules_with_rules(last):
+    x, classes = torch.randn(2, 12, 40), torch.tensor([2, 7])
+    network = Stacked(BENT[last]).eval()
+    with pytest.raises(ValueError, match=r"not linear|not complete"):
+        methods.captum_map("DeepLIFT", network, x, classes)
+    m = methods.captum_map("integrated gradients", network, x, classes)
+    assert (methods.completeness(network, x, classes, m).abs() <= 0.01).all()
+
+
+def test_deeplift_takes_what_is_linear_whoever_computes_it_and_refuses_a_module_called_twice():
+    x, classes = torch.randn(2, 12, 40), torch.tensor([2, 7])
+    weights = torch.rand(7)
+    for last in (lambda f: F.avg_pool1d(f, 7)[..., 0] * 2 - 1, lambda f: (f * weights.softmax(0)).sum(-1)):
+        network = Stacked(last).eval()
+        m = methods.captum_map("DeepLIFT", network, x, classes)
+        torch.testing.assert_close(m.sum(dim=(1, 2)).double(), change_of(network, x, classes), atol=1e-4, rtol=1e-3)
+
+    class Again(Stacked):
+        def forward(self, x):
+            return self.head(self.body[1](self.body(x) - 0.1).mean(dim=-1))
+
+    network = Again()
+    with pytest.raises(ValueError, match="calls one ReLU twice"):
+        methods.captum_map("DeepLIFT", network, x, classes)
+
+
+def test_integrated_gradients_are_captums_of_many_steps(network):
+    from captum.attr import IntegratedGradients
+
+    x, classes = 2 * torch.randn(1, 12, 200), torch.tensor([6])
+    ours = methods.captum_map("integrated gradients", network, x, classes)
+    theirs = IntegratedGradients(network).attribute(x, target=classes, n_steps=300, internal_batch_size=200)
+    for a, b in zip(ours.flatten(1), theirs.flatten(1), strict=True):
+        assert torch.corrcoef(torch.stack([a, b]).float())[0, 1] > 0.995
+    assert (methods.completeness(network, x, classes, ours).abs() <= 0.01).all()
+
+
+def test_what_cannot_be_complete_says_so():
+    class Rounded(Rectified):  # its gradient is not that of what it computes
+        def forward(self, x):
+            y = super().forward(x)
+            return y + (y.round() - y).detach()
+
+    x, classes = 5 * torch.randn(2, 12, 80), torch.tensor([3, 5])
+    with pytest.warns(methods.IncompleteMap, match=r"integrated gradients of Rounded is not complete: in \d of 2 rows"):
+        methods.captum_map("integrated gradients", Rounded().eval(), x, classes, steps=500)
+    with pytest.raises(ValueError, match=r"not linear|not complete"):
+        methods.captum_map("DeepLIFT", Rounded().eval(), x, classes)
+
+
+class GuidedReLU(nn.Module):
+    """The rule written out: a gradient passes where input and gradient are positive."""
+
+    class Rule(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x.clamp(min=0)
+
+        @staticmethod
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            return g.clamp(min=0) * (x > 0)
+
+    def forward(self, x):
+        return self.Rule.apply(x)
+
+
+@pytest.mark.parametrize("name", ["ECGMaster", "Local evidence"])
+def test_guided_gradcam_of_attention_networks_is_its_rule_written_out_and_stands_at_multiples_of_the_stride(name):
+    torch.manual_seed(5)
+    if name == "ECGMaster":
+        network, x = ECGMaster(width=0.25, kernel=0.25, depth=1), torch.randn(2, 13, 235)
+        x[:, 12] = 1
+    else:
+        network, x = LocalEvidence(channels=16, rhythm=8), torch.randn(2, 19, 235)
+        x[:, 18] = 1
+    with torch.no_grad():
+        for _ in range(3):
+            network.train()(x)
+    network.eval()
+    classes, layer = torch.tensor([4, 1]), methods.LAYERS[name]
+    ours = methods.captum_map("guided Grad-CAM", network, x, classes, layer=layer)
+    ruled = copy.deepcopy(network)
+    for module in list(ruled.modules()):
+        for child, inner in module.named_children():
+            if isinstance(inner, nn.ReLU):
+                setattr(module, child, GuidedReLU())
+    y = x.clone().requires_grad_()
+    guided = torch.autograd.grad(ruled(y).gather(1, classes[:, None]).sum(), y)[0][:, :12]
+    cells = maps.grad_cam(network, layer, x, classes).clamp(min=0)
+    assert x.shape[-1] % network.stride and cells.shape[-1] in (29, 59)
+    expected = torch.zeros_like(guided)
+    for t in range(x.shape[-1]):
+        expected[..., t] = guided[..., t] * cells[:, min(t // network.stride, cells.shape[-1] - 1), None]
+    assert expected.abs().max() > 0
+    torch.testing.assert_close(ours, expected, atol=1e-7, rtol=1e-4)
+
+
+def test_guided_gradcam_of_a_minute_ends_where_its_cells_end():
+    """ECGMaster at 250 Hz: 29 cells of 512 samples, not of 15000 / 29."""
+    cells = torch.arange(29.0)[None]
+    placed = methods._placed(ECGMaster(), cells, None, 15000)[0, 0]
+    assert [int((placed == i).nonzero()[0]) for i in range(29)] == [512 * i for i in range(29)]
+    assert (placed[28 * 512 :] == 28).all()
+    with pytest.raises(ValueError, match="name the layer's stride"):
+        methods._placed(nn.Identity(), cells, None, 15000)
+    with pytest.raises(ValueError, match="beyond 15000 samples"):
+        methods._placed(nn.Identity(), cells, 600, 15000)
+
+
+def test_a_rectifier_hidden_in_a_clamp_is_seen_and_a_harmless_clamp_is_not():
+    x, classes = torch.randn(1, 12, 80), torch.tensor([0])
+    for hidden in (lambda y: y.clamp(min=0), lambda y: torch.clamp_min(y, 0), F.relu6, lambda y: y.relu_()):
+        with pytest.raises(ValueError, match="rectifies outside"):
+            methods.captum_map(
+                "guided Grad-CAM", Stacked(lambda f, r=hidden: r(f - 0.1).mean(-1)), x, classes, layer="body"
+            )
+    fine = Stacked(lambda f: f.clamp(min=-9).mean(-1))
+    assert methods.captum_map("guided Grad-CAM", fine, x, classes, layer="body", stride=6).shape == (1, 12, 80)
+
+
+def test_gradient_shap_is_the_same_twice_and_in_any_batch_and_draws_from_no_global_generator():
+    import random
+
+    network, x, classes = Curved().eval(), torch.randn(5, 12, 40), torch.tensor([0, 3, 3, 1, 8])
+    random.seed(7), np.random.seed(7), torch.manual_seed(7)  # noqa: NPY002
+    before = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state().clone()  # noqa: NPY002
+    m = methods.captum_map("GradientSHAP", network, x, classes, seed=1)
+    for method in methods.BY_SAMPLE[:-2]:
+        methods.captum_map(method, network, x, classes)
+    assert random.getstate() == before[0] and (np.random.get_state()[1] == before[1]).all()  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), before[2])
+    assert torch.equal(m, methods.captum_map("GradientSHAP", network, x, classes, seed=1))
+    assert not torch.allclose(m, methods.captum_map("GradientSHAP", network, x, classes, seed=2))
+    alone = [methods.captum_map("GradientSHAP", network, x[i : i + 1], classes[i : i + 1], seed=1) for i in range(5)]
+    torch.testing.assert_close(torch.cat(alone), m)
+    drawn = torch.rand(32, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    naive = torch.zeros_like(x[0])
+    for share in drawn:
+        y = (share.float() * x[2:3]).requires_grad_()
+        naive += torch.autograd.grad(network(y)[0, 3], y)[0][0] * x[2] / 32
+    torch.testing.assert_close(m[2], naive)
+
+
+class InPlace(nn.Module):
+    """What follows its layer works in place, on the layer's own output."""
+
+    def __init__(self, after):
+        super().__init__()
+        self.layer, self.after, self.head = nn.Conv1d(12, 3, 3, padding=1), after, nn.Linear(3, 4)
+
+    def forward(self, x):
+        return self.head(self.after(self.layer(x)).square().mean(dim=-1))
+
+
+def added(y):
+    y += 1
+    return y
+
+
+def test_a_layer_with_operations_in_place_after_it_is_seen_as_it_was():
+    from captum.attr import LayerGradCam
+
+    torch.manual_seed(6)
+    x, classes = torch.randn(2, 12, 20), torch.tensor([1, 3])
+    apart = {nn.ReLU(inplace=True): nn.ReLU(), added: lambda y: y + 1, lambda y: y.mul_(2): lambda y: y * 2}
+    for after, outside in apart.items():
+        network, plain = InPlace(after).eval(), InPlace(outside).eval()
+        plain.load_state_dict(network.state_dict())
+        m = maps.grad_cam(network, "layer", x, classes)
+        torch.testing.assert_close(m, maps.grad_cam(plain, "layer", x, classes))
+        theirs = LayerGradCam(network, network.layer).attribute(x, target=classes)[:, 0].detach()
+        torch.testing.assert_close(m, theirs)
+        for method in (maps.hires_cam, maps.grad_cam_plus_plus):
+            torch.testing.assert_close(method(network, "layer", x, classes), method(plain, "layer", x, classes))
+        a, b = (methods.captum_map("guided Grad-CAM", n, x, classes, layer="layer") for n in (network, plain))
+        torch.testing.assert_close(a, b)
+
+
+BY_GRADIENT = {
+    **{
+        m: lambda n, x, c, m=m: getattr(maps, m)(n, "body", x, c)
+        for m in ("grad_cam", "grad_cam_plus_plus", "hires_cam")
+    },
+    "scale": lambda n, x, c: torch.tensor(maps.scale(n, "body", x)),
+    **{m: lambda n, x, c, m=m: methods.captum_map(m, n, x, c, layer="body") for m in methods.BY_SAMPLE},
+}
+
+
+@pytest.mark.parametrize("method", BY_GRADIENT)
+def test_gradients_are_taken_under_no_grad_and_refused_under_inference_mode(method):
+    torch.manual_seed(0)
+    network, x, classes = Rectified().eval(), torch.randn(2, 12, 40), torch.tensor([3, 5])
+    expected = BY_GRADIENT[method](network, x, classes)
+    with torch.no_grad():
+        torch.testing.assert_close(BY_GRADIENT[method](network, x, classes), expected)
+    with torch.inference_mode():
+        seen, made = x * 1, Rectified().eval()
+        with pytest.raises(RuntimeError, match=r"leave it, or use torch.no_grad\(\)"):
+            BY_GRADIENT[method](network, x, classes)
+    torch.testing.assert_close(BY_GRADIENT[method](network, seen, classes), expected)  # an input from there is fine
+    with pytest.raises(RuntimeError, match="make it outside"):
+        BY_GRADIENT[method](made, x, classes)
+
+
+@pytest.mark.parametrize("method", BY_GRADIENT)
+def test_a_network_in_training_mode_frozen_or_with_several_outputs_gives_the_same_map(method):
+    class Several(Rectified):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm1d(8)
+            self.norm.running_mean += 0.3
+
+        def forward(self, x):
+            f = self.body(x)
+            logits = self.head(F.dropout(self.norm(f), 0.5, self.training).mean(dim=-1))
+            return (logits, f) if self.training else logits
+
+    torch.manual_seed(0)
+    network, x, classes = Several().eval(), torch.randn(2, 12, 40), torch.tensor([3, 5])
+    expected, state = BY_GRADIENT[method](network, x, classes), copy.deepcopy(network.state_dict())
+    network.train()
+    network.body[0].eval()  # as in a frozen part
+    for p in network.parameters():
+        p.requires_grad_(False)
+    torch.testing.assert_close(BY_GRADIENT[method](network, x, classes), expected)
+    assert network.training and network.norm.training and not network.body[0].training
+    assert all(torch.equal(v, state[k]) for k, v in network.state_dict().items())
+    assert all(p.grad is None for p in network.parameters())
+
+
+@pytest.mark.parametrize("method", BY_GRADIENT)
+def test_the_first_of_several_outputs_is_the_logits(method):
+    class Always(Rectified):
+        def forward(self, x):
+            return super().forward(x), x
+
+    torch.manual_seed(0)
+    network, always, x, classes = Rectified(), Always(), torch.randn(2, 12, 40), torch.tensor([3, 5])
+    always.load_state_dict(network.state_dict())
+    torch.testing.assert_close(BY_GRADIENT[method](always, x, classes), BY_GRADIENT[method](network, x, classes))
+
+
+def test_maps_by_algebra_and_occlusion_are_those_of_evaluation_mode(maximum):
+    x, classes = torch.randn(2, 12, 80), torch.tensor([3, 5])
+    network = nn.Sequential(nn.Conv1d(12, 6, 3, padding=1), nn.BatchNorm1d(6), nn.Dropout(0.5))
+    network.features, network.head = lambda x: network[:3](x), maximum.head
+    for f in (maps.cam, maps.max_cam):
+        expected = f(network.eval(), x)
+        torch.testing.assert_close(f(network.train(), x), expected)
+        assert network.training and network[1].num_batches_tracked == 0
+    dropping = Stacked(lambda f: F.dropout(f, 0.5, dropping.training).mean(dim=-1)).eval()
+    expected = maps.occlusion(dropping, x, classes, 16)
+    torch.testing.assert_close(maps.occlusion(dropping.train(), x, classes, 16), expected)
+
+
+def test_a_layer_called_twice_counts_at_its_last_call_and_one_that_gives_several_things_at_the_first():
+    from captum.attr import LayerGradCam
+
+    class Twice(Curved):
+        def __init__(self):
+            super().__init__()
+            self.again = nn.Conv1d(4, 4, 3, padding=1)
+
+        def forward(self, x):
+            return self.rest(self.again(self.again(self.body(x)).tanh()))
+
+    x, classes = torch.randn(2, 12, 24), torch.tensor([1, 2])
+    network = Twice().eval()
+    theirs = LayerGradCam(network, network.again).attribute(x, target=classes)[:, 0].detach()
+    torch.testing.assert_close(maps.grad_cam(network, "again", x, classes), theirs)
+
+    class Pair(nn.Module):
+        kind = tuple
+
+        def forward(self, x):
+            return self.kind([x.tanh(), x])
+
+    class Named(Pair):
+        kind = namedtuple("Both", "first second")._make
+
+    class Listed(Pair):
+        kind = list
+
+    for pair in (Pair(), Named(), Listed()):
+        network = Curved().eval()
+        network.body[1] = nn.Identity()
+        network.pair = pair
+        network.forward = lambda x, n=network: n.rest(n.pair(n.body(x))[0])
+        expected = maps.grad_cam(network, "body", x, classes)  # before the pair
+        network.body[1] = nn.Tanh()
+        plain = maps.grad_cam(Curved_like(network), "body", x, classes)
+        network.body[1] = nn.Identity()
+        torch.testing.assert_close(maps.grad_cam(network, "pair", x, classes), plain)
+        assert not torch.allclose(expected, plain)
+
+
+def Curved_like(network):
+    other = Curved().eval()
+    other.body[0], other.head = network.body[0], network.head
+    return other
+
+
+def test_layers_that_cannot_be_explained_are_named():
+    class Odd(Curved):
+        def __init__(self):
+            super().__init__()
+            self.unused, self.aside, self.text = nn.Conv1d(12, 4, 3), nn.Conv1d(12, 4, 3), Text()
+
+        def forward(self, x):
+            self.aside(x)
+            self.text(x)
+            return super().forward(x)
+
+    class Text(nn.Module):
+        def forward(self, x):
+            return "no tensor"
+
+    network, x, classes = Odd().eval(), torch.randn(2, 12, 24), torch.tensor([1, 2])
+    for layer, said in (
+        ("unused", "never calls its layer 'unused'"),
+        ("aside", "no logit depends on what the layer 'aside' gives"),
+        ("head", r"the layer 'head' gives \(2, 9\), not \(batch, channels, cells\)"),
+        ("text", "must give a tensor, or several, not str"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            maps.grad_cam(network, layer, x, classes)
+    assert not any(m._forward_hooks for m in network.modules())
+    flat = nn.Sequential(nn.Conv1d(12, 4, 3)).eval()
+    with pytest.raises(ValueError, match=r"must give logits \(batch, classes\) for 2 inputs, not \(2, 4, 22\)"):
+        maps.grad_cam(flat, "0", x, classes)
+    network.forward = lambda x: Curved.forward(network, x).detach()
+    for method in methods.BY_SAMPLE:
+        with pytest.raises(ValueError, match="no gradient of Odd reaches its input"):
+            methods.captum_map(method, network, x, classes, layer="body")
+
+
+def test_a_backbone_without_gradients_is_explained_all_the_same():
+    network, x, classes = Curved().eval(), torch.randn(2, 12, 24), torch.tensor([1, 2])
+    expected = maps.grad_cam(network, "body", x, classes)
+
+    def forward(x):
+        with torch.no_grad():
+            f = network.body(x)
+        return network.rest(f)
+
+    network.forward = forward
+    torch.testing.assert_close(maps.grad_cam(network, "body", x, classes), expected)
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_half_precision_gives_nearly_the_map_of_float64(kind):
+    torch.manual_seed(0)
+    network, x, classes = Curved().eval(), torch.randn(2, 12, 24), torch.tensor([1, 2])
+    for method in (maps.grad_cam, maps.hires_cam, maps.grad_cam_plus_plus):
+        exact = method(copy.deepcopy(network).double(), "body", x.double(), classes)
+        m = method(copy.deepcopy(network).to(kind), "body", x.to(kind), classes)
+        assert m.dtype == torch.float32
+        assert (m - exact).abs().max() < 0.05 * exact.abs().max()
+    m = methods.captum_map("input × gradient", copy.deepcopy(network).to(kind), x.to(kind), classes)
+    assert all(r.dtype == np.float32 and r.shape == (12, 24) for r in maps.on_record(m, 1, x))
+
+
+def test_gradcam_plus_plus_of_small_gradients_is_that_of_float64():
+    torch.manual_seed(0)
+    network, x, classes = Curved().eval(), torch.randn(1, 12, 24), torch.tensor([1])
+    with torch.no_grad():
+        network.head.weight *= 1e-30  # the square of such a gradient is zero in float32
+    exact = maps.grad_cam_plus_plus(copy.deepcopy(network).double(), "body", x.double(), classes)
+    m = maps.grad_cam_plus_plus(network, "body", x, classes)
+    assert m.any()
+    torch.testing.assert_close(m.double(), exact, rtol=1e-4, atol=1e-36)
+
+
+def test_a_last_cell_that_ends_with_the_input_has_its_centre_there():
+    x, cells = torch.ones(1, 12, 70), torch.tensor([[3.0, -1, 4, 1, 5]])  # the last of 6 samples, not 16
+    (m,) = maps.on_record(cells, 16, x)
+    np.testing.assert_allclose(m, np.interp(np.arange(70), [7.5, 23.5, 39.5, 55.5, 66.5], cells[0]), atol=1e-6)
+    (m,) = maps.on_record(cells[:, :1], 100, x)  # one cell, shorter
+    assert (m == 3).all()
+    (m,) = maps.on_record(cells[:, :2], 69, x)  # the last of one sample
+    np.testing.assert_allclose(m, np.interp(np.arange(70), [34, 69], [3, -1]), atol=1e-6)
+
+
+def test_scale_measures_the_stride_at_any_length():
+    torch.manual_seed(0)
+    network = CNNGAP(width=0.05).eval()
+    for samples in (400, 418):  # 418 / 52 is 8.04
+        assert maps.scale(network, "blocks", torch.randn(1, 12, samples)).stride == 8
+    x = torch.randn(1, 13, 350)
+    x[:, 12] = 1
+    network = ECGMaster(width=0.25, kernel=0.25, depth=2).eval()
+    assert maps.scale(network, "blocks", x).stride == network.stride == 64  # 5 cells: 70
+
+    class Fixed(Rectified):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(8 * 21, 9)
+
+        def forward(self, x):
+            return self.head(self.body(x).flatten(1))
+
+    assert maps.scale(Fixed().eval(), "body", torch.randn(8, 12, 85)).stride == 4

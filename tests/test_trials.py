@@ -557,6 +557,51 @@ def test_evaluation_puts_the_answer_first_and_random_maps_at_chance(monkeypatch)
     assert set(scores.columns.get_level_values("trial")) == set(evaluation.TRIALS) - {"seeds", "folds", "members"}
 
 
+def test_evaluation_is_the_same_twice_and_draws_from_no_global_generator():
+    import random
+
+    system, cases = SmallGAPSystem(dilations=(1,), pools=3), evaluation.synthetic_cases(125, 1, seed=1000)
+    cases = cases.take(np.arange(0, 9, 3))
+    torch.manual_seed(0)
+    networks = [system.network().eval() for _ in range(2)]
+    found = []
+    for global_seed in (1, 2):
+        random.seed(global_seed), np.random.seed(global_seed), torch.manual_seed(global_seed)  # noqa: NPY002
+        state = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
+        every = methods.methods(system.name)
+        found.append(evaluation.evaluate(system, networks[0], cases, every, others={"seeds": networks[1]}, seed=0))
+        assert random.getstate() == state[0] and torch.equal(torch.get_rng_state(), state[2])
+        assert (np.random.get_state()[1] == state[1]).all()  # noqa: NPY002
+    pd.testing.assert_frame_equal(*found, check_exact=True)
+    assert set(found[0].columns.get_level_values("trial")) == set(evaluation.TRIALS) - {"folds", "members"}
+    other = evaluation.evaluate(system, networks[0], cases, ["GradientSHAP"], deep=3, seed=1)
+    for method in ("GradientSHAP", "random"):
+        assert not np.allclose(other[method, "AUC"], found[0][method, "AUC"])
+
+
+def test_a_row_is_explained_alike_in_any_batch():
+    system = SmallGAPSystem(dilations=(1, 1), pools=3)
+    torch.manual_seed(0)
+    network, x, classes = system.network().eval(), torch.randn(5, 12, 200), torch.tensor([0, 3, 3, 1, 8])
+    for method in methods.methods(system.name):
+        whole = methods.explain(system.name, method, network, x, classes, seed=3)
+        parts = methods.explain(system.name, method, network, x, classes, seed=3, batch=2)
+        np.testing.assert_allclose(parts, whole, atol=1e-5 * np.abs(whole).max(), err_msg=method)
+
+
+def test_deeplift_and_guided_gradcam_are_for_the_systems_that_their_rules_fit():
+    listed = {name: set(methods.methods(name)) & {"DeepLIFT", "guided Grad-CAM"} for name in methods.OWN}
+    both, guided = {"DeepLIFT", "guided Grad-CAM"}, {"guided Grad-CAM"}
+    assert listed == {
+        "CNN-GAP": both,
+        "small GAP": both,
+        "ECGMaster": guided,
+        "Local evidence": guided,
+        "xECGNet": set(),
+        "BUTTeam": set(),
+    }
+
+
 def test_verdicts_and_ranks():
     assert [results.verdict(*v) for v in ((0.1, 0.2), (-0.2, -0.1), (-0.1, 0.1))] == [
         "supported",

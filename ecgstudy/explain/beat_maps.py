@@ -13,6 +13,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from ecgstudy.data.beats import BEFORE, FS, SAMPLES, SEGMENTS
+from ecgstudy.explain.maps import evaluating, gradients
 from ecgstudy.systems.beat_gradcam import BeatNetwork
 
 # Where in a beat the literature looks, in ms from R. Ventricular: de Chazal et al. 2004 take the QRS from 50 ms before
@@ -33,7 +34,7 @@ def grad_cam(
     Parameters
     ----------
     network
-        In evaluation mode.
+        It is explained as it is in evaluation mode.
     x, rhythm
         Beats (batch, leads, samples) and their rhythm (batch, numbers).
     target
@@ -41,9 +42,9 @@ def grad_cam(
     relu
         Keep only what speaks for the class.
     """
-    with torch.no_grad():
-        f = network.features(x)
-    with torch.enable_grad():
+    with gradients(network):
+        with torch.no_grad():
+            f = network.features(x)
         f.requires_grad_()
         y = network.decide(f, rhythm).gather(1, target[:, None]).sum()
         (gradient,) = torch.autograd.grad(y, f)
@@ -57,13 +58,14 @@ def occlusion(network: BeatNetwork, x: Tensor, rhythm: Tensor, target: Tensor) -
 
     A segment is taken out of all leads alike: the straight line between its ends stands in for it.
     """
-    before = network(x, rhythm).gather(1, target[:, None])[:, 0]
     length, drops = x.shape[-1] // SEGMENTS, []
-    for start in range(0, x.shape[-1], length):
-        first, last = x[..., start, None], x[..., start + length - 1, None]
-        cut = x.clone()
-        cut[..., start : start + length] = first + (last - first) * torch.linspace(0, 1, length)
-        drops.append(before - network(cut, rhythm).gather(1, target[:, None])[:, 0])
+    with evaluating(network):
+        before = network(x, rhythm).gather(1, target[:, None])[:, 0]
+        for start in range(0, x.shape[-1], length):
+            first, last = x[..., start, None], x[..., start + length - 1, None]
+            cut = x.clone()
+            cut[..., start : start + length] = first + (last - first) * torch.linspace(0, 1, length)
+            drops.append(before - network(cut, rhythm).gather(1, target[:, None])[:, 0])
     return torch.stack(drops, dim=1).numpy()
 
 

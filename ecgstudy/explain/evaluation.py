@@ -185,10 +185,11 @@ def make(
     x: Tensor | None = None,
     classes: NDArray[np.intp] | None = None,
     rng: np.random.Generator | None = None,
+    seed: int = 0,
 ) -> NDArray[np.floating]:
     """Maps (rows, n) of cases by a method or a baseline: of their own classes or of others.
 
-    ``x`` are the cases' inputs, if they are at hand; ``rng`` moves the random maps.
+    ``x`` are the cases' inputs, if they are at hand; ``rng`` moves the random maps, ``seed`` is of methods that draw.
     """
     if method == "signal energy":
         return trials.energy_maps(cases.signals, cases.fs)
@@ -199,7 +200,7 @@ def make(
     if method == "random":
         own = methods.explain(system.name, methods.methods(system.name)[0], network, x, chosen)
         return trials.random_maps(own, rng or np.random.default_rng(0))
-    return methods.explain(system.name, method, network, x, chosen, width=round(0.4 * cases.fs))
+    return methods.explain(system.name, method, network, x, chosen, width=round(0.4 * cases.fs), seed=seed)
 
 
 def evaluate(
@@ -221,6 +222,8 @@ def evaluate(
     others
         The same system trained again, by the trial that compares with it: from another seed (``seeds``), on other
         folds (``folds``), or as another member of an ensemble, which differs in both (``members``).
+    seed
+        Of all that is drawn: the same seed gives the same table, and no global generator is touched.
 
     Notes
     -----
@@ -245,7 +248,7 @@ def evaluate(
     wide, following = trials.tolerant(cases.any_lead, round(0.1 * cases.fs)), _next_of_class(few)
     columns = {}
     for method in (*chosen, *BASELINES):
-        of = partial(make, method, system, rng=rng)
+        of = partial(make, method, system, rng=rng, seed=seed)
         m = of(network, cases, x=x)
         found = trials.localisation(m, cases.any_lead)
         found["tolerant excess mass"] = trials.localisation(m, wide)["excess mass"]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ecgstudy.data.records import LEADS
-from ecgstudy.explain.maps import Fill, erase, validity
+from ecgstudy.explain.maps import Fill, erase, evaluating, logits_of, validity
 from ecgstudy.explain.trials import r_peaks, relevance
 
 
@@ -176,7 +176,8 @@ def _by_segment(maps: NDArray[np.floating], width: int) -> NDArray[np.float64]:
 
 @torch.no_grad()
 def _logit(network: nn.Module, x: Tensor, classes: Tensor, batch: int = 256) -> NDArray[np.float64]:
-    logits = torch.cat([network(part) for part in x.split(batch)])
+    with evaluating(network):
+        logits = torch.cat([logits_of(network, part) for part in x.split(batch)])
     return logits.gather(1, classes[:, None])[:, 0].double().numpy()
 
 

@@ -1,12 +1,14 @@
 """Maps: what each moment of an ECG contributed to each class. Small functions over a network and a batch.
 
-Each takes a network in evaluation mode that gives logits (batch, classes) for inputs (batch, leads, samples); an input
-of more than twelve rows ends with its validity (1 where the record is, 0 where its padding is), which is never changed
-and gets no relevance. Maps by algebra give all classes in one pass, (batch, classes, cells); maps by gradient or by
-perturbation explain one class a row, (batch, cells) or (batch, leads, cells). A map is signed: positive speaks for the
-class, negative against it. The ReLU that ends Grad-CAM's formula is ``map.clamp(min=0)``.
+Each takes a network that gives logits (batch, classes), alone or first of several outputs, for inputs (batch, leads,
+samples), and explains it as it is in evaluation mode, whatever its mode. An input of more than twelve rows ends with
+its validity (1 where the record is, 0 where its padding is), which is never changed and gets no relevance. Maps by
+algebra give all classes in one pass, (batch, classes, cells); maps by gradient or by perturbation explain one class a
+row, (batch, cells) or (batch, leads, cells). A map is signed: positive speaks for the class, negative against it. The
+ReLU that ends Grad-CAM's formula is ``map.clamp(min=0)``.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, NamedTuple, Protocol
@@ -31,6 +33,55 @@ class PooledNetwork(Protocol):
         """(batch, leads, samples) → (batch, channels, cells)."""
 
 
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode while inside; then every module is again in the mode that it was in."""
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+@contextmanager
+def gradients(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode with gradients, also under ``torch.no_grad()``.
+
+    Raises
+    ------
+    RuntimeError
+        under ``torch.inference_mode()``, and for a network that was made there: torch keeps nothing for gradients.
+    """
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError(
+            "this map needs gradients, which torch.inference_mode() forbids: leave it, or use torch.no_grad()"
+        )
+    if any(parameter.is_inference() for parameter in network.parameters()):
+        raise RuntimeError(
+            f"{type(network).__name__} was made under torch.inference_mode(), which keeps no gradients: make it outside"
+        )
+    with evaluating(network), torch.enable_grad():
+        yield
+
+
+def logits_of(network: nn.Module, x: Tensor) -> Tensor:
+    """Logits (batch, classes) of inputs: what the network gives, or the first of several things that it gives.
+
+    Raises
+    ------
+    ValueError
+        for an output of another shape.
+    """
+    given = network(x)
+    logits = given[0] if isinstance(given, (tuple, list)) and given else given
+    if not isinstance(logits, Tensor) or logits.shape[:1] != x.shape[:1] or logits.dim() != 2:
+        about = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ValueError(f"{type(network).__name__} must give logits (batch, classes) for {len(x)} inputs, not {about}")
+    return logits
+
+
 @torch.no_grad()
 def cam(network: PooledNetwork, x: Tensor) -> Tensor:
     """Class activation maps of all classes of a batch, in one pass (Zhou et al. 2016; Lin et al. 2020).
@@ -38,7 +89,7 @@ def cam(network: PooledNetwork, x: Tensor) -> Tensor:
     Parameters
     ----------
     network
-        In evaluation mode, with global average pooling before its head.
+        With global average pooling before its head.
     x
         (batch, leads, samples).
 
@@ -47,7 +98,8 @@ def cam(network: PooledNetwork, x: Tensor) -> Tensor:
     Tensor (batch, classes, cells)
         CAM_c(t) = Σ_k w_ck f_k(t). Its mean over time plus the head's bias is the logit.
     """
-    return torch.einsum("ck,bkt->bct", network.head.weight, network.features(x))
+    with evaluating(network):
+        return torch.einsum("ck,bkt->bct", network.head.weight, network.features(x))
 
 
 @torch.no_grad()
@@ -57,7 +109,8 @@ def max_cam(network: PooledNetwork, x: Tensor) -> Tensor:
     A channel counts only in the (first) cell of its maximum, Σ_k w_ck f_k(t) [t = argmax f_k], so that the sum over
     time plus the head's bias is the logit. ``cam`` of such a network also shows cells that lost to the maximum.
     """
-    features = network.features(x)
+    with evaluating(network):
+        features = network.features(x)
     peak, cell = features.max(dim=-1)
     parts = network.head.weight * peak[:, None]  # batch, classes, channels
     maps = parts.new_zeros(*parts.shape[:2], features.shape[-1])
@@ -70,7 +123,8 @@ def grad_cam(network: nn.Module, layer: str, x: Tensor, classes: Tensor) -> Tens
     Parameters
     ----------
     layer
-        Name of a module of the network whose output is (batch, channels, cells).
+        Name of a module of the network whose output, or the first of them, is (batch, channels, cells). Of a module
+        that is called several times the last call counts, as in captum.
     x
         (batch, leads, samples).
     classes
@@ -79,7 +133,15 @@ def grad_cam(network: nn.Module, layer: str, x: Tensor, classes: Tensor) -> Tens
     Returns
     -------
     Tensor (batch, cells)
-        Σ_k A_k(t) · mean_t ∂logit/∂A_k(t). Under global average pooling it is the CAM over the number of cells.
+        Σ_k A_k(t) · mean_t ∂logit/∂A_k(t), at least in float32. Under global average pooling it is the CAM over the
+        number of cells.
+
+    Raises
+    ------
+    RuntimeError
+        where no gradients are kept: see ``gradients``.
+    ValueError
+        when the layer is not called, does not reach the logits, or gives something of another shape.
     """
     a, g = _activation_and_gradient(network, layer, x, classes)
     return (a * g.mean(dim=-1, keepdim=True)).sum(dim=1)
@@ -91,8 +153,9 @@ def grad_cam_plus_plus(network: nn.Module, layer: str, x: Tensor, classes: Tenso
     Arguments as for ``grad_cam``; the score is exp(logit), whose own factor is left out: it scales the whole map.
     """
     a, g = _activation_and_gradient(network, layer, x, classes)
-    below = 2 * g**2 + a.sum(dim=-1, keepdim=True) * g**3
-    alpha = torch.where(below != 0, g**2 / torch.where(below != 0, below, 1), 0)
+    # Divided by g², which a small gradient's would make zero; where g is zero, α weighs nothing.
+    below = 2 + a.sum(dim=-1, keepdim=True) * g
+    alpha = torch.where(below != 0, 1 / torch.where(below != 0, below, 1), 0)
     return (a * (alpha * g.clamp(min=0)).sum(dim=-1, keepdim=True)).sum(dim=1)
 
 
@@ -141,11 +204,12 @@ def occlusion(
     for row in range(rows):
         masks[row, :, row] = windows
     masks = masks.flatten(0, 1)
-    whole = network(x).gather(1, classes[:, None])
     drops = []
-    for one, c, before in zip(x, classes, whole, strict=True):
-        erased = (erase(one.expand(len(m), -1, -1), m, fill) for m in masks.split(batch))
-        drops.append(before - torch.cat([network(e)[:, c] for e in erased]))
+    with evaluating(network):
+        whole = logits_of(network, x).gather(1, classes[:, None])
+        for one, c, before in zip(x, classes, whole, strict=True):
+            erased = (erase(one.expand(len(m), -1, -1), m, fill) for m in masks.split(batch))
+            drops.append(before - torch.cat([logits_of(network, e)[:, c] for e in erased]))
     return torch.stack(drops).reshape(len(x), *([leads] if by_lead else []), cells)
 
 
@@ -185,10 +249,28 @@ def _bridge(x: Tensor, mask: Tensor) -> Tensor:
 
 
 @contextmanager
-def _recorded(layer: nn.Module) -> Iterator[list[Tensor]]:
-    """What the layer gives while inside; the hook goes whatever happens."""
+def _recorded(layer: nn.Module, *, apart: bool = False) -> Iterator[list[Tensor]]:
+    """What the layer gives at each call while inside; the hook goes whatever happens.
+
+    The network goes on with a copy, so that what it does in place afterwards leaves the record as it is. ``apart``: the
+    record is where gradients end, whatever is frozen, or computed without gradients, before it.
+    """
     kept: list[Tensor] = []
-    hook = layer.register_forward_hook(lambda _m, _i, o: kept.append(o if isinstance(o, Tensor) else o[0]))
+
+    def keep(_: nn.Module, __: object, given: object) -> object:
+        several = isinstance(given, (tuple, list)) and len(given) > 0
+        first = given[0] if several else given
+        if not isinstance(first, Tensor):
+            raise ValueError(f"a layer must give a tensor, or several, not {type(first).__name__}: name another layer")
+        with torch.enable_grad():
+            kept.append(first.detach().clone().requires_grad_() if apart else first.clone())
+            copy = kept[-1].clone()
+        if not several:
+            return copy
+        rest = [copy, *given[1:]]
+        return given._make(rest) if hasattr(given, "_make") else type(given)(rest)
+
+    hook = layer.register_forward_hook(keep)
     try:
         yield kept
     finally:
@@ -196,10 +278,21 @@ def _recorded(layer: nn.Module) -> Iterator[list[Tensor]]:
 
 
 def _activation_and_gradient(network: nn.Module, layer: str, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-    with torch.enable_grad(), _recorded(network.get_submodule(layer)) as kept:
-        logits = network(x.detach().clone().requires_grad_())
-    gradient = torch.autograd.grad(logits.gather(1, classes[:, None]).sum(), kept[0])[0]
-    return kept[0].detach(), gradient
+    """Output of a layer at its last call and the gradient of each row's logit there, in float32 or better."""
+    with gradients(network):
+        with _recorded(network.get_submodule(layer), apart=True) as kept:
+            logits = logits_of(network, x.detach().clone())
+        if not kept:
+            raise ValueError(f"{type(network).__name__} never calls its layer {layer!r}: name one that it does")
+        a = kept[-1]
+        chosen = logits.gather(1, classes[:, None]).sum()
+        reached = torch.autograd.grad(chosen, a, allow_unused=True) if chosen.requires_grad else (None,)
+    if reached[0] is None:
+        raise ValueError(f"no logit depends on what the layer {layer!r} gives: name one on the way to the logits")
+    if a.dim() != 3:
+        raise ValueError(f"the layer {layer!r} gives {tuple(a.shape)}, not (batch, channels, cells): name another one")
+    kind = torch.promote_types(a.dtype, torch.float32)
+    return a.detach().to(kind), reached[0].to(kind)
 
 
 class Scale(NamedTuple):
@@ -211,22 +304,51 @@ class Scale(NamedTuple):
 
 
 def scale(network: nn.Module, layer: str, x: Tensor) -> Scale:
-    """Measure stride and receptive field of a layer by the gradient of its middle cell with respect to real inputs.
+    """Measure stride and receptive field of a layer.
 
-    The ``field`` may miss samples at its ends that no input of the batch (batch, leads, samples) brings to bear.
-    ``effective`` is the span that leaves 5 % of the absolute gradient out on either side (Luo et al. 2016).
+    The stride is how many samples an input must grow by for one cell more. The field is where the gradient of the
+    middle cell with respect to real inputs is not zero; it may miss samples at its ends that no input of the batch
+    (batch, leads, samples) brings to bear. ``effective`` is the span that leaves 5 % of the absolute gradient out on
+    either side (Luo et al. 2016).
+
+    Raises
+    ------
+    ValueError
+        when no input moves the middle cell.
     """
-    with torch.enable_grad(), _recorded(network.get_submodule(layer)) as kept:
-        network(x := x.detach().clone().requires_grad_())
-    cells = kept[0].shape[-1]
-    gradient = torch.autograd.grad(kept[0][..., cells // 2].sum(), x)[0][:, : len(LEADS)]
+    module = network.get_submodule(layer)
+    with gradients(network):
+        with _recorded(module) as kept:
+            network(x := x.detach().clone().requires_grad_())
+        cells = kept[-1].shape[-1]
+        gradient = torch.autograd.grad(kept[-1][..., cells // 2].sum(), x)[0][:, : len(LEADS)]
     seen = gradient.double().abs().sum(dim=(0, 1))
     if not seen.any():
         raise ValueError(f"no input moves the middle cell of {layer!r}")
     within = torch.nonzero(seen).flatten()
     mass = seen.cumsum(0) / seen.sum()
     span = torch.searchsorted(mass, torch.tensor([0.05, 0.95], dtype=mass.dtype))
-    return Scale(x.shape[-1] / cells, int(within[-1] - within[0]) + 1, int(span[1] - span[0]) + 1)
+    return Scale(_stride(network, module, x[:1].detach()), int(within[-1] - within[0]) + 1, int(span[1] - span[0]) + 1)
+
+
+@torch.no_grad()
+def _stride(network: nn.Module, layer: nn.Module, x: Tensor) -> float:
+    """Samples from the length at which one cell more begins to that of the next; of a fixed number, their mean."""
+
+    def cells(samples: int) -> int:
+        longer = nn.functional.pad(x, (0, samples - x.shape[-1]), mode="replicate")
+        with evaluating(network), _recorded(layer) as kept:
+            try:
+                network(longer)
+            except RuntimeError:  # of a head for one length alone: the layer has been seen
+                if not kept:
+                    raise
+        return kept[-1].shape[-1]
+
+    now = cells(x.shape[-1])
+    lengths = range(x.shape[-1], x.shape[-1] + 3 * -(-x.shape[-1] // now) + 3)
+    first, second = (bisect_left(lengths, now + more, key=cells) for more in (1, 2))
+    return second - first or x.shape[-1] / now
 
 
 def upsample(maps: NDArray[np.float32], samples: int, method: str = "linear") -> NDArray[np.float32]:
@@ -258,8 +380,17 @@ def validity(x: Tensor) -> NDArray[np.bool_]:
 def on_record(maps: Tensor, stride: int, x: Tensor) -> list[NDArray[np.float32]]:
     """Maps (batch, ..., cells) of inputs at the samples of their records, padding left out: (..., samples) each.
 
-    Cells of ``stride`` samples begin with the input's first; what lies beyond the last takes its value.
+    Cells of ``stride`` samples begin with the input's first; what lies beyond the last takes its value. A last cell
+    that would reach beyond the input is shorter: it ends there, and its centre is that of what is left of it.
     """
-    fine = upsample(maps.numpy(), maps.shape[-1] * stride)[..., : x.shape[-1]]
-    fine = np.concatenate([fine, np.repeat(fine[..., -1:], x.shape[-1] - fine.shape[-1], axis=-1)], axis=-1)
+    coarse, samples = maps.detach().float().numpy(), x.shape[-1]
+    cells = min(coarse.shape[-1], -(-samples // stride))
+    fine = upsample(coarse[..., :cells], cells * stride)[..., :samples]
+    fine = np.concatenate([fine, np.repeat(fine[..., -1:], samples - fine.shape[-1], axis=-1)], axis=-1)
+    begin = (cells - 1) * stride
+    if cells > 1 and samples < begin + stride:
+        before, centre = begin - (stride + 1) / 2, (begin + samples - 1) / 2
+        tail = np.arange(int(np.ceil(before)), samples)
+        share = ((tail - before) / (centre - before)).clip(0, 1).astype(np.float32)
+        fine[..., tail] = coarse[..., cells - 2, None] * (1 - share) + coarse[..., cells - 1, None] * share
     return [m[..., valid] for m, valid in zip(fine, validity(x), strict=True)]
