@@ -239,6 +239,8 @@ def test_window_mass_by_hand():
     assert beat_maps.window_mass(segments, "V")[4] == pytest.approx((120 - 96 + 0) / 24)
     np.testing.assert_array_equal(beat_maps.to_samples(segments)[3], np.arange(264) // 24 == 3)
     np.testing.assert_allclose(beat_maps.by_segment(beat_maps.to_samples(segments)), segments)
+    with pytest.raises(ValueError, match="whole number"):
+        beat_maps.to_samples(segments[:, :7])
 
 
 def test_turned_maps_keep_their_values_and_neighbours():

@@ -910,6 +910,8 @@ def test_a_last_cell_that_ends_with_the_input_has_its_centre_there():
     assert (m == 3).all()
     (m,) = maps.on_record(cells[:, :2], 69, x)  # the last of one sample
     np.testing.assert_allclose(m, np.interp(np.arange(70), [34, 69], [3, -1]), atol=1e-6)
+    m = maps.at_samples(cells, 13, 70)  # five cells of 13, five samples beyond the last
+    np.testing.assert_allclose(m[0], np.interp(np.arange(70), np.arange(5) * 13 + 6, cells[0]), atol=1e-6)
 
 
 def test_scale_measures_the_stride_at_any_length():

@@ -560,8 +560,11 @@ def test_evaluation_puts_the_answer_first_and_random_maps_at_chance(monkeypatch)
 def test_evaluation_is_the_same_twice_and_draws_from_no_global_generator():
     import random
 
-    system, cases = SmallGAPSystem(dilations=(1,), pools=3), evaluation.synthetic_cases(125, 1, seed=1000)
-    cases = cases.take(np.arange(0, 9, 3))
+    system, rng = SmallGAPSystem(dilations=(1,), pools=3, seconds=4), np.random.default_rng(4)
+    key, classes = np.repeat(blocks(3, 500, 60, rng)[:, None], 12, axis=1), np.array([1, 1, 4])
+    about = (key.any(axis=1), key.any(axis=1), np.eye(9, dtype=bool)[classes], np.array(list("abc")))
+    signals = rng.normal(size=(3, 12, 500)).astype(np.float32)
+    cases = evaluation.Cases(signals, classes, key, *about, np.array(list("abc")), 125)
     torch.manual_seed(0)
     networks = [system.network().eval() for _ in range(2)]
     found = []
@@ -569,7 +572,8 @@ def test_evaluation_is_the_same_twice_and_draws_from_no_global_generator():
         random.seed(global_seed), np.random.seed(global_seed), torch.manual_seed(global_seed)  # noqa: NPY002
         state = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
         every = methods.methods(system.name)
-        found.append(evaluation.evaluate(system, networks[0], cases, every, others={"seeds": networks[1]}, seed=0))
+        others = {"seeds": networks[1]}
+        found.append(evaluation.evaluate(system, networks[0], cases, every, deep=3, others=others, seed=0))
         assert random.getstate() == state[0] and torch.equal(torch.get_rng_state(), state[2])
         assert (np.random.get_state()[1] == state[1]).all()  # noqa: NPY002
     pd.testing.assert_frame_equal(*found, check_exact=True)

@@ -70,7 +70,15 @@ def occlusion(network: BeatNetwork, x: Tensor, rhythm: Tensor, target: Tensor) -
 
 
 def to_samples(maps: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Maps (..., cells) at the 264 samples of a beat, each cell's value at all of its samples."""
+    """Maps (..., cells) at the 264 samples of a beat, each cell's value at all of its samples.
+
+    Raises
+    ------
+    ValueError
+        when a cell is not a whole number of samples.
+    """
+    if SAMPLES % maps.shape[-1]:
+        raise ValueError(f"{maps.shape[-1]} cells: of a beat's {SAMPLES} samples each must have a whole number")
     return np.repeat(maps, SAMPLES // maps.shape[-1], axis=-1)
 
 

@@ -352,7 +352,7 @@ def _stride(network: nn.Module, layer: nn.Module, x: Tensor) -> float:
 
 
 def upsample(maps: NDArray[np.float32], samples: int, method: str = "linear") -> NDArray[np.float32]:
-    """Bring maps (..., cells) to (..., samples).
+    """Spread maps (..., cells) evenly over (..., samples), whatever the cells' stride, which ``at_samples`` knows.
 
     Parameters
     ----------
@@ -377,13 +377,13 @@ def validity(x: Tensor) -> NDArray[np.bool_]:
     return ((there.cummax(-1).values > 0) & (there.flip(-1).cummax(-1).values.flip(-1) > 0)).numpy()
 
 
-def on_record(maps: Tensor, stride: int, x: Tensor) -> list[NDArray[np.float32]]:
-    """Maps (batch, ..., cells) of inputs at the samples of their records, padding left out: (..., samples) each.
+def at_samples(maps: Tensor, stride: int, samples: int) -> NDArray[np.float32]:
+    """Maps (..., cells) of cells of ``stride`` samples at the samples of the input: (..., samples).
 
-    Cells of ``stride`` samples begin with the input's first; what lies beyond the last takes its value. A last cell
-    that would reach beyond the input is shorter: it ends there, and its centre is that of what is left of it.
+    Cell i begins at sample i × ``stride``; between the cells' centres the map is linear, beyond the outermost it is
+    constant. A last cell that would reach beyond the input ends with it, and its centre is that of what is left of it.
     """
-    coarse, samples = maps.detach().float().numpy(), x.shape[-1]
+    coarse = maps.detach().float().numpy()
     cells = min(coarse.shape[-1], -(-samples // stride))
     fine = upsample(coarse[..., :cells], cells * stride)[..., :samples]
     fine = np.concatenate([fine, np.repeat(fine[..., -1:], samples - fine.shape[-1], axis=-1)], axis=-1)
@@ -393,4 +393,10 @@ def on_record(maps: Tensor, stride: int, x: Tensor) -> list[NDArray[np.float32]]
         tail = np.arange(int(np.ceil(before)), samples)
         share = ((tail - before) / (centre - before)).clip(0, 1).astype(np.float32)
         fine[..., tail] = coarse[..., cells - 2, None] * (1 - share) + coarse[..., cells - 1, None] * share
+    return fine
+
+
+def on_record(maps: Tensor, stride: int, x: Tensor) -> list[NDArray[np.float32]]:
+    """Maps (batch, ..., cells) of inputs ``at_samples`` of their records, padding left out: (..., samples) each."""
+    fine = at_samples(maps, stride, x.shape[-1])
     return [m[..., valid] for m, valid in zip(fine, validity(x), strict=True)]
