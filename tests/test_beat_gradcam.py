@@ -243,6 +243,20 @@ def test_window_mass_by_hand():
         beat_maps.to_samples(segments[:, :7])
 
 
+def test_maps_are_those_of_evaluation_mode_under_no_grad_too_and_refused_under_inference_mode(network, batch):
+    x, rhythm, target = batch
+    try:
+        for make in (beat_maps.grad_cam, beat_maps.occlusion):
+            expected = make(network.eval(), x, rhythm, target)
+            with torch.no_grad():
+                np.testing.assert_array_equal(make(network.train(), x, rhythm, target), expected)
+            assert network.training
+        with torch.inference_mode(), pytest.raises(RuntimeError, match="inference_mode"):
+            beat_maps.grad_cam(network, x, rhythm, target)
+    finally:
+        network.eval()
+
+
 def test_turned_maps_keep_their_values_and_neighbours():
     maps = np.random.default_rng(0).random((300, 88)).astype(np.float32)
     turned = beat_maps.turned(maps)
