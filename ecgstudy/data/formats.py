@@ -42,6 +42,7 @@ _FOLDERS = {
     "ptb-xl": "ptb-xl",
     "ptb": "ptb",
     "st_petersburg_incart": "st_petersburg_incart",
+    "incartdb": "St Petersburg INCART",
 }
 # The Challenge's sources whose integers are microvolts whatever a header says (St Petersburg's are not).
 _MICROVOLT_SOURCES = {"cpsc_2018", "cpsc_2018_extra", "georgia", "ningbo", "chapman_shaoxing", "ptb-xl", "ptb"}
@@ -335,10 +336,9 @@ def _joined(header: Path, parsed: _Header, source: str | None) -> Reading:
     parts: dict[str, Reading] = {}
     leads: list[str] = []
     for name, length in zip(names, lengths, strict=True):
-        segment = header.with_name(f"{name}.hea")
         if name == "~" or name in parts:
             continue
-        if not re.fullmatch(r"[\w-]+", name) or not segment.is_file():
+        if not re.fullmatch(r"[\w-]+", name) or not (segment := header.with_name(f"{name}.hea")).is_file():
             raise RecordError(f"its segment {name} is not beside it; download all of them")
         described = _parse(segment)
         if described.segments or segment == header:
@@ -488,7 +488,7 @@ def _scaled(values: np.ndarray, specs: list[_Spec], reading: Reading) -> np.ndar
     baseline = np.array([spec.baseline for spec in specs], np.float64)[:, None]
     mv_per_unit = np.array([spec.mv_per_unit for spec in specs])[:, None]
     if (gain != gain[0]).any() or reading.source == "LUDB":
-        gain = _checked_gain(values, gain, reading)
+        gain = _checked_gain(values, gain, mv_per_unit, reading)
     if baseline.any():
         values -= baseline.astype(values.dtype)
     # A float32 quotient of exact values is the float64 quotient rounded (Figueroa, SIGNUM Newsletter 30:3, 1995).
@@ -497,7 +497,7 @@ def _scaled(values: np.ndarray, specs: list[_Spec], reading: Reading) -> np.ndar
     return values if (mv_per_unit == 1).all() else values * mv_per_unit
 
 
-def _checked_gain(values: np.ndarray, gain: np.ndarray, reading: Reading) -> np.ndarray:
+def _checked_gain(values: np.ndarray, gain: np.ndarray, mv_per_unit: np.ndarray, reading: Reading) -> np.ndarray:
     """Take LUDB's gains for what they are: each lead's own range in steps, which makes every lead span 1 mV.
 
     Its steps are microvolts: they obey Einthoven's and Goldberger's laws within one, which what the header makes of
@@ -512,10 +512,11 @@ def _checked_gain(values: np.ndarray, gain: np.ndarray, reading: Reading) -> np.
     large = len(laws) > 0 and span[limb].min() > 100 * _MOST_STEPS
     rest = rest[:, np.isfinite(rest).all(axis=0)]
     lawful = large and rest.size > 0 and np.ptp(rest, axis=1).max() <= 2 * _MOST_STEPS
-    contradicted = lawful and np.ptp(gain[limb]) > 0.02 * np.abs(gain[limb]).max()
+    per_mv = (gain / mv_per_unit)[limb]
+    contradicted = lawful and np.ptp(per_mv) > 0.02 * np.abs(per_mv).max()
     if (own_range and lawful) or ((own_range or contradicted) and reading.source == "LUDB"):
         reading.notes.append("header gain: each lead's is its own range, read as 1000/mV for all, as in all of LUDB")
-        return np.full_like(gain, 1000.0)
+        return 1000.0 * mv_per_unit
     if own_range:
         reading.notes.append("header gain: each lead's is its own range, so that each spans 1 mV; its scale is lost")
     elif contradicted:

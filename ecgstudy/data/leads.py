@@ -45,6 +45,7 @@ _BROKEN = 0.1
 # Exchanged augmented leads look the same as electrodes exchanged in I, II and III alone.
 _ELECTRODES = {("aVR", "aVL"): "RA and LA", ("aVR", "aVF"): "RA and LL", ("aVL", "aVF"): "LA and LL"}
 _SHORTEST_PULSE = 0.02  # s
+_STEEP = 0.3  # of I to aVF, in P, QRS and T of a heart as vertical as they come
 _SHORTEST_RR = 0.5  # s; at a higher rate P lies in T
 _LARGEST_P = 0.4  # mV
 _LOWEST_RATE = 100.0  # Hz at which a beat's parts can be told
@@ -211,13 +212,18 @@ def check_electrodes(x: Array, names: Sequence[str], fs: float, up_less_down: Ar
     beat = _beat(x[:, : round(_LONGEST * fs)].astype(np.float64), fs)
     if beat is None:
         return []
-    before, at, after = beat
-    down = (before < -_SURE_WAVE) & (before > -_LARGEST_P) & (at < -_SURE_QRS) & (after < 0)
-    total = before + at + after
-    for lead, arm, electrodes in (("I", "aVL", "RA and LA"), ("II", "aVF", "RA and LL")):
-        row, most, v6 = LEADS.index(lead), LEADS.index(arm), LEADS.index("V6")
+    p, qrs, t = beat
+    down = (p < -_SURE_WAVE) & (p > -_LARGEST_P) & (qrs < -_SURE_QRS) & (t < 0)
+    total = p + qrs + t
+    v6 = LEADS.index("V6")
+    if not (p[v6] > 0 and qrs[v6] > _SURE_QRS and t[v6] > 0):
+        return []
+    # A steep heart alone makes I go down a little; exchanged arms do it by as much as I went up.
+    far = all(-wave[0] > _STEEP * abs(wave[5]) for wave in beat)
+    for lead, arm, electrodes, sure in (("I", "aVL", "RA and LA", far), ("II", "aVF", "RA and LL", True)):
+        row, most = LEADS.index(lead), LEADS.index(arm)
         lowest = total[most] == total[3:6].min() and total[3] > total[most] + _SURE_LEAD
-        if down[row] and down[most] and lowest and before[v6] > 0 and at[v6] > _SURE_QRS and after[v6] > 0:
+        if sure and down[row] and down[most] and lowest:
             return [f"electrodes: P, QRS and T point down in {lead} and {arm}, as if {electrodes} were swapped"]
     return []
 
