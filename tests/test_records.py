@@ -1230,17 +1230,33 @@ def mutate(data, changes, keep):
     return bytes(data[: round(keep * len(data))])
 
 
+FORMATS = ["16", "80", "212", "24", "32", "61", "8", "160", "310", "311", "0", "516", "16x2", "24x3", "16:2", "212x2:9"]
 keep = st.one_of(st.just(1.0), st.floats(0, 1))
-COMMENTS = "# Age: 61\n#Sex: F\n# Dx: 164889003,RBBB\n#<diagnoses>:\n#Rhythm: Atrial fibrillation.\n"
+COMMENTS = (
+    "# Age: 61\n#Sex: F\n#<age>: 5 <sex>: M <diagnoses> a, b\n# patient 7\n# Dx: 164889003,RBBB\n"
+    "#<diagnoses>:\n#Rhythm: Atrial fibrillation.\n"
+)
 
 
 @fuzz(800)
-@given(changes=mutations, keep=keep, fmt=st.sampled_from(["16", "80", "212", "24", "61", "8", "311", "16x2", "16:2"]))
-def test_fuzz_header_bytes(folder, changes, keep, fmt):
-    leads = "".join(f"h.dat {fmt} 200(5)/mV 12 0 0 0 0 {lead}\n" for lead in ("II", "V1"))
-    (folder / "h.hea").write_bytes(mutate(f"h 2 250 20\n{leads}{COMMENTS}".encode(), changes, keep))
+@given(changes=mutations, keep=keep, fmt=st.sampled_from(FORMATS), length=st.sampled_from(["20", ""]))
+def test_fuzz_header_bytes(folder, changes, keep, fmt, length):
+    gains = ("200(5)/mV", "1E2/mV", "57(-3)/uV")
+    leads = "".join(f"h.dat {fmt} {g} 12 0 0 0 0 {lead}\n" for g, lead in zip(gains, ("II", "III", "aVF"), strict=True))
+    (folder / "h.hea").write_bytes(mutate(f"h 3 250 {length}\n{leads}{COMMENTS}".encode(), changes, keep))
     (folder / "h.dat").write_bytes(bytes(range(256)))
     sound_or_refused(folder / "h")
+
+
+@fuzz(200)
+@given(changes=mutations, keep=keep, layout=st.booleans())
+def test_fuzz_segments(folder, changes, keep, layout):
+    (folder / "part.hea").write_text("part 2 250 9\n" + "part.dat 212 200 12 0 0 0 0 II\n" * 2)
+    (folder / "part.dat").write_bytes(bytes(range(27)))
+    (folder / "null.hea").write_text("null 2 250 0\n" + "~ 0 200 12 0 0 0 0 II\n" * 2)
+    lines = "null 0\n" * layout + "part 9\n~ 3\npart 9\n"
+    (folder / "m.hea").write_bytes(mutate(f"m/{3 + layout} 2 250 21\n{lines}{COMMENTS}".encode(), changes, keep))
+    sound_or_refused(folder / "m")
 
 
 @pytest.fixture(scope="module")

@@ -442,6 +442,8 @@ def _values(
         raise RecordError("all its leads are null (format 0); read the record whose signals it stands for")
     for file, members in groups.items():
         n_samples = _checked_length(header, file, [specs[lead] for lead in members], n_samples, notes)
+    if max(spec.skew for spec in specs) > n_samples:
+        raise RecordError("describes leads skewed by more than the record's length; correct the header")
     if (null := [lead for lead, spec in enumerate(specs) if spec.format == "0"]) and (
         len(null) * n_samples * 4 > _LARGEST_BLANK
     ):
@@ -487,7 +489,7 @@ def _scaled(values: np.ndarray, specs: list[_Spec], reading: Reading) -> np.ndar
     gain = np.array([spec.gain for spec in specs])[:, None]
     baseline = np.array([spec.baseline for spec in specs], np.float64)[:, None]
     mv_per_unit = np.array([spec.mv_per_unit for spec in specs])[:, None]
-    if (gain != gain[0]).any() or reading.source == "LUDB":
+    if values.size and ((gain != gain[0]).any() or reading.source == "LUDB"):
         gain = _checked_gain(values, gain, mv_per_unit, reading)
     if baseline.any():
         values -= baseline.astype(values.dtype)
@@ -540,8 +542,6 @@ def _checked_length(header: Path, file: str, specs: list[_Spec], n_samples: int,
         raise RecordError(f"its signal file {file} is not beside it; download both") from None
     if any(spec.format != first.format or spec.offset != first.offset for spec in specs):
         raise RecordError(f"describes leads of one signal file {file} in several formats; correct the header")
-    if n_samples and max(spec.skew for spec in specs) > n_samples:
-        raise RecordError(f"describes leads of {file} skewed by more than the record's length; correct the header")
     per_frame = sum(spec.per_frame for spec in specs)
     if first.format in _FLAC_BITS:
         size += first.offset  # which is in samples

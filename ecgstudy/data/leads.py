@@ -152,12 +152,17 @@ def _pulse(limb: Array, names: Sequence[str], fs: float) -> str:
     """A pulse in all leads at once, such as an amplifier's 1 mV, if that is what breaks the laws."""
     _, residual = residuals(limb, names)
     _, of_one = residuals(np.ones((len(names), 1)), names)
+    if not of_one.any():  # aVF's law does not see it
+        return ""
     common = (of_one.T @ residual)[0] / (of_one**2).sum()
     common -= np.median(common)
     if _broken(limb - common, names):
         return ""
-    inside = np.abs(common) > np.abs(common).max() / 2
+    highest = np.abs(common).max()
+    inside = np.abs(common) > highest / 2
     level = float(np.median(common[inside]))
+    if abs(level) <= highest / 2:  # both ways
+        return ""
     edges = np.flatnonzero(np.diff(inside, prepend=False, append=False)) / fs
     flat, rest = np.abs(common[inside] / level - 1) < 0.2, np.abs(common[~inside] / level) < 0.2
     if flat.mean() < 0.8 or rest.mean() < 0.8 or np.median(edges[1::2] - edges[::2]) < _SHORTEST_PULSE:
