@@ -22,15 +22,18 @@ from ecgstudy.data.records import LEADS, Record, RecordError, find_records, read
 HEADER = "{name} 12 500 1000\n" + "".join(f"{{name}}.dat 16 1000(0)/mV 16 0 0 0 0 {lead}\n" for lead in LEADS)
 
 
+def lawful(seed, samples, highest):
+    """Noise (samples, 12), whose limb leads obey Einthoven's and Goldberger's laws."""
+    values = np.random.default_rng(seed).integers(-highest, highest, (samples, 12)).astype("<i2")
+    first, second = (values[:, :2] // 4 * 2).T
+    limb = [first, second, second - first, -(first + second) // 2, first - second // 2, second - first // 2]
+    values[:, :6] = np.column_stack(limb)
+    return values
+
+
 @pytest.fixture
 def digital():
-    """Noise, whose limb leads obey Einthoven's and Goldberger's laws."""
-    values = np.random.default_rng(0).integers(-1000, 1000, (1000, 12)).astype("<i2")
-    first, second = (values[:, :2] // 4 * 2).T
-    values[:, :6] = np.column_stack(
-        [first, second, second - first, -(first + second) // 2, first - second // 2, second - first // 2]
-    )
-    return values
+    return lawful(0, 1000, 1000)
 
 
 @pytest.fixture
@@ -694,7 +697,10 @@ def write_as_ludb(write, folder, counts, names=LEADS, gain=None):
     """Counts with the gains that LUDB's headers state: each lead's own range."""
     gain = np.ptp(counts, axis=0) if gain is None else gain
     lines = "".join(f"{{name}}.dat 16 {g}(6)/mV 0 0 0 0 0 {n.lower()}\n" for g, n in zip(gain, names, strict=True))
-    return write(f"{{name}} {len(names)} 500 {len(counts)}\n{lines}", "1", folder, data=counts.astype("<i2").tobytes())
+    comments = "#<diagnoses>:\n#Rhythm: Sinus rhythm.\n"
+    return write(
+        f"{{name}} {len(names)} 500 {len(counts)}\n{lines}{comments}", "1", folder, data=counts.astype("<i2").tobytes()
+    )
 
 
 def test_ludbs_counts_are_microvolts(write, tmp_path, digital):
@@ -820,7 +826,7 @@ def test_csv(tmp_path, digital, separator):
         assert record.leads == LEADS
 
 
-FRAME = pd.DataFrame(np.random.default_rng(7).integers(-2000, 2000, (40, 12)) / 1000)
+FRAME = pd.DataFrame(lawful(7, 40, 2000) / 1000)
 
 
 def assert_holds(record, frame, leads=LEADS):
@@ -932,7 +938,7 @@ def test_csv_square_with_names(tmp_path):
     assert_holds(read_record(tmp_path / "x.csv", fs=500), frame)
     np.save(tmp_path / "x.npy", frame.to_numpy())
     assert_holds(read_record(tmp_path / "x.npy", fs=500), frame.T)
-    assert kinds(read_record(tmp_path / "x.npy", fs=500)) == {"orientation"}
+    assert kinds(read_record(tmp_path / "x.npy", fs=500)) == {"orientation", "lead laws"}
 
 
 def test_csv_decimal_commas(tmp_path):
