@@ -93,14 +93,102 @@ def test_annotations_written_by_wfdb(tmp_path, gaps):
     found = read_annotation(tmp_path / "9", "atr")
     assert found["sample"].tolist() == sample.tolist() and found["symbol"].tolist() == symbol
     whole = (tmp_path / "9.atr").read_bytes()
-    for length in range(0, len(whole), 2):  # cut short: a part of it or an error, nothing else
+    for length in range(len(whole) - 1):  # cut short anywhere
         (tmp_path / "cut.atr").write_bytes(whole[:length])
-        try:
-            part = read_annotation(tmp_path / "cut", "atr")
-        except RecordError as error:
-            assert "cut short" in str(error)
-        else:
-            assert part.equals(found[: len(part)])
+        with pytest.raises(RecordError, match=r"cut\.atr: is cut short.*download"):
+            read_annotation(tmp_path / "cut", "atr")
+    (tmp_path / "padded.atr").write_bytes(whole + bytes(7))
+    assert read_annotation(tmp_path / "padded", "atr").equals(found)
+
+
+def header(folder, fs, name="9"):
+    (folder / f"{name}.hea").write_text(f"{name} 1 {fs} 5000\n{name}.dat 16 200 12 0 0 0 0 II\n")
+
+
+@quietly
+@pytest.mark.parametrize("fs", [125, 250, 360, 500, 1000, 128.5])
+def test_annotations_at_a_rate_of_their_own(tmp_path, fs):
+    """As wfdb's, in seconds; the note that states the rate is no annotation."""
+    sample = np.array([0, 125, 250, 375, 100_001])
+    wfdb.wrann("9", "atr", sample, list("+NVNA"), aux_note=["(AFIB", "", "", "", ""], fs=fs, write_dir=str(tmp_path))
+    header(tmp_path, 500)
+    found, theirs = read_annotation(tmp_path / "9", "atr"), wfdb.rdann(str(tmp_path / "9"), "atr")
+    assert found["symbol"].tolist() == theirs.symbol == list("+NVNA") and theirs.fs == fs
+    np.testing.assert_allclose(found["sample"] / 500, theirs.sample / theirs.fs, atol=0.5 / 500)
+    assert found["sample"].dtype == np.int64
+    if fs == 125:
+        assert read_beats(tmp_path / "9")["sample"].tolist() == [500, 1000, 1500, 400_004]
+
+
+@quietly
+def test_a_rate_of_their_own_needs_the_records(tmp_path):
+    wfdb.wrann("9", "atr", np.array([125]), ["N"], fs=125, write_dir=str(tmp_path))
+    with pytest.raises(RecordError, match=r"9\.atr: counts time at a rate of its own; put 9\.hea beside it"):
+        read_beats(tmp_path / "9")
+    header(tmp_path, 0)
+    with pytest.raises(RecordError, match=r"9\.hea: a sampling rate of 0 Hz"):
+        read_beats(tmp_path / "9")
+    (tmp_path / "9.hea").write_text("9\n")
+    with pytest.raises(RecordError, match=r"9\.hea: has no record line"):
+        read_beats(tmp_path / "9")
+
+
+@quietly
+def test_labels_of_their_own(tmp_path):
+    own = [(42, "K", "a beat of the first kind"), (43, "q", "a beat of the second kind")]
+    wfdb.wrann("9", "atr", np.array([5, 6, 7, 8]), label_store=np.array([42, 1, 43, 5]), fs=250, custom_labels=own,
+               chan=np.array([0, 1, 0, 1]), num=np.array([0, 2, 3, 3]), subtype=np.array([0, 1, 0, -1]),
+               aux_note=["", "", "odd", "even"], write_dir=str(tmp_path))  # fmt: skip
+    header(tmp_path, 250)
+    found = read_annotation(tmp_path / "9", "atr")
+    assert found["sample"].tolist() == [5, 6, 7, 8] and found["symbol"].tolist() == ["K", "N", "q", "V"]
+    theirs = wfdb.rdann(str(tmp_path / "9"), "atr")
+    assert theirs.sample.tolist() == [5, 6, 7, 8] and theirs.symbol == ["K", "N", "q", "V"]
+    assert read_beats(tmp_path / "9")["symbol"].tolist() == ["N", "V"]
+
+
+def word(label, value):
+    return (label << 10 | value).to_bytes(2, "little")
+
+
+def test_forms_of_a_jump(tmp_path):
+    """Several jumps before an annotation, one back, one before the end, one with zeros in it; a text of zeros."""
+    data = (
+        word(59, 0) + word(0, 1) + word(0, 0)  # 65,536
+        + word(59, 7) + word(0, 0) + word(0, 100) + word(1, 5)  # N at 65,641
+        + word(59, 0) + word(63, 1023) + word(63, 1023 - 99) + word(5, 0)  # V 100 before it
+        + word(63, 3) + bytes(4) + word(0, 0) + word(1, 4)  # a text of three zeros, no annotation, N
+        + word(59, 0) + word(0, 0) + word(0, 0)
+    )  # fmt: skip
+    (tmp_path / "9.atr").write_bytes(data + word(0, 0))
+    found = read_annotation(tmp_path / "9", "atr")
+    assert found["sample"].tolist() == [65_641, 65_541, 65_545] and found["symbol"].tolist() == ["N", "V", "N"]
+    (tmp_path / "9.atr").write_bytes(data)
+    with pytest.raises(RecordError, match="is cut short"):
+        read_annotation(tmp_path / "9", "atr")
+
+
+@quietly
+@pytest.mark.parametrize("given", ["9", "9.atr", "9.hea", "9.dat", "9.mat"])
+def test_the_annotation_file_itself_may_be_given(tmp_path, given):
+    wfdb.wrann("9", "atr", np.array([5]), ["N"], write_dir=str(tmp_path))
+    assert len(read_beats(tmp_path / given)) == 1
+
+
+def test_a_long_file_is_refused_unread(tmp_path):
+    with (tmp_path / "9.atr").open("wb") as file:
+        file.truncate(2**24 + 2)
+    with pytest.raises(RecordError, match=r"9\.atr: is longer than 16777216 bytes, no annotation file; check"):
+        read_beats(tmp_path / "9")
+
+
+def test_every_real_annotation_ends_in_a_zero(real_data):
+    """So that its lack tells of a file cut short."""
+    files = [
+        *(real_data / "mitdb").glob("*.atr"),
+        *(p for lead in LEADS for p in (real_data / "ludb").rglob(f"*.{lead.lower()}")),
+    ]
+    assert len(files) == 2448 and all(path.read_bytes()[-2:] == b"\0\0" for path in files)
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ def ludb(tmp_path):
 
 
 @quietly
-@pytest.mark.parametrize("path", ["7", "7.hea"])
+@pytest.mark.parametrize("path", ["7", "7.hea", "7.i", "7.avr"])
 def test_waves(ludb, path):
     waves = read_delineation(ludb / path)
     assert list(waves.columns) == ["lead", "wave", "onset", "peak", "offset"]
@@ -44,6 +44,27 @@ def test_missing_lead(ludb):
     (ludb / "7.avf").unlink()
     with pytest.raises(RecordError, match=r"7\.avf: no readable annotation .*; download"):
         read_delineation(ludb / "7")
+
+
+@quietly
+def test_cut_short(ludb):
+    whole = (ludb / "7.v3").read_bytes()
+    (ludb / "7.v3").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RecordError, match=r"7\.v3: is cut short.*download"):
+        read_delineation(ludb / "7")
+
+
+@quietly
+def test_at_the_records_rate(ludb):
+    sample, symbol = np.array([10, 20, 30, 40, 50, 60, 70, 80, 90]), list("(p)(N)(t)")
+    wfdb.wrann("7", "x", sample, symbol, fs=125, write_dir=str(ludb))
+    (ludb / "7.x").rename(ludb / "7.v6")
+    (ludb / "7.hea").write_text("7 1 500 5000\n7.dat 16 200 12 0 0 0 0 II\n")
+    waves = read_delineation(ludb / "7")
+    assert waves[waves["lead"] == "V6"][["onset", "peak", "offset"]].values.tolist() == [
+        [40, 80, 120], [160, 200, 240], [280, 320, 360]
+    ]  # fmt: skip
+    assert waves[waves["lead"] == "V5"]["peak"].tolist() == [20, 50, 80]
 
 
 @pytest.fixture(scope="module")

@@ -9,20 +9,31 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.io
+import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ecgstudy.data import formats
 from ecgstudy.data.formats import wfdb
 from ecgstudy.data.labels import CLASSES
+from ecgstudy.data.leads import residuals
 from ecgstudy.data.records import LEADS, Record, RecordError, find_records, read_record
 
 HEADER = "{name} 12 500 1000\n" + "".join(f"{{name}}.dat 16 1000(0)/mV 16 0 0 0 0 {lead}\n" for lead in LEADS)
 
 
+def lawful(seed, samples, highest):
+    """Noise (samples, 12), whose limb leads obey Einthoven's and Goldberger's laws."""
+    values = np.random.default_rng(seed).integers(-highest, highest, (samples, 12)).astype("<i2")
+    first, second = (values[:, :2] // 4 * 2).T
+    limb = [first, second, second - first, -(first + second) // 2, first - second // 2, second - first // 2]
+    values[:, :6] = np.column_stack(limb)
+    return values
+
+
 @pytest.fixture
 def digital():
-    return np.random.default_rng(0).integers(-1000, 1000, (1000, 12)).astype("<i2")
+    return lawful(0, 1000, 1000)
 
 
 @pytest.fixture
@@ -84,10 +95,96 @@ def test_written_by_wfdb(tmp_path, fmt, leads, samples):
 
 
 @pytest.mark.parametrize("fmt, bytes_per_value", [("8", 1), ("61", 2), ("160", 2), ("310", 4 / 3), ("311", 4 / 3)])
-def test_formats_left_to_wfdb(write, fmt, bytes_per_value):
+def test_formats_that_wfdb_cannot_write(write, fmt, bytes_per_value):
     header = "{name} 3 250 120\n" + "".join(f"{{name}}.dat {fmt} 2000(5)/mV 16 0 3 0 0 V{i}\n" for i in (1, 2, 3))
-    data = np.random.default_rng(1).integers(0, 256, int(360 * bytes_per_value), np.uint8).tobytes()
-    assert_equals_wfdb(write(header, data=data))
+    data = np.random.default_rng(1).integers(0, 256, int(360 * bytes_per_value), np.uint8)
+    if fmt == "311":
+        data[3::4] &= 0x3F  # two bits of no value, of which wfdb takes one for part of the third
+    assert_equals_wfdb(write(header, data=data.tobytes()))
+
+
+# Values by the definition of each format; the last of them is the missing sample.
+BY_HAND = {
+    "16": ([1, -2, -(2**15)], np.array([1, -2, -(2**15)], "<i2").tobytes()),
+    "24": ([1, -2, -(2**23)], bytes([1, 0, 0, 0xFE, 0xFF, 0xFF, 0, 0, 0x80])),
+    "32": ([1, -2, -(2**31)], np.array([1, -2, -(2**31)], "<i4").tobytes()),
+    "61": ([1, -2, -(2**15)], np.array([1, -2, -(2**15)], ">i2").tobytes()),
+    "80": ([1, -2, -(2**7)], bytes([129, 126, 0])),
+    "160": ([1, -2, -(2**15)], np.array([32769, 32766, 0], "<u2").tobytes()),
+    "212": ([1, -2, -(2**11)], bytes([0x01, 0xF0, 0xFE, 0x00, 0x08])),
+    "310": ([1, -2, -(2**9)], bytes([0x02, 0x00, 0xFC, 0x87])),
+    "311": ([1, -2, -(2**9)], (1 | (0x3FE << 10) | (0x200 << 20)).to_bytes(4, "little")),
+}
+
+
+@pytest.mark.parametrize("fmt", BY_HAND)
+def test_missing_sample_of_every_format(write, fmt):
+    values, data = BY_HAND[fmt]
+    record = read_record(write(f"{{name}} 1 250 3\n{{name}}.dat {fmt} 100(4)/mV 12 0 0 0 0 V1\n", data=data))
+    expected = (np.array(values, np.float64) - 4) / 100
+    np.testing.assert_array_equal(record.signal[0], np.float32([*expected[:2], np.nan]))
+    assert record.notes == ("fewer leads: V1", "missing samples: 1 in V1, read as NaN")
+
+
+@pytest.mark.parametrize("fmt", BY_HAND)
+def test_a_missing_sample_in_a_frame_of_every_format(write, fmt):
+    """All three in one frame, then the first two of one lead and the last of another."""
+    data = BY_HAND[fmt][1]
+    with pytest.raises(RecordError, match="every sample is missing"):
+        read_record(write(f"{{name}} 1 250 1\n{{name}}.dat {fmt}x3 100/mV 12 0 0 0 0 V1\n", data=data))
+    lines = f"{{name}}.dat {fmt}x2 10(-4)/mV 12 0 0 0 0 II\n{{name}}.dat {fmt} 100/mV 12 0 0 0 0 V1\n"
+    record = read_record(write("{name} 2 250 1\n" + lines, data=data))
+    np.testing.assert_array_equal(record.signal, np.float32([[0.4], [np.nan]]))  # (1 - 2)/2 is cut to 0
+
+
+def test_frames(write):
+    """Means are cut to a whole step as wfdb does, but not over a missing sample, which it takes for a value."""
+    frames = np.array([[50, 51, 7], [50, -(2**15), 8], [-50, -51, 9], [-(2**15), -(2**15), 9]], "<i2")
+    lines = "{name}.dat 16x2 100/mV 12 0 0 0 0 II\n{name}.dat 16 100/mV 12 0 0 0 0 V1\n"
+    path = write("{name} 2 250 4\n" + lines, data=frames.tobytes())
+    record = read_record(path)
+    np.testing.assert_array_equal(record.signal, np.float32([[0.5, np.nan, -0.5, np.nan], [0.07, 0.08, 0.09, 0.09]]))
+    assert "samples per frame: 2 in some leads, their mean read at 250 Hz" in record.notes
+    assert "missing samples: 2 in II, read as NaN" in record.notes
+    whole = [0, 2]
+    np.testing.assert_array_equal(record.signal[:, whole], wfdb.rdrecord(str(path)).p_signal.T[:, whole].astype("f4"))
+
+
+@pytest.mark.parametrize("fmt, subtype", [("508", "PCM_S8"), ("516", "PCM_16"), ("524", "PCM_24")])
+def test_frames_in_flac(write, tmp_path, fmt, subtype):
+    bits = int(fmt) - 500
+    values = np.array([[10, 1], [12, 2], [-(2 ** (bits - 1)), 3], [11, 4]])  # a lead a column
+    soundfile.write(tmp_path / "rec.dat", (values << (32 - bits)).astype(np.int32), 500, subtype, format="FLAC")
+    header = "{name} 2 250 2\n" + "".join(f"{{name}}.dat {fmt}x2 1E1/mV 12 0 0 0 0 {lead}\n" for lead in ("II", "V1"))
+    record = read_record(write(header, data=(tmp_path / "rec.dat").read_bytes()))
+    np.testing.assert_array_equal(record.signal, np.float32([[1.1, np.nan], [0.1, 0.3]]))
+
+
+@pytest.mark.parametrize("fmt", ["16", "24", "32", "61", "16x2", "8"])
+@pytest.mark.parametrize(
+    "gain, baseline, per_mv",
+    [
+        ("1E2/mV", 0, 100),
+        ("100(+5)/mV", 5, 100),
+        ("1e+2(-5.0)/mV", -5, 100),
+        (".5e3/mV", 0, 500),
+        ("+200./mV", 0, 200),
+        ("100.00000000000000000000000000/mV", 0, 100),
+        ("1e+16/V", 0, 1e13),
+        ("1e-4/nV", 0, 100),
+        ("0.1/uV", 0, 100),
+        ("100/millivolts", 0, 100),
+    ],
+)  # fmt: skip
+def test_gain_and_baseline_are_the_same_in_all_formats(write, fmt, gain, baseline, per_mv):
+    """Those that wfdb's header reader gets wrong among them."""
+    kind = {"24": "<i4", "32": "<i4", "61": ">i2", "8": "i1"}.get(fmt, "<i2")
+    per_frame = 2 if "x" in fmt else 1
+    values = np.repeat(np.array([0, 20, -30, 40]), per_frame)
+    data = (np.diff(values, prepend=0) if fmt == "8" else values).astype(kind)
+    data = data.view(np.uint8).reshape(-1, 4)[:, :3].tobytes() if fmt == "24" else data.tobytes()
+    record = read_record(write(f"{{name}} 1 250 4\n{{name}}.dat {fmt} {gain} 12 0 0 0 0 V1\n", data=data))
+    np.testing.assert_allclose(record.signal[0], (np.array([0, 20, -30, 40]) - baseline) / per_mv, rtol=1e-6)
 
 
 def test_several_samples_per_frame_and_skew(write):
@@ -180,6 +277,119 @@ def test_units(write, digital):
     assert {"unit: V converted to mV", "unit: uV converted to mV", "unit: µV converted to mV"} == set(record.notes)
 
 
+@pytest.mark.parametrize("names", [("DI", "DII", "DIII"), ("LI", "LII", "LIII"), ("D1", "d2", "Lead III"),
+                                   ("ECG_I", "ecg lead II", "lead_iii")])  # fmt: skip
+def test_spelling_of_leads(write, names):
+    spelt = (*names, *(f"MDC_ECG_LEAD_{lead.upper()}" for lead in LEADS[3:]))
+    header = HEADER
+    for lead, name in zip(LEADS, spelt, strict=True):
+        header = header.replace(f" {lead}\n", f" {name}\n")
+    record = read_record(write(header))
+    assert record.leads == LEADS and kinds(record) == {"lead names"}
+    assert f"{names[0]} read as I, {names[1]} read as II" in record.notes[0]
+
+
+def test_names_that_are_no_lead_stay(write):
+    """An EEG's C3, an inverted aVR, an unaugmented VR, a modified II: none is taken for a standard lead."""
+    names = ("C3", "-aVR", "VR", "MLII", "1")
+    header = "{name} 5 500 1000\n" + "".join(f"{{name}}.dat 16 200 12 0 0 0 0 {name}\n" for name in names)
+    assert read_record(write(header)).leads == names
+
+
+@pytest.mark.parametrize("slashed", ["{name}/1", "g1/{name}", "a/b/{name}", "mitdb/{name}"])
+def test_a_slash_in_the_record_line(write, digital, slashed):
+    record = read_record(write(HEADER.replace("{name} 12", f"{slashed} 12", 1), name="100"))
+    assert record.notes == (f"record line: names {slashed.format(name='100')}, read as 100",)
+    np.testing.assert_array_equal(record.signal, digital.T.astype(np.float32) / np.float32(1000))
+
+
+def test_null_leads_are_missing(write, tmp_path):
+    header = "{name} 3 250 4\n~ 0 200 12 0 0 0 0 I\n{name}.dat 16 100 12 0 0 0 0 II\n{name}.dat 0 200 12 0 0 0 0 V1\n"
+    record = read_record(write(header, data=np.arange(4, dtype="<i2").tobytes()))
+    np.testing.assert_array_equal(record.signal, np.float32([[np.nan] * 4, [0, 0.01, 0.02, 0.03], [np.nan] * 4]))
+    assert "missing samples: 4 in I, 4 in V1, read as NaN" in record.notes
+    with pytest.raises(RecordError, match=r"rec\.hea: all its leads are null \(format 0\); read"):
+        read_record(write("{name} 1 250 100000000000\n~ 0 200 12 0 0 0 0 I\n"))
+    with pytest.raises(RecordError, match=r"1000 leads that are null .*remove"):
+        read_record(write("{name} 1001 250 100000\n{name}.dat 16\n" + "~ 0\n" * 1000, data=bytes(200_000)))
+
+
+@pytest.mark.parametrize("fmt, block, values", [("212", 3, 2), ("310", 4, 3), ("311", 4, 3)])
+def test_padding_of_a_last_block_is_no_surplus(write, fmt, block, values):
+    for samples in range(1, 8):
+        blocks = -(-samples // values)
+        header = f"{{name}} 1 250 {samples}\n{{name}}.dat {fmt} 100/mV 12 0 0 0 0 V1\n"
+        data = np.random.default_rng(samples).integers(0, 60, blocks * block, np.uint8).tobytes()
+        path = write(header, data=data)
+        assert "file length" not in kinds(read_record(path))
+        assert_equals_wfdb(path)
+        assert "file length" in kinds(read_record(write(header, data=data + b"1")))
+        with pytest.raises(RecordError, match="is cut short"):
+            read_record(write(header, data=data[: (blocks - 1) * block + 1]))
+
+
+# Records of several segments: the oracle is wfdb, segment by segment
+
+
+def write_segments(write, tmp_path, layout):
+    data = np.random.default_rng(6).integers(-500, 500, (300, 2)).astype("<i2")
+    write("{name} 2 250 100\n" + "".join(f"{{name}}.dat 16 200(3)/mV 12 0 0 0 0 {n}\n" for n in ("II", "V1")),
+          "s1", data=data[:100].tobytes())  # fmt: skip
+    second = ("V1", "II") if layout else ("II", "V1")  # by name; without a layout in the same order
+    write("{name} 2 250 200\n" + "".join(f"{{name}}.dat 16 400/mV 12 0 0 0 0 {n}\n" for n in second),
+          "s2", data=data[100:].tobytes())  # fmt: skip
+    if layout:
+        write("{name} 2 250 0\n~ 0 200 12 0 0 0 0 II\n~ 0 200 12 0 0 0 0 V1\n", "m_layout", suffix=".none")
+    lines = ["m_layout 0"] * layout + ["s1 100", "~ 50", "s2 200", "s1 100"]
+    text = f"m/{len(lines)} 2 250 450\n" + "\n".join(lines) + "\n#Age: 33\n"
+    (tmp_path / "m.hea").write_text(text)
+    return tmp_path / "m"
+
+
+@pytest.mark.parametrize("layout", [0, 1])
+def test_segments(write, tmp_path, layout):
+    path = write_segments(write, tmp_path, layout)
+    record = read_record(path)
+    first, second = (wfdb.rdrecord(str(tmp_path / name)).p_signal.T for name in ("s1", "s2"))
+    expected = np.hstack([first, np.full((2, 50), np.nan), second[::-1] if layout else second, first])
+    np.testing.assert_array_equal(record.signal, expected.astype(np.float32))
+    if layout:  # without one wfdb stumbles over the gap
+        np.testing.assert_array_equal(wfdb.rdrecord(str(path)).p_signal.T, expected)
+    assert np.isnan(record.signal).sum() == 100 and record.leads == ("II", "V1") and record.age == 33
+    assert record.notes[0] == "segments: 2 joined, 0.2 s between them read as NaN"
+
+
+@pytest.mark.parametrize(
+    "old, new, fault",
+    [
+        ("s2 200", "s3 200", "its segment s3 is not beside it; download"),
+        ("s2 200", "../s2 200", "is not beside it"),
+        ("s2 200", "m 200", "of segments itself"),
+        ("s2 200", "s2 190", "declares 450 samples in segments of 440"),
+        ("s2 200\ns1 100", "s2 190\ns1 110", "declares 190 samples at 250 Hz in its segment s2, which holds 200"),
+        ("m/4 2 250", "m/4 2 500", "at 500 Hz in its segment s1, which holds 100 at 250 Hz"),
+        ("m/4 2", "m/4 3", "declares 3 leads, its segments have 2"),
+        ("m/4 2", "m/5 2", "declares 5 segments and does not list as many"),
+        ("450\n", "\n", None),
+        (
+            "m/4 2 250 450\ns1 100\n~ 50",
+            "m/4 2 250\ns1 100\n~ 50000000000",
+            "in no segment; read its segments one by one",
+        ),
+    ],
+)
+def test_malformed_segments(write, tmp_path, old, new, fault):
+    path = write_segments(write, tmp_path, 0)
+    text = (tmp_path / "m.hea").read_text()
+    assert old in text
+    (tmp_path / "m.hea").write_text(text.replace(old, new))
+    if fault is None:
+        assert read_record(path).signal.shape == (2, 450)
+    else:
+        with pytest.raises(RecordError, match=rf"m\.hea: .*{re.escape(fault)}"):
+            read_record(path)
+
+
 # Notes
 
 
@@ -203,7 +413,7 @@ def test_flat_missing_clipped_padded(write, digital):
 
 
 def test_a_baseline_resting_at_its_minimum_is_not_clipped(write, digital):
-    digital[:] = np.maximum(digital, 900)
+    digital[:, 6:] = np.maximum(digital[:, 6:], 900)
     assert read_record(write()).notes == ()
 
 
@@ -251,7 +461,9 @@ def test_lead_names(write):
         (".dat 16 ", ".dat 16x0 ", "format 16"),
         (".dat 16 ", ".dat 16:99999999 ", "skewed"),
         (".dat 16 ", ".dat 16+23999 ", "found 24000"),
-        (".dat 16 ", ".dat 516 ", "wfdb cannot read"),
+        (".dat 16 ", ".dat 516 ", "cannot be read as FLAC"),
+        ("1000(0)", "1_0(0)", "'1_0' is no gain"),
+        ("1000(0)", "200(5.5)", "'5.5' is no baseline"),
         (".dat 16 ", ".dat sixteen ", "'sixteen'"),
         ("{name}.dat", "../rec.dat", "no signal file beside it"),
         ("{name}.dat", "gone.dat", "gone.dat is not beside it"),
@@ -481,6 +693,62 @@ def test_ludb_comments(write, tmp_path):
     assert record.codes == ("Rhythm: Sinus rhythm", "I degree AV block") and record.labels == {"NSR", "I-AVB"}
 
 
+def write_as_ludb(write, folder, counts, names=LEADS, gain=None):
+    """Counts with the gains that LUDB's headers state: each lead's own range."""
+    gain = np.ptp(counts, axis=0) if gain is None else gain
+    lines = "".join(f"{{name}}.dat 16 {g}(6)/mV 0 0 0 0 0 {n.lower()}\n" for g, n in zip(gain, names, strict=True))
+    comments = "#<diagnoses>:\n#Rhythm: Sinus rhythm.\n"
+    return write(
+        f"{{name}} {len(names)} 500 {len(counts)}\n{lines}{comments}", "1", folder, data=counts.astype("<i2").tobytes()
+    )
+
+
+def test_ludbs_counts_are_microvolts(write, tmp_path, digital):
+    for folder in ("ludb", "anywhere"):
+        record = read_record(write_as_ludb(write, tmp_path / folder / "data", digital))
+        np.testing.assert_array_equal(record.signal, (digital.T - np.float32(6)) / np.float32(1000))
+        assert record.notes == (
+            "header gain: each lead's is its own range, read as 1000/mV for all, as in all of LUDB",
+        )
+    # Cut in time, or to leads that prove nothing, it is known by its folder.
+    part = digital[:500]
+    record = read_record(write_as_ludb(write, tmp_path / "ludb" / "data", part, gain=np.ptp(digital, axis=0)))
+    np.testing.assert_array_equal(record.signal, (part.T - np.float32(6)) / np.float32(1000))
+    record = read_record(write_as_ludb(write, tmp_path / "ludb" / "data", digital[:, [1, 6]], ("II", "V1")))
+    np.testing.assert_array_equal(record.signal, (digital.T[[1, 6]] - np.float32(6)) / np.float32(1000))
+    record = read_record(write_as_ludb(write, tmp_path / "ludb" / "data", digital[:, [6]], ("V1",)))
+    np.testing.assert_array_equal(record.signal, (digital.T[[6]] - np.float32(6)) / np.float32(1000))
+
+
+def test_gains_that_lose_the_scale_are_noted(write, tmp_path, digital):
+    """Read by their header, since nothing proves what a step is."""
+    apart = digital[:, [1, 6, 7]]
+    record = read_record(write_as_ludb(write, tmp_path / "other", apart, ("II", "V1", "V2")))
+    np.testing.assert_array_equal(np.ptp(record.signal, axis=1), np.ones(3, np.float32))
+    assert {"header gain", "scale"} <= kinds(record)
+    record = read_record(write_as_ludb(write, tmp_path / "cut", digital[:500], gain=np.ptp(digital, axis=0)))
+    assert {"header gain", "lead laws"} == kinds(record) and "which the steps obey" in record.notes[0]
+    np.save(tmp_path / "x.npy", digital / np.ptp(digital, axis=0))
+    assert any(note.startswith("scale: every lead spans 1 mV") for note in read_record(tmp_path / "x", fs=500).notes)
+
+
+def test_st_petersburg_comments(write, tmp_path):
+    comments = (
+        "# <age>: 65 <sex>: F <diagnoses> Coronary artery disease, arterial hypertension\n# patient 1\n# PVCs, noise\n"
+    )
+    record = read_record(write(HEADER + comments, "I01", tmp_path / "incartdb"))
+    assert (record.age, record.sex, record.patient_id) == (65, "F", "St Petersburg INCART/patient 1")
+    assert record.codes == ("Coronary artery disease", "arterial hypertension") and record.notes == ()
+
+
+@pytest.mark.parametrize(
+    "comment", ["#Age: 65 Sex: F", "# age:65, sex:female", "#<Age> 65 <Sex> F", "#Sex: F\n#Age: 65"]
+)
+def test_age_and_sex_on_one_line(write, comment):
+    record = read_record(write(f"{HEADER}#Hx: in his age: 12\n{comment}\n"))
+    assert (record.age, record.sex) == (65, "F")
+
+
 def test_mitbih_comments_and_shared_patient(write, tmp_path):
     record = read_record(write(HEADER + "# 68 M 1 1 x1\n# Digoxin\n", "202", tmp_path / "mitdb"))
     assert (record.source, record.patient_id, record.age, record.sex) == ("MIT-BIH", "MIT-BIH/201", 68, "M")
@@ -504,6 +772,22 @@ def test_cpsc_struct(struct, digital):
     np.testing.assert_array_equal(record.signal, digital.T.astype(np.float32) / np.float32(1000))
     assert (record.source, record.fs, record.age, record.sex) == ("CPSC 2018", 500, 52, "M")
     assert record.codes == ("5", "8") and record.labels == {"RBBB", "STD"} and record.notes == ()
+
+
+def test_cpsc_table_above_the_training_sets(struct, tmp_path):
+    (tmp_path / "TrainingSet1").mkdir()
+    struct.rename(tmp_path / "TrainingSet1" / "A0001.mat")
+    (tmp_path / "REFERENCE.csv").write_text("Recording,First_label,Second_label,Third_label\r\nA0001,5,8,\r\n")
+    assert read_record(tmp_path / "TrainingSet1" / "A0001").codes == ("5", "8")
+
+
+@pytest.mark.parametrize("line, beside", [("A0001", "A0001.mat"), ("old.dat", "A0001.mat"), ("A0001.mat", "A0001.dat")])
+def test_a_signal_file_under_another_name_is_told(write, tmp_path, line, beside):
+    header = f"A0001 2 500 1000\n{line} 16+24 1000/mV 16 0 0 0 0 I\n{line} 16+24 1000/mV 16 0 0 0 0 II\n"
+    write(header, "A0001", suffix=f".{beside[-3:]}")
+    remedy = f"its signal file {line} is not beside it, but {beside} is; write {beside} in the header's signal lines"
+    with pytest.raises(RecordError, match=rf"A0001\.hea: {re.escape(remedy)}"):
+        read_record(tmp_path / "A0001.hea")
 
 
 def test_a_mat_that_is_no_struct(tmp_path):
@@ -542,7 +826,7 @@ def test_csv(tmp_path, digital, separator):
         assert record.leads == LEADS
 
 
-FRAME = pd.DataFrame(np.random.default_rng(7).integers(-2000, 2000, (40, 12)) / 1000)
+FRAME = pd.DataFrame(lawful(7, 40, 2000) / 1000)
 
 
 def assert_holds(record, frame, leads=LEADS):
@@ -654,7 +938,7 @@ def test_csv_square_with_names(tmp_path):
     assert_holds(read_record(tmp_path / "x.csv", fs=500), frame)
     np.save(tmp_path / "x.npy", frame.to_numpy())
     assert_holds(read_record(tmp_path / "x.npy", fs=500), frame.T)
-    assert kinds(read_record(tmp_path / "x.npy", fs=500)) == {"orientation"}
+    assert kinds(read_record(tmp_path / "x.npy", fs=500)) == {"orientation", "lead laws"}
 
 
 def test_csv_decimal_commas(tmp_path):
@@ -952,17 +1236,33 @@ def mutate(data, changes, keep):
     return bytes(data[: round(keep * len(data))])
 
 
+FORMATS = ["16", "80", "212", "24", "32", "61", "8", "160", "310", "311", "0", "516", "16x2", "24x3", "16:2", "212x2:9"]
 keep = st.one_of(st.just(1.0), st.floats(0, 1))
-COMMENTS = "# Age: 61\n#Sex: F\n# Dx: 164889003,RBBB\n#<diagnoses>:\n#Rhythm: Atrial fibrillation.\n"
+COMMENTS = (
+    "# Age: 61\n#Sex: F\n#<age>: 5 <sex>: M <diagnoses> a, b\n# patient 7\n# Dx: 164889003,RBBB\n"
+    "#<diagnoses>:\n#Rhythm: Atrial fibrillation.\n"
+)
 
 
 @fuzz(800)
-@given(changes=mutations, keep=keep, fmt=st.sampled_from(["16", "80", "212", "24", "61", "8", "311", "16x2", "16:2"]))
-def test_fuzz_header_bytes(folder, changes, keep, fmt):
-    leads = "".join(f"h.dat {fmt} 200(5)/mV 12 0 0 0 0 {lead}\n" for lead in ("II", "V1"))
-    (folder / "h.hea").write_bytes(mutate(f"h 2 250 20\n{leads}{COMMENTS}".encode(), changes, keep))
+@given(changes=mutations, keep=keep, fmt=st.sampled_from(FORMATS), length=st.sampled_from(["20", ""]))
+def test_fuzz_header_bytes(folder, changes, keep, fmt, length):
+    gains = ("200(5)/mV", "1E2/mV", "57(-3)/uV")
+    leads = "".join(f"h.dat {fmt} {g} 12 0 0 0 0 {lead}\n" for g, lead in zip(gains, ("II", "III", "aVF"), strict=True))
+    (folder / "h.hea").write_bytes(mutate(f"h 3 250 {length}\n{leads}{COMMENTS}".encode(), changes, keep))
     (folder / "h.dat").write_bytes(bytes(range(256)))
     sound_or_refused(folder / "h")
+
+
+@fuzz(200)
+@given(changes=mutations, keep=keep, layout=st.booleans())
+def test_fuzz_segments(folder, changes, keep, layout):
+    (folder / "part.hea").write_text("part 2 250 9\n" + "part.dat 212 200 12 0 0 0 0 II\n" * 2)
+    (folder / "part.dat").write_bytes(bytes(range(27)))
+    (folder / "null.hea").write_text("null 2 250 0\n" + "~ 0 200 12 0 0 0 0 II\n" * 2)
+    lines = "null 0\n" * layout + "part 9\n~ 3\npart 9\n"
+    (folder / "m.hea").write_bytes(mutate(f"m/{3 + layout} 2 250 21\n{lines}{COMMENTS}".encode(), changes, keep))
+    sound_or_refused(folder / "m")
 
 
 @pytest.fixture(scope="module")
@@ -1054,12 +1354,12 @@ def compare(paths):
 
 
 def test_real_sample_equals_wfdb(real_data):
-    assert compare(stratified(find_records(real_data), 25)) > 40
+    assert compare(stratified(find_records(real_data), 20)) > 40
 
 
 @pytest.mark.slow
 def test_real_records_all_equal_wfdb(real_data):
-    assert compare(find_records(real_data)) == 1101
+    assert compare(find_records(real_data)) == 901
 
 
 @pytest.fixture(scope="module")
@@ -1077,6 +1377,9 @@ def test_real_counts(real):
 def test_real_traps(real):
     noted = Counter((source, kind) for (source, _), record in real.items() for kind in kinds(record))
     assert noted == {
+        ("LUDB", "header gain"): 200,
+        ("LUDB", "clipped"): 1,
+        ("PTB-XL", "lead laws"): 1,
         ("georgia", "record line"): 44,
         ("georgia", "header gain"): 3,
         ("georgia", "comment style"): 20,
@@ -1095,6 +1398,21 @@ def test_real_traps(real):
     for name in ("E00015", "E00018", "E00793"):
         assert any("4880/mV read as 1000/mV" in note for note in real["georgia", name].notes)
         assert 0.5 < np.median(np.ptp(real["georgia", name].signal, axis=1)) < 5
+
+
+def test_real_limb_leads(real):
+    """One of PTB-XL's 500 breaks the laws, by spikes in two leads; LUDB's microvolts obey them within rounding."""
+    law = "lead laws: aVR = -(I + II)/2 broken by up to 2.6 mV, aVF = (II + III)/2 broken by up to 2.6 mV"
+    assert law in real["PTB-XL", "00162_hr"].notes
+    largest = [np.abs(residuals(r.signal[:6], LEADS[:6])[1]).max() for (s, _), r in real.items() if s == "LUDB"]
+    assert max(largest) < 0.003 and len(largest) == 200
+    # A step is taken for a microvolt because the leads are then as large as PTB-XL's, half of which span so many mV.
+    for lead in ("I", "II", "V2", "V5"):
+        spans = {"LUDB": [], "PTB-XL": []}
+        for (source, _), record in real.items():
+            if source in spans:
+                spans[source].append(np.ptp(record.signal[LEADS.index(lead)]))
+        assert 0.6 < np.median(spans["LUDB"]) / np.median(spans["PTB-XL"]) < 1.5
 
 
 def test_real_copies(real):

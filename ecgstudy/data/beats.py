@@ -62,7 +62,7 @@ def read_beats(path: str | Path) -> pd.DataFrame:
     Parameters
     ----------
     path
-        The record, with or without suffix; ``<record>.atr`` lies beside it.
+        The record, with or without suffix, or its annotation file ``<record>.atr``.
 
     Returns
     -------
@@ -73,7 +73,7 @@ def read_beats(path: str | Path) -> pd.DataFrame:
     Raises
     ------
     RecordError
-        if the annotation file is missing or cannot be read.
+        if the annotation file is missing, cut short or cannot be read.
     """
     beats = read_annotation(path, "atr")
     beats["aami"] = beats["symbol"].map(AAMI)

@@ -6,6 +6,7 @@ import pandas as pd
 
 from ecgstudy.data.formats import LEADS, read_annotation
 
+_EXTENSIONS = {lead.lower(): lead for lead in LEADS}
 _WAVES = {"p": "P", "N": "QRS", "t": "T"}
 
 
@@ -15,7 +16,7 @@ def read_delineation(path: str | Path) -> pd.DataFrame:
     Parameters
     ----------
     path
-        The record, with or without suffix; its annotation files (``1.i`` … ``1.v6``) lie beside it.
+        The record, with or without suffix, or one of its annotation files; these (``1.i`` … ``1.v6``) lie side by side.
 
     Returns
     -------
@@ -26,14 +27,19 @@ def read_delineation(path: str | Path) -> pd.DataFrame:
     Raises
     ------
     RecordError
-        if an annotation file is missing or cannot be read.
+        if an annotation file is missing, cut short or cannot be read.
 
     References
     ----------
     Kalyakulina et al., "LUDB: A New Open-Access Validation Tool for Electrocardiogram Delineation Algorithms",
     IEEE Access 8:186181, 2020.
     """
-    marks = pd.concat([read_annotation(path, lead.lower()).assign(lead=lead) for lead in LEADS], ignore_index=True)
+    path = Path(path)
+    path = path.with_suffix("") if path.suffix[1:] in _EXTENSIONS else path
+    marks = pd.concat(
+        [read_annotation(path, extension).assign(lead=lead) for extension, lead in _EXTENSIONS.items()],
+        ignore_index=True,
+    )
     before, after = marks.shift(1), marks.shift(-1)
     opened = (before["symbol"] == "(") & (before["lead"] == marks["lead"])
     closed = (after["symbol"] == ")") & (after["lead"] == marks["lead"])

@@ -17,17 +17,17 @@ import numpy as np
 import pandas as pd
 
 from ecgstudy.data.labels import CLASSES, MISSING, SCP_STATEMENTS, classes_of, codes_in, spelled
+from ecgstudy.data.leads import CANONICAL, LEADS, residuals
 from ecgstudy.paths import data_root
 
 with warnings.catch_warnings():  # that wfdb 4.3 uses what pandas 3 deprecates is no concern of the reader's
     warnings.simplefilter("ignore", DeprecationWarning)
     import wfdb
 
-LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
-
-CANONICAL = {lead.lower(): lead for lead in LEADS}
 _SEX = {"m": "M", "male": "M", "f": "F", "female": "F"}
-_MV_PER_UNIT = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "v": 1e3}
+_MV_PER_UNIT = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "nv": 1e-6, "v": 1e3}
+_MV_PER_UNIT |= {"millivolt": 1.0, "microvolt": 1e-3, "nanovolt": 1e-6, "volt": 1e3}
+_MV_PER_UNIT |= {f"{name}s": factor for name, factor in _MV_PER_UNIT.items() if name.endswith("volt")}
 
 # Folder (as in the upstream download) → source.
 _FOLDERS = {
@@ -42,6 +42,7 @@ _FOLDERS = {
     "ptb-xl": "ptb-xl",
     "ptb": "ptb",
     "st_petersburg_incart": "st_petersburg_incart",
+    "incartdb": "St Petersburg INCART",
 }
 # The Challenge's sources whose integers are microvolts whatever a header says (St Petersburg's are not).
 _MICROVOLT_SOURCES = {"cpsc_2018", "cpsc_2018_extra", "georgia", "ningbo", "chapman_shaoxing", "ptb-xl", "ptb"}
@@ -56,11 +57,18 @@ _CHALLENGE_PREFIXES = {
 }
 _LAST_CHAPMAN_SHAOXING = 10646  # JS00001 … JS10646; Ningbo's numbers follow
 
-# Bytes per value of the WFDB formats; the first three are read here, the others by wfdb.
-_BYTES = {"16": 2, "212": 1.5, "80": 1, "8": 1, "24": 3, "32": 4, "61": 2, "160": 2, "310": 4 / 3, "311": 4 / 3}
-_INVALID = {"16": -(2**15), "212": -(2**11), "80": -(2**7)}
-_COMPRESSED = {"508", "516", "524"}
+# The WFDB formats: bytes that the first one, two … values of a block take. Format 0 is a lead that is not there.
+_BLOCKS: dict[str, tuple[int, ...]] = {
+    "8": (1,), "16": (2,), "24": (3,), "32": (4,), "61": (2,), "80": (1,), "160": (2,), "212": (2, 3),
+    "310": (2, 4, 4), "311": (2, 3, 4),
+}  # fmt: skip
+_FLAC_BITS = {"508": 8, "516": 16, "524": 24}
+# The value that stands for a missing sample; format 8, of differences, has none.
+_BITS = {"16": 16, "24": 24, "32": 32, "61": 16, "80": 8, "160": 16, "212": 12, "310": 10, "311": 10, **_FLAC_BITS}
+_MISSING = {name: -(2 ** (bits - 1)) for name, bits in _BITS.items()} | {"8": math.nan}
+_MOST_STEPS = 2  # by which rounding alone breaks a law of the limb leads
 _VALUES_PER_COMPRESSED_BYTE = 1000  # what FLAC makes of a flat lead: about 300
+_LARGEST_BLANK = 1e8  # bytes of what is in no file: null leads, gaps between segments
 _LONGEST_HEADER = 2**20  # bytes
 
 _MAT_COMPRESSED = 15
@@ -79,8 +87,15 @@ _MAT_TYPES = {
 }
 _LONGEST_STRUCT = 2**28  # bytes, an hour of 12 leads
 
-_ANNOTATION_SKIP, _ANNOTATION_TEXT = 59, 63
+_ANNOTATION_NOTE, _ANNOTATION_SKIP, _ANNOTATION_TEXT = 22, 59, 63
+_LONGEST_ANNOTATION = 2**24  # bytes, months of beats
 _ANNOTATION_SYMBOL = dict(wfdb.io.annotation.ann_label_table[["label_store", "symbol"]].to_numpy().tolist())
+
+
+# A key and its value in a comment; further ones may follow on the line.
+_COMMENT_FIELD = re.compile(
+    r"(?:^|(?<=\s))\s*(?:<(age|sex|dx|diagnoses)>\s*:?|(age|sex|dx|diagnoses)\s*:)", re.IGNORECASE
+)
 
 
 class RecordError(ValueError):
@@ -138,82 +153,127 @@ class _Patient(NamedTuple):
 def read_annotation(path: str | Path, extension: str) -> pd.DataFrame:
     """Sample (from 0) and symbol of every annotation in a WFDB annotation file.
 
-    The same as ``wfdb.rdann`` in a fraction of its time, most of which goes into reading the header for every file.
+    The same as ``wfdb.rdann`` in a fraction of its time, most of which goes into reading the header for every file;
+    but where the file states a time resolution of its own, samples are those of the record.
 
     Parameters
     ----------
     path
-        The record, with or without suffix.
+        The record, with or without suffix, or the annotation file.
     extension
         Of the annotation file, such as "atr".
 
     Raises
     ------
     RecordError
-        if the file is missing or cut short.
+        if the file is missing or cut short, or counts time at a rate of its own without a header beside it.
 
     References
     ----------
     The format: physionet.org/physiotools/wag/annot-5.htm.
     """
     path = Path(path).absolute()
-    file = Path(f"{path.with_suffix('') if path.suffix in ('.hea', '.dat') else path}.{extension}")
+    record = path.with_suffix("") if path.suffix in (".hea", ".dat", ".mat", f".{extension}") else path
+    file = Path(f"{record}.{extension}")
     try:
-        words = np.fromfile(file, "<u2").tolist()
+        data = file.read_bytes() if file.stat().st_size <= _LONGEST_ANNOTATION else None
     except OSError as error:
         raise RecordError(f"{file}: no readable annotation ({error.strerror}); download the data set again") from error
-    samples, symbols, time, i = [], [], 0, 0
-    while i < len(words) and words[i]:  # a zero ends the file
-        label, value = words[i] >> 10, words[i] & 0x3FF
-        i += 1
-        if label == _ANNOTATION_SKIP:  # a jump of 32 bits, the upper half first
-            if i + 2 > len(words):
-                raise RecordError(f"{file}: is cut short; download it again")
-            jump = words[i] << 16 | words[i + 1]
-            time += jump - (1 << 32) * (jump >> 31)
-            i += 2
-        elif label == _ANNOTATION_TEXT:
-            i += (value + 1) // 2
-        elif label < _ANNOTATION_SKIP:  # those between say more of the annotation before
-            time += value
-            samples.append(time)
-            symbols.append(_ANNOTATION_SYMBOL.get(label, ""))
-    return pd.DataFrame({"sample": np.array(samples, np.int64), "symbol": pd.Series(symbols, dtype="str")})
+    if data is None:
+        raise RecordError(f"{file}: is longer than {_LONGEST_ANNOTATION} bytes, no annotation file; check the file")
+    words = np.frombuffer(data, "<u2", len(data) // 2)
+    label, value = words >> 10, (words & 0x3FF).astype(np.int64)
+    step = np.where(label < _ANNOTATION_SKIP, value, 0)  # the labels above say more of the annotation before
+    carried = np.zeros(len(words), bool)  # words of a text or a jump, which are no annotation
+    texts = []
+    free = 0  # the first word that belongs to nothing before it
+    for at in np.flatnonzero((label == _ANNOTATION_SKIP) | (label == _ANNOTATION_TEXT)).tolist():
+        if at < free:
+            continue
+        is_text = label[at] == _ANNOTATION_TEXT
+        free = at + 1 + (int(value[at]) + 1) // 2 if is_text else at + 3
+        carried[at + 1 : free] = True
+        if is_text:
+            texts.append(at)
+        elif free <= len(words):  # a jump of 32 bits, the upper half first
+            jump = int(words[at + 1]) << 16 | int(words[at + 2])
+            step[at] = jump - (1 << 32) * (jump >> 31)
+    if max(free, np.max(np.flatnonzero(words), initial=-1) + 1) >= len(words):  # a zero ends the file
+        raise RecordError(f"{file}: is cut short, it lacks the zero at its end; download it again")
+    step[carried] = 0
+    places = np.flatnonzero((label < _ANNOTATION_SKIP) & (label > 0) & ~carried)
+    label, sample = label[places], np.cumsum(step)[places]
+    # Notes at the first sample are of the whole file: a time resolution, labels of its own.
+    of_file = (label == _ANNOTATION_NOTE) & (sample == 0)
+    owner = np.searchsorted(places, texts) - 1
+    notes = [
+        data[2 * at + 2 :][: words[at] & 0x3FF].decode("latin-1")
+        for at, row in zip(texts, owner.tolist(), strict=True)
+        if row >= 0 and of_file[row]
+    ]
+    symbols, resolution = _definitions(notes)
+    label, sample = label[~of_file], sample[~of_file]
+    if resolution:
+        sample = np.floor(sample * (_rate(record, file) / resolution) + 0.5).astype(np.int64)
+    return pd.DataFrame({"sample": sample, "symbol": pd.Series(symbols[label], dtype="str")})
+
+
+def _definitions(notes: list[str]) -> tuple[np.ndarray, float | None]:
+    """Label → symbol, and the rate in Hz at which the file counts time (None: the record's), from its first notes."""
+    symbols = np.full(_ANNOTATION_TEXT + 1, "", object)
+    symbols[list(_ANNOTATION_SYMBOL)] = list(_ANNOTATION_SYMBOL.values())
+    resolution, defines = None, False
+    for note in notes:
+        if rate := re.match(r"## time resolution: (\d+\.?\d*)", note, re.ASCII):
+            resolution = resolution or float(rate[1]) or None
+        elif note.startswith("## "):
+            defines = note.startswith("## annotation type definitions")
+        elif defines and (label := re.match(r"(\d{1,2}) (\S+) ", note, re.ASCII)) and int(label[1]) < _ANNOTATION_SKIP:
+            symbols[int(label[1])] = label[2]
+    return symbols, resolution
+
+
+def _rate(record: Path, file: Path) -> float:
+    """Of a record, to which the annotations in a file are scaled."""
+    header = record.with_name(f"{record.name}.hea")
+    if not header.is_file():
+        raise RecordError(f"{file}: counts time at a rate of its own; put {header.name} beside it")
+    try:
+        fs = _parse(header).fs
+    except RecordError as error:
+        raise RecordError(f"{header}: {error}") from error
+    if not fs > 0:
+        raise RecordError(f"{header}: a sampling rate of {fs:g} Hz is no ECG's; correct it")
+    return fs
+
+
+class _Header(NamedTuple):
+    """What a header's lines say, not yet interpreted."""
+
+    n_leads: int
+    fs: float
+    n_samples: int  # 0: not stated
+    lines: list[list[str]]  # fields of each lead, or of each segment
+    segments: bool
+    comments: list[str]
+    notes: list[str]
 
 
 def read_wfdb(header: Path, source: str | None, leads: Sequence[str] | None) -> Reading:
     """Header, signal files, and what the header's comments or PTB-XL's table say of the patient."""
-    lines, comments = _header_lines(header)
-    fields = lines[0].split() if lines else []
-    if len(fields) < 2:
-        raise RecordError("has no record line; download it again")
-    name, _, segments = fields[0].partition("/")
-    if segments:
-        raise RecordError("is a record of several segments; read its segments one by one")
-    n_leads = _number(int, fields[1], "number of leads")
-    rate = re.split("[/(]", fields[2])[0] if len(fields) > 2 else ""
-    fs = _number(float, rate, "sampling rate") if rate else 250.0
-    n_samples = _number(int, fields[3], "number of samples") if len(fields) > 3 else 0
-    if not 0 < n_leads <= len(lines) - 1 or n_samples < 0:
-        raise RecordError(
-            f"declares {n_leads} leads of {n_samples} samples and describes {len(lines) - 1} leads; download it again"
-        )
-    described = [line.split(maxsplit=8) for line in lines[1 : n_leads + 1]]
-    if short := [" ".join(line) for line in described if len(line) < 2]:
-        raise RecordError(f"the line {short[0]!r} describes no lead; download it again")
+    parsed = _parse(header)
+    if parsed.segments:
+        return _joined(header, parsed, source)
+    described = [[*line, *[""] * (9 - len(line))] for line in parsed.lines]
     files = [line[0] for line in described]
-    specs = [_spec(*itemgetter(1, 2, 4)(line + [""] * 4)) for line in described]
-
+    specs = [_spec(*itemgetter(1, 2, 4)(line)) for line in described]
     reading = Reading(
         signal=np.empty((0, 0), np.float32),
-        leads=[line[8] if len(line) > 8 else "" for line in described],
+        leads=[line[8] for line in described],
         source=source or _source(header, files[0]),
-        fs=fs,
+        fs=parsed.fs,
+        notes=parsed.notes,
     )
-    if not rate:
-        reading.notes.append("rate: none in the header, read as WFDB's default of 250 Hz")
-    if name != header.stem:
-        reading.notes.append(f"record line: names {name}, read as {header.stem}")
     if reading.source in _MICROVOLT_SOURCES and files[0].endswith(".mat"):
         gain, why = 1000.0, f"as all of {reading.source}"
         wrong = {spec for spec in specs if spec.gain != gain}
@@ -224,8 +284,102 @@ def read_wfdb(header: Path, source: str | None, leads: Sequence[str] | None) -> 
         written = ", ".join(sorted({f"{spec.gain:g}/{spec.units}" for spec in wrong}))
         reading.notes.append(f"header gain: {written} read as {gain:g}/mV, {why}")
         specs = [spec._replace(gain=gain) if spec in wrong else spec for spec in specs]
-    reading.signal = _signal(header, files, specs, n_samples, reading.notes)
-    _describe(reading, header, comments)
+    for units in sorted({spec.units for spec in specs if spec.mv_per_unit != 1}):
+        reading.notes.append(f"unit: {units} converted to mV")
+    if several := sorted({spec.per_frame for spec in specs if spec.per_frame > 1}):
+        numbers = ", ".join(map(str, several))
+        reading.notes.append(f"samples per frame: {numbers} in some leads, their mean read at {parsed.fs:g} Hz")
+    initial = [_number(int, line[5] or "0", "initial value") if line[1][:1] == "8" else 0 for line in described]
+    values = _values(header, files, specs, initial, parsed.n_samples, reading.notes)
+    reading.signal = _scaled(values, specs, reading)
+    _describe(reading, header, parsed.comments)
+    return reading
+
+
+def _parse(header: Path) -> _Header:
+    """Read and check the record line; split the lines that follow into fields."""
+    lines, comments = _header_lines(header)
+    fields = lines[0].split() if lines else []
+    if len(fields) < 2:
+        raise RecordError("has no record line; download it again")
+    notes = []
+    n_leads = _number(int, fields[1], "number of leads")
+    rate = re.split("[/(]", fields[2])[0] if len(fields) > 2 else ""
+    fs = _number(float, rate, "sampling rate") if rate else 250.0
+    if not rate:
+        notes.append("rate: none in the header, read as WFDB's default of 250 Hz")
+    n_samples = _number(int, fields[3], "number of samples") if len(fields) > 3 else 0
+    # WFDB's "name/segments", unless the slash is of a path or the only segment is described here.
+    described = [line.split(maxsplit=8) for line in lines[1:]]
+    count = re.fullmatch(r"[^/]+/(\d{1,9})", fields[0], re.ASCII)
+    if count and count[1] != header.stem and not (int(count[1]) == 1 and any(len(line) > 2 for line in described)):
+        if len(described) != int(count[1]) or any(len(line) != 2 for line in described):
+            raise RecordError(f"declares {count[1]} segments and does not list as many; correct its record line")
+        return _Header(n_leads, fs, n_samples, described, True, comments, notes)
+    if fields[0] != header.stem:
+        notes.append(f"record line: names {fields[0]}, read as {header.stem}")
+    if not 0 < n_leads <= len(described) or n_samples < 0:
+        raise RecordError(
+            f"declares {n_leads} leads of {n_samples} samples and describes {len(described)} leads; download it again"
+        )
+    if short := [" ".join(line) for line in described[:n_leads] if len(line) < 2]:
+        raise RecordError(f"the line {short[0]!r} describes no lead; download it again")
+    return _Header(n_leads, fs, n_samples, described[:n_leads], False, comments, notes)
+
+
+def _joined(header: Path, parsed: _Header, source: str | None) -> Reading:
+    """Join the segments of a record; what no segment holds of a lead is missing."""
+    lengths = [_number(int, length, "number of samples") for _, length in parsed.lines]
+    names = [name for name, _ in parsed.lines]
+    if min(lengths) < 0 or parsed.n_samples not in (0, sum(lengths)):
+        raise RecordError(f"declares {parsed.n_samples} samples in segments of {sum(lengths)}; download it again")
+    parts: dict[str, Reading] = {}
+    leads: list[str] = []
+    for name, length in zip(names, lengths, strict=True):
+        if name == "~" or name in parts:
+            continue
+        if not re.fullmatch(r"[\w-]+", name) or not (segment := header.with_name(f"{name}.hea")).is_file():
+            raise RecordError(f"its segment {name} is not beside it; download all of them")
+        described = _parse(segment)
+        if described.segments or segment == header:
+            raise RecordError(f"its segment {name} is of segments itself; read that one by itself")
+        leads = leads or [line[8] if len(line) > 8 else "" for line in described.lines]
+        if length:  # one without samples comes first and lists the leads of all
+            parts[name] = read_wfdb(segment, source, None)
+    if len(leads) != parsed.n_leads:
+        raise RecordError(
+            f"declares {parsed.n_leads} leads, its segments have {len(leads)}; download all of them again"
+        )
+    n_samples = sum(lengths)
+    held = sum(part.signal.nbytes for part in parts.values())
+    if not parts or len(leads) * n_samples * 4 > 10 * held + _LARGEST_BLANK:
+        raise RecordError(f"declares {n_samples} samples, most of them in no segment; read its segments one by one")
+    joined = np.full((len(leads), n_samples), np.nan, np.float32)
+    start, notes = 0, parsed.notes
+    for name, length in zip(names, lengths, strict=True):
+        if name in parts and length:
+            part = parts[name]
+            if part.signal.shape[1] != length or part.fs != parsed.fs:
+                raise RecordError(
+                    f"declares {length} samples at {parsed.fs:g} Hz in its segment {name}, which holds "
+                    f"{part.signal.shape[1]} at {part.fs:g} Hz; read its segments one by one"
+                )
+            rows = (
+                list(range(len(leads)))
+                if part.leads == leads
+                else [leads.index(lead) for lead in part.leads if lead in leads]
+            )
+            if len(set(rows)) < len(part.leads):
+                raise RecordError(f"its segment {name} has other leads than the first; read its segments one by one")
+            joined[rows, start : start + length] = part.signal
+            notes += [note for note in part.notes if note not in notes]
+        start += length
+    gaps = sum(length for name, length in zip(names, lengths, strict=True) if name == "~")
+    gap = f", {gaps / parsed.fs:.4g} s between them read as NaN" if gaps else ""
+    notes.insert(0, f"segments: {len(parts)} joined{gap}")
+    first = next(iter(parts.values()))
+    reading = Reading(signal=joined, leads=leads, source=first.source, fs=parsed.fs, notes=notes)
+    _describe(reading, header, parsed.comments)
     return reading
 
 
@@ -244,14 +398,14 @@ def _header_lines(header: Path) -> tuple[list[str], list[str]]:
 
 
 def _number(kind: type, text: str, what: str) -> int | float:
-    """A finite number of at most 12 digits, or an error that says what it was to be."""
+    """A finite number, or an error that says what it was to be; a whole one below 1e12, which may be written 5000.0."""
     try:
-        number = kind(text) if len(text) <= 24 else math.inf
+        number = float(text) if len(text) <= 400 and text.isascii() and "_" not in text else math.inf
     except ValueError:
         number = math.inf
-    if not abs(number) < 1e12:
+    if not math.isfinite(number) or (kind is int and not (number.is_integer() and abs(number) < 1e12)):
         raise RecordError(f"{text[:40]!r} is no {what}; correct the header or download it again")
-    return number
+    return kind(number)
 
 
 @lru_cache(maxsize=4096)
@@ -276,42 +430,100 @@ def _spec(format_field: str, gain_field: str, zero_field: str) -> _Spec:
     )
 
 
-def _signal(header: Path, files: list[str], specs: list[_Spec], n_samples: int, notes: list[str]) -> np.ndarray:
-    """(leads, samples) in mV, equal to ``wfdb.rdrecord``'s ``p_signal`` once rounded to float32."""
-    for units in sorted({spec.units for spec in specs if spec.mv_per_unit != 1}):
-        notes.append(f"unit: {units} converted to mV")
+def _values(
+    header: Path, files: list[str], specs: list[_Spec], initial: list[int], n_samples: int, notes: list[str]
+) -> np.ndarray:
+    """(leads, samples) of the converter's numbers as floats that hold them exactly; missing ones are NaN."""
     groups: dict[str, list[int]] = {}
     for lead, file in enumerate(files):
-        groups.setdefault(file, []).append(lead)
+        if specs[lead].format != "0":
+            groups.setdefault(file, []).append(lead)
+    if not groups:
+        raise RecordError("all its leads are null (format 0); read the record whose signals it stands for")
     for file, members in groups.items():
         n_samples = _checked_length(header, file, [specs[lead] for lead in members], n_samples, notes)
+    if max(spec.skew for spec in specs) > n_samples:
+        raise RecordError("describes leads skewed by more than the record's length; correct the header")
+    if (null := [lead for lead, spec in enumerate(specs) if spec.format == "0"]) and (
+        len(null) * n_samples * 4 > _LARGEST_BLANK
+    ):
+        raise RecordError(f"describes {len(null)} leads that are null (format 0); remove them")
+    # float32 holds the difference of a 16-bit number and such a baseline
+    narrow = all(_BITS.get(spec.format, 32) <= 16 and abs(spec.baseline) < 2**23 for spec in specs)
+    values = np.empty((len(specs), n_samples), np.float32 if narrow else np.float64)
+    values[null] = np.nan
+    plain = all(spec.per_frame == 1 and spec.skew == 0 and spec.format != "8" for spec in specs)
+    for file, members in groups.items():
+        group = [specs[lead] for lead in members]
+        frames = _digital(header.with_name(file), group, n_samples)
+        if plain:
+            missing = _MISSING[group[0].format]
+            invalid = (frames == missing).any()
+            digital = np.ascontiguousarray(frames.T)
+            rows = slice(None) if len(members) == len(specs) else members  # a slice is copied faster than a list
+            values[rows] = digital
+            if invalid:
+                values[rows] = np.where(digital == missing, np.nan, digital)
+        else:
+            start = 0
+            for lead, spec in zip(members, group, strict=True):
+                values[lead] = _lead(frames[:, start : start + spec.per_frame], spec, initial[lead])
+                start += spec.per_frame
+    return values
+
+
+def _lead(block: np.ndarray, spec: _Spec, initial: int) -> np.ndarray:
+    """One value a frame, from (frames, values a frame) of a lead; NaN where one of them is missing.
+
+    The mean of a frame is cut to a whole number, as WFDB's library does.
+    """
+    if spec.format == "8":  # differences
+        block = block.ravel().cumsum(dtype=np.int64).reshape(block.shape) + initial
+    values = np.trunc(block.mean(axis=1))
+    values[(block == _MISSING[spec.format]).any(axis=1)] = np.nan
+    return np.concatenate([values[spec.skew :], np.full(spec.skew, np.nan)])
+
+
+def _scaled(values: np.ndarray, specs: list[_Spec], reading: Reading) -> np.ndarray:
+    """(leads, samples) in mV, equal to ``wfdb.rdrecord``'s ``p_signal`` once rounded to float32."""
     gain = np.array([spec.gain for spec in specs])[:, None]
     baseline = np.array([spec.baseline for spec in specs], np.float64)[:, None]
     mv_per_unit = np.array([spec.mv_per_unit for spec in specs])[:, None]
-
-    if not all(spec.format in _INVALID and spec.per_frame == 1 and spec.skew == 0 for spec in specs):
-        try:
-            values = wfdb.rdrecord(str(header.with_suffix(""))).p_signal.T
-        except Exception as error:  # wfdb has no error of its own
-            raise RecordError(f"wfdb cannot read it ({type(error).__name__}: {error}); download it again") from error
-    else:
-        exact = np.abs(baseline).max() < 2**23  # float32 holds the difference to 16-bit integers
-        values = np.empty((len(specs), n_samples), np.float32 if exact else np.float64)
-        for file, members in groups.items():
-            spec = specs[members[0]]
-            digital = _digital(header.with_name(file), spec, n_samples * len(members))
-            invalid = (digital == _INVALID[spec.format]).any()
-            digital = np.ascontiguousarray(digital.reshape(n_samples, len(members)).T)
-            rows = slice(None) if len(groups) == 1 else members  # a slice is copied faster than a list of rows
-            values[rows] = digital
-            if invalid:
-                values[rows] = np.where(digital == _INVALID[spec.format], np.nan, digital)
-        if baseline.any():
-            values -= baseline.astype(values.dtype)
-        # A float32 quotient of exact values is the float64 quotient rounded (Figueroa, SIGNUM Newsletter 30:3, 1995).
-        narrow = gain.astype(np.float32)
-        values /= narrow if (narrow == gain).all() else gain
+    if values.size and ((gain != gain[0]).any() or reading.source == "LUDB"):
+        gain = _checked_gain(values, gain, mv_per_unit, reading)
+    if baseline.any():
+        values -= baseline.astype(values.dtype)
+    # A float32 quotient of exact values is the float64 quotient rounded (Figueroa, SIGNUM Newsletter 30:3, 1995).
+    narrow = gain.astype(np.float32)
+    values /= narrow if (narrow == gain).all() else gain
     return values if (mv_per_unit == 1).all() else values * mv_per_unit
+
+
+def _checked_gain(values: np.ndarray, gain: np.ndarray, mv_per_unit: np.ndarray, reading: Reading) -> np.ndarray:
+    """Take LUDB's gains for what they are: each lead's own range in steps, which makes every lead span 1 mV.
+
+    Its steps are microvolts: they obey Einthoven's and Goldberger's laws within one, which what the header makes of
+    them breaks by .37 mV (median over its records), and as microvolts they give waves of the size that PTB-XL's have.
+    Both marks, gains that are ranges and steps that obey the laws, show a record of LUDB under any name.
+    """
+    span = np.fmax.reduce(values, axis=1) - np.fmin.reduce(values, axis=1)
+    own_range = (span == gain[:, 0]).all()
+    names = [CANONICAL.get(name.strip().lower(), "") for name in reading.leads]
+    limb = [i for i, name in enumerate(names) if name in LEADS[:6] and names.count(name) == 1]
+    laws, rest = residuals(values[limb], [names[i] for i in limb])
+    large = len(laws) > 0 and span[limb].min() > 100 * _MOST_STEPS
+    rest = rest[:, np.isfinite(rest).all(axis=0)]
+    lawful = large and rest.size > 0 and np.ptp(rest, axis=1).max() <= 2 * _MOST_STEPS
+    per_mv = (gain / mv_per_unit)[limb]
+    contradicted = lawful and np.ptp(per_mv) > 0.02 * np.abs(per_mv).max()
+    if (own_range and lawful) or ((own_range or contradicted) and reading.source == "LUDB"):
+        reading.notes.append("header gain: each lead's is its own range, read as 1000/mV for all, as in all of LUDB")
+        return 1000.0 * mv_per_unit
+    if own_range:
+        reading.notes.append("header gain: each lead's is its own range, so that each spans 1 mV; its scale is lost")
+    elif contradicted:
+        reading.notes.append("header gain: those of the leads break the laws of limb leads, which the steps obey")
+    return gain
 
 
 def _checked_length(header: Path, file: str, specs: list[_Spec], n_samples: int, notes: list[str]) -> int:
@@ -322,49 +534,115 @@ def _checked_length(header: Path, file: str, specs: list[_Spec], n_samples: int,
     try:
         size = header.with_name(file).stat().st_size - first.offset
     except FileNotFoundError:
+        likely = (f"{stem}{suffix}" for stem in (file, header.stem) for suffix in (".mat", ".dat"))
+        if meant := next((name for name in likely if header.with_name(name).is_file()), None):
+            raise RecordError(
+                f"its signal file {file} is not beside it, but {meant} is; write {meant} in the header's signal lines"
+            ) from None
         raise RecordError(f"its signal file {file} is not beside it; download both") from None
     if any(spec.format != first.format or spec.offset != first.offset for spec in specs):
         raise RecordError(f"describes leads of one signal file {file} in several formats; correct the header")
-    if n_samples and max(spec.skew for spec in specs) > n_samples:
-        raise RecordError(f"describes leads of {file} skewed by more than the record's length; correct the header")
     per_frame = sum(spec.per_frame for spec in specs)
-    if first.format in _COMPRESSED:
+    if first.format in _FLAC_BITS:
+        size += first.offset  # which is in samples
         if not 0 < n_samples * per_frame <= _VALUES_PER_COMPRESSED_BYTE * size:
             raise RecordError(f"declares {n_samples} samples, which {file} cannot hold; download both again")
         return n_samples
-    if first.format not in _BYTES or per_frame < 1:
+    if first.format not in _BLOCKS or min(spec.per_frame for spec in specs) < 1:
         raise RecordError(f"format {first.format} of {file} is none of WFDB's; correct the header")
-    width = _BYTES[first.format] * per_frame
-    n_samples = n_samples or max(0, int(size / width))
-    needed = math.ceil(n_samples * width)
+    block = _BLOCKS[first.format]
+    blocks, rest = divmod(max(0, size), block[-1])
+    n_samples = n_samples or (blocks * len(block) + sum(needs <= rest for needs in block[:-1])) // per_frame
+    needed = _bytes(first.format, n_samples * per_frame)
     if size < needed:
         raise RecordError(
             f"{file} is cut short: {n_samples} samples of {per_frame} leads need {needed + first.offset} bytes, "
             f"found {size + first.offset}; download it again"
         )
-    if size > needed and first.format in _INVALID:
+    if size > math.ceil(n_samples * per_frame / len(block)) * block[-1]:  # more than the last block's padding
         notes.append(f"file length: {size - needed} bytes of {file} after the declared samples, left unread")
     return n_samples
 
 
-def _digital(file: Path, spec: _Spec, count: int) -> np.ndarray:
-    """``count`` integers of a signal file as they follow each other, int16."""
+def _bytes(fmt: str, count: int) -> int:
+    """Bytes that so many values of a format take at least."""
+    block = _BLOCKS[fmt]
+    blocks, rest = divmod(count, len(block))
+    return blocks * block[-1] + (block[rest - 1] if rest else 0)
+
+
+def _digital(file: Path, specs: list[_Spec], n_samples: int) -> np.ndarray:
+    """(frames, values a frame) integers of a signal file, as they follow each other."""
+    fmt, width = specs[0].format, sum(spec.per_frame for spec in specs)
+    if fmt in _FLAC_BITS:
+        return _flac(file, specs, n_samples)
+    count = n_samples * width
     with file.open("rb", buffering=0) as values:  # half the time of np.fromfile
-        values.seek(spec.offset)
-        data = values.read(math.ceil(_BYTES[spec.format] * count))
-    match spec.format:
+        values.seek(specs[0].offset)
+        data = values.read(_bytes(fmt, count))
+    if fmt in ("212", "310", "311"):
+        data += bytes(-len(data) % _BLOCKS[fmt][-1])
+    match fmt:
+        case "8":
+            flat = np.frombuffer(data, np.int8)
         case "16":
-            return np.frombuffer(data, "<i2")
+            flat = np.frombuffer(data, "<i2")
+        case "61":
+            flat = np.frombuffer(data, ">i2")
+        case "32":
+            flat = np.frombuffer(data, "<i4")
         case "80":
-            return np.frombuffer(data, np.uint8).astype(np.int16) - 128
-        case _:  # 212: two 12-bit values in three bytes
-            packed = np.frombuffer(data, np.uint8)
-            packed = np.pad(packed, (0, -len(packed) % 3)).reshape(-1, 3).astype(np.int16)
-            values = np.empty((len(packed), 2), np.int16)
-            # into the upper twelve bits, whose sign comes back down with the shift
-            values[:, 0] = (packed[:, 1] << 12) | (packed[:, 0] << 4)
-            values[:, 1] = ((packed[:, 1] & 0xF0) << 8) | (packed[:, 2] << 4)
-            return (values >> 4).ravel()[:count]
+            flat = np.frombuffer(data, np.uint8).astype(np.int16) - 128
+        case "160":
+            flat = np.frombuffer(data, "<u2").astype(np.int32) - 32768
+        case "24":  # into the upper three bytes, whose sign comes back down with the shift; so below
+            wide = np.zeros((count, 4), np.uint8)
+            wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
+            flat = wide.view("<i4").ravel() >> 8
+        case "212":  # two 12-bit values in three bytes
+            packed = np.frombuffer(data, np.uint8).reshape(-1, 3).astype(np.int16)
+            pairs = np.empty((len(packed), 2), np.int16)
+            pairs[:, 0] = (packed[:, 1] << 12) | (packed[:, 0] << 4)
+            pairs[:, 1] = ((packed[:, 1] & 0xF0) << 8) | (packed[:, 2] << 4)
+            flat = (pairs >> 4).ravel()
+        case "310":  # three 10-bit values in two words, the third in the upper five bits of both
+            words = np.frombuffer(data, "<u2").reshape(-1, 2)
+            third = (words[:, 0] >> 11 << 6) | (words[:, 1] >> 11 << 11)
+            flat = (np.column_stack([words << 5, third]).view(np.int16) >> 6).ravel()
+        case _:  # 311: three 10-bit values in one word of 32 bits
+            words = np.frombuffer(data, "<u4")[:, None]
+            flat = ((words << np.uint32([22, 12, 2])).view(np.int32) >> 22).ravel()
+    return flat[:count].reshape(n_samples, width)
+
+
+def _flac(file: Path, specs: list[_Spec], n_samples: int) -> np.ndarray:
+    """(frames, values a frame) integers of a compressed signal file."""
+    import soundfile  # few records need it
+
+    per_frame, fmt = specs[0].per_frame, specs[0].format
+    if any(spec.per_frame != per_frame for spec in specs):
+        raise RecordError(f"{file.name} in FLAC cannot hold leads of different rates; correct the header")
+    length = n_samples * per_frame
+    try:
+        with soundfile.SoundFile(file) as flac:
+            bits = {"PCM_S8": 8, "PCM_16": 16, "PCM_24": 24}.get(flac.subtype, 32)
+            if flac.format != "FLAC" or bits > _FLAC_BITS[fmt] or flac.channels != len(specs):
+                raise RecordError(
+                    f"{file.name} is {flac.channels} leads of {flac.subtype} in {flac.format}, not {len(specs)} in "
+                    f"WFDB's format {fmt}; download both again"
+                )
+            flac.seek(specs[0].offset)
+            values = np.empty((length, len(specs)), np.int32)
+            for start in range(0, length, 2**20):  # libsndfile reads no more than 2**24 values at once
+                part = values[start : start + 2**20]
+                if len(flac.read(out=part)) < len(part):
+                    raise RecordError(
+                        f"{file.name} is cut short: it holds fewer than {length} samples; download it again"
+                    )
+    except soundfile.SoundFileError as error:
+        raise RecordError(f"{file.name} cannot be read as FLAC ({error}); download it again") from error
+    values >>= 32 - bits
+    return values.reshape(n_samples, per_frame, len(specs)).transpose(0, 2, 1).reshape(n_samples, -1)
 
 
 def _source(file: Path, signal_file: str = "") -> str:
@@ -390,9 +668,8 @@ def _describe(reading: Reading, header: Path, comments: list[str]) -> None:
     codes: list[str] = []
     notes = reading.notes
     in_diagnoses = False  # LUDB: the statements follow, one a line
-    for comment in comments:
-        key, _, value = (part.strip() for part in comment.partition(":"))
-        match key.strip("<>").lower():
+    for comment, key, value in _comment_fields(comments):
+        match key:
             case "age":
                 reading.age = _age(value, notes)
             case "sex":
@@ -405,8 +682,12 @@ def _describe(reading: Reading, header: Path, comments: list[str]) -> None:
                     notes.append("class names: in place of SNOMED CT codes")
                 if odd := [c for c in codes if not re.fullmatch(r"\d{6,18}", c, re.ASCII) and not classes_of([c])]:
                     notes.append(f"unknown codes: {', '.join(odd)}, no SNOMED CT and no class names, kept")
+            case "diagnoses" if value:  # St Petersburg's are on the same line
+                codes += [code.strip() for code in value.split(",") if code.strip()]
             case "diagnoses":
                 in_diagnoses = True
+            case "patient" if value.isdecimal():
+                reading.patient_id = f"{reading.source}/patient {int(value)}"
             case _ if in_diagnoses and comment.strip():
                 codes.append(comment.strip().rstrip("."))
     described = any(re.match(r"\s*<?(age|sex|dx|diagnoses)\b", comment, re.IGNORECASE) for comment in comments)
@@ -437,6 +718,18 @@ def _describe(reading: Reading, header: Path, comments: list[str]) -> None:
                     notes.append("no labels: its row in ptbxl_database.csv states none")
             else:
                 notes.append("no labels: no row in a ptbxl_database.csv above the record")
+
+
+def _comment_fields(comments: list[str]) -> Iterator[tuple[str, str, str]]:
+    """Comment, key in lower case and value: ``Age: 65``, ``<age>: 65 <sex>: F <diagnoses> PVC``, ``patient 1``."""
+    for comment in comments:
+        text, *fields = _COMMENT_FIELD.split(comment)
+        if text.strip() or not fields:
+            patient = re.fullmatch(r"\s*patient (\d{1,9})\s*", comment, re.ASCII)
+            yield comment, "patient" if patient else "", patient[1] if patient else ""
+        else:
+            for tag, word, value in zip(fields[::3], fields[1::3], fields[2::3], strict=True):
+                yield comment, (tag or word).lower(), value.strip(" \t,;")
 
 
 def _age(text: str, notes: list[str]) -> float | None:
@@ -514,14 +807,14 @@ def read_struct(file: Path, source: str | None, leads: Sequence[str] | None) -> 
     reading = Reading(signal=data, leads=list(LEADS), source=source or "CPSC 2018", fs=500.0)
     reading.age = _age(str(age[0]) if age.size else "", reading.notes)
     reading.sex = _sex(sex, reading.notes)
-    reference = file.with_name("REFERENCE.csv")
-    row = _reference(reference).get(file.stem) if reference.is_file() else None
-    reading.codes = row or ()
+    tables = (folder / "REFERENCE.csv" for folder in file.parents)  # beside it, or above TrainingSet1 … 3
+    reference = next((table for table in tables if table.is_file() and file.stem in _reference(table)), None)
+    reading.codes = _reference(reference)[file.stem] if reference else ()
     if unknown := [code for code in reading.codes if not classes_of([code])]:
         raise RecordError(f"{reference} labels it {', '.join(unknown)}, none of CPSC 2018's 1 to 9; correct that row")
-    if row is None:
-        reading.notes.append("no labels: no row in a REFERENCE.csv beside the record")
-    elif not row:
+    if reference is None:
+        reading.notes.append("no labels: no row in a REFERENCE.csv beside or above the record")
+    elif not reading.codes:
         reading.notes.append("no labels: its row in REFERENCE.csv states none")
     return reading
 

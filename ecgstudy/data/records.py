@@ -10,15 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from ecgstudy.data.arrays import holds_samples, read_array
-from ecgstudy.data.formats import CANONICAL, Reading, read_struct, read_wfdb
-from ecgstudy.data.formats import LEADS as LEADS
+from ecgstudy.data.formats import Reading, read_struct, read_wfdb
 from ecgstudy.data.formats import RecordError as RecordError
 from ecgstudy.data.labels import classes_of
+from ecgstudy.data.leads import CANONICAL, check_electrodes, check_limb_leads
+from ecgstudy.data.leads import LEADS as LEADS
 from ecgstudy.paths import files_below
 
 _HIGHEST_ECG = 20.0  # mV, beyond any surface ECG: noted
 _HIGHEST_VALUE = 1e6  # mV, beyond any amplifier: refused
 _CONSTANT_EDGE = 0.05  # s
+_SAME_SPAN = 1e-4  # of three leads or more: no heart does that
 _CLIPPED = 0.02  # s at the extreme value, which is …
 _CLIPPED_FROM_MEAN = 1.0  # … at least so many mV from the mean: a quantised baseline, too, can rest at an extreme
 
@@ -221,8 +223,11 @@ def _record(reading: Reading, name: str, fs: float | None, leads: Sequence[str] 
 def _lead_names(names: Sequence[str], notes: list[str]) -> list[str]:
     """Standard spelling, none empty, none twice."""
     unique: list[str] = []
+    respelt = []
     for number, raw in enumerate(names, 1):
         name = CANONICAL.get(raw.strip().lower(), raw.strip())
+        if name.lower() != raw.strip().lower():
+            respelt.append(f"{raw.strip()} read as {name}")
         if not name:
             name = f"lead {number}"
             notes.append(f"lead names: none for number {number}, called {name!r}")
@@ -232,13 +237,16 @@ def _lead_names(names: Sequence[str], notes: list[str]) -> list[str]:
             notes.append(f"lead names: a further {name} called {renamed!r}")
             name = renamed
         unique.append(name)
+    if respelt:
+        notes.append(f"lead names: {', '.join(respelt)}")
     return unique
 
 
 def _inspect(signal: np.ndarray, fs: float, names: list[str], notes: list[str]) -> None:
-    """Note missing, flat, clipped, padded and implausible samples; refuse a signal that is none."""
+    """Note missing, flat, clipped, padded and implausible samples and leads; refuse a signal that is none."""
     if not signal.size:
         raise RecordError("holds no samples; download or export it again")
+    whole = signal
     low, high = signal.min(axis=1), signal.max(axis=1)
     if has_gaps := np.isnan(low).any():
         missing = np.isnan(signal).sum(axis=1)
@@ -271,6 +279,10 @@ def _inspect(signal: np.ndarray, fs: float, names: list[str], notes: list[str]) 
                 edges = np.flatnonzero(np.diff(rests, prepend=False, append=False))
                 if (edges[1::2] - edges[::2]).max() >= run:
                     notes.append(f"clipped: {names[lead]} at {extreme[lead]:.4g} mV for {count} samples")
+    spans = high - low
+    if len(moving := spans[spans > 0]) > 2 and np.ptp(moving) <= _SAME_SPAN * moving.max():
+        notes.append(f"scale: every lead spans {moving.max():.4g} mV, as if scaled by its own range")
+    notes += check_limb_leads(whole, names, spans, fs) or check_electrodes(whole, names, fs, high + low - 2 * middle)
 
 
 # WFDB records

@@ -1,0 +1,264 @@
+"""The twelve leads: how files spell them, and whether the limb leads agree with each other.
+
+Six limb leads come from three electrodes, so that four of them follow from the other two (Einthoven, Goldberger). A
+file in which they do not holds leads of different gains, of a wrong sign, under each other's names, or with something
+in all of them that no electrode saw. Electrodes that were exchanged at the patient break no law; they are told by the
+shape of the beat, and only where P, QRS and T all say so.
+"""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+_LIMB = LEADS[:6]
+
+# Lead → further spellings; D and L are for derivation and lead. C1 … C6 are not among them: C3 and C4 are an EEG's too.
+_SPELLINGS = {lead: (lead,) for lead in LEADS} | {
+    lead: (lead, f"D{lead}", f"L{lead}", f"D{number}", f"L{number}")
+    for number, lead in enumerate(("I", "II", "III"), 1)
+}
+_PREFIXES = ("", *(f"{word}{gap}" for word in ("lead", "ecg", "ecg lead", "ecg_lead") for gap in ("", " ", "_", "-")))
+CANONICAL = {
+    f"{prefix}{spelling}".lower(): lead
+    for lead, spellings in _SPELLINGS.items()
+    for prefix in (*_PREFIXES, "MDC_ECG_LEAD_")
+    for spelling in spellings
+}
+"""Spelling in lower case → standard name."""
+
+LAWS = {
+    "II = I + III": (-1, 1, -1, 0, 0, 0),
+    "aVR = -(I + II)/2": (0.5, 0.5, 0, 1, 0, 0),
+    "aVL = (I - III)/2": (-0.5, 0, 0.5, 0, 1, 0),
+    "aVF = (II + III)/2": (0, -0.5, -0.5, 0, 0, 1),
+}
+"""Law of Einthoven or Goldberger → factors of the six limb leads whose sum it says is zero."""
+_FROM_I_AND_II = np.array([[1, 0], [0, 1], [-1, 1], [-0.5, -0.5], [1, -0.5], [-0.5, 1]])
+
+# Residuals up to here are rounding: real records have 3 µV at most.
+_ROUNDING = 0.02  # mV
+# More than this share of the limb leads' size, rms to rms or peak to span, breaks a law.
+_BROKEN = 0.1
+# Exchanged augmented leads look the same as electrodes exchanged in I, II and III alone.
+_ELECTRODES = {("aVR", "aVL"): "RA and LA", ("aVR", "aVF"): "RA and LL", ("aVL", "aVF"): "LA and LL"}
+_SHORTEST_PULSE = 0.02  # s
+_STEEP = 0.3  # of I to aVF, in P, QRS and T of a heart as vertical as they come
+_SHORTEST_RR = 0.5  # s; at a higher rate P lies in T
+_LARGEST_P = 0.4  # mV
+_LOWEST_RATE = 100.0  # Hz at which a beat's parts can be told
+_LONGEST = 60.0  # s of a record that are enough to see its beat
+_SURE_WAVE, _SURE_QRS, _SURE_LEAD = 0.03, 0.1, 0.3  # mV
+
+Array = NDArray[np.floating]
+
+
+def residuals(limb: Array, names: Sequence[str]) -> tuple[list[str], Array]:
+    """What each law leaves of the limb leads at hand.
+
+    Parameters
+    ----------
+    limb
+        (leads, samples), finite, any unit.
+    names
+        Of these leads.
+
+    Returns
+    -------
+    laws, residual
+        The laws all of whose leads are at hand, and (laws, samples) what should be zero.
+    """
+    rows = [_LIMB.index(name) for name in names]
+    laws = [law for law, factors in LAWS.items() if {i for i, factor in enumerate(factors) if factor} <= set(rows)]
+    factors = np.array([LAWS[law] for law in laws], limb.dtype).reshape(len(laws), 6)[:, rows]
+    return laws, factors @ limb
+
+
+def check_limb_leads(x: Array, names: Sequence[str], spans: Array, fs: float) -> list[str]:
+    """Notes on limb leads that contradict each other: which law, by how much, and what explains it.
+
+    Offsets are no contradiction. Left out are leads that do not move, and samples that a limb lead lacks.
+
+    Parameters
+    ----------
+    x
+        (leads, samples) in mV; missing samples are NaN.
+    names
+        Standard names of the leads.
+    spans
+        (leads,) highest less lowest value.
+    fs
+        In Hz.
+    """
+    rows = [names.index(lead) for lead in _LIMB if lead in names and spans[names.index(lead)] > 0]
+    limb = x[: len(rows)] if rows == list(range(len(rows))) else x[rows]  # a view where it can be
+    there = [names[row] for row in rows]
+    laws, residual = residuals(limb, there)
+    if not laws or np.ptp(residual, axis=1).max() <= _ROUNDING:
+        return []
+    limb = limb.astype(np.float64)
+    whole = np.isfinite(limb).all(axis=0)
+    if not whole.any():
+        return []
+    limb -= np.median(limb[:, whole], axis=1, keepdims=True)
+    limb[:, ~whole] = 0  # where every law holds
+    broken = _broken(limb, there)
+    if not broken:
+        return []
+    note = "lead laws: " + ", ".join(f"{law} broken by up to {by:.2g} mV" for law, by in broken.items())
+    if why := _exchange(limb, there):
+        return [f"{note}; {why}"]
+    if found := _pulse(limb, there, fs):
+        return [note, found]
+    why = _odd_one(limb, there)
+    return [f"{note}; {why}" if why else note]
+
+
+def _broken(limb: Array, names: Sequence[str]) -> dict[str, float]:
+    """Laws that leads with a median of zero break → largest violation in mV."""
+    laws, residual = residuals(limb, names)
+    residual = np.abs(residual - np.median(residual, axis=1, keepdims=True))
+    peak, rms = residual.max(axis=1), np.sqrt((residual**2).mean(axis=1))
+    steps = np.abs(np.diff(limb, axis=1))
+    step = np.min(steps, initial=np.inf, where=steps > 1e-5)  # a coarse converter's rounding is no violation
+    floor = max(_ROUNDING, 3 * step) if np.isfinite(step) else _ROUNDING
+    broken = (peak > _BROKEN * np.ptp(limb, axis=1).mean()) | (rms > _BROKEN * limb.std(axis=1).mean())
+    return {law: by for law, by, is_broken in zip(laws, peak.tolist(), broken, strict=True) if is_broken and by > floor}
+
+
+def _exchange(limb: Array, names: Sequence[str]) -> str:
+    """The one wrong sign or the two names that, put right, restore every law; both readings where two do."""
+    found = []
+    for row, name in enumerate(names):
+        mended = limb.copy()
+        mended[row] *= -1
+        if not _broken(mended, names):
+            found.append(f"{name} has the wrong sign")
+    for pair in combinations(range(len(names)), 2):
+        mended = limb.copy()
+        mended[list(pair)] = limb[list(pair[::-1])]
+        if not _broken(mended, names):
+            exchanged = tuple(names[row] for row in pair)
+            as_well = (
+                f" (or the electrodes {_ELECTRODES[exchanged]} in I, II and III)" if exchanged in _ELECTRODES else ""
+            )
+            found.append(f"{exchanged[0]} and {exchanged[1]} are swapped{as_well}")
+    return " or ".join(found) if len(found) <= 2 else ""
+
+
+def _pulse(limb: Array, names: Sequence[str], fs: float) -> str:
+    """A pulse in all leads at once, such as an amplifier's 1 mV, if that is what breaks the laws."""
+    _, residual = residuals(limb, names)
+    _, of_one = residuals(np.ones((len(names), 1)), names)
+    if not of_one.any():  # aVF's law does not see it
+        return ""
+    common = (of_one.T @ residual)[0] / (of_one**2).sum()
+    common -= np.median(common)
+    if _broken(limb - common, names):
+        return ""
+    highest = np.abs(common).max()
+    inside = np.abs(common) > highest / 2
+    level = float(np.median(common[inside]))
+    if abs(level) <= highest / 2:  # both ways
+        return ""
+    edges = np.flatnonzero(np.diff(inside, prepend=False, append=False)) / fs
+    flat, rest = np.abs(common[inside] / level - 1) < 0.2, np.abs(common[~inside] / level) < 0.2
+    if flat.mean() < 0.8 or rest.mean() < 0.8 or np.median(edges[1::2] - edges[::2]) < _SHORTEST_PULSE:
+        return ""
+    more = f" and {len(edges) // 2 - 1} times more" if len(edges) > 2 else ""
+    return f"calibration pulse: {level:.2g} mV in all leads from {edges[0]:.3g} to {edges[1]:.3g} s{more}"
+
+
+def _odd_one(limb: Array, names: Sequence[str]) -> str:
+    """The one lead without which the others agree, and how it differs from what they say of it."""
+    found = []
+    for row, name in enumerate(names):
+        others = [i for i in range(len(names)) if i != row]
+        basis = _FROM_I_AND_II[[_LIMB.index(names[i]) for i in others]]
+        if len(others) < 3:  # which two leads cannot contradict
+            continue
+        i_and_ii = np.linalg.pinv(basis) @ limb[others]
+        if np.abs(limb[others] - basis @ i_and_ii).max() > _BROKEN / 2 * np.ptp(limb, axis=1).mean():
+            continue
+        told = _FROM_I_AND_II[_LIMB.index(name)] @ i_and_ii
+        product, norm = float(told @ limb[row]), float(told @ told)
+        alike = product > 0.98 * np.sqrt(norm * float(limb[row] @ limb[row])) > 0
+        if alike and not 0.9 < product / norm < 1.1:
+            found.append(f"{name} is {product / norm:.2g} times what the others give")
+        else:
+            found.append(f"{name} is not what the others give")
+    return found[0] if len(found) == 1 else ""
+
+
+def check_electrodes(x: Array, names: Sequence[str], fs: float, up_less_down: Array) -> list[str]:
+    """A note if P, QRS and T all point the way that an exchange of the right arm's electrode makes them.
+
+    In a true aVR every wave points down. Here they do in aVL (RA and LA exchanged) or aVF (RA and LL), and in I or II
+    too, while V6 is as it should be. It takes a P wave; LA and LL exchanged leave no such sign and are not told.
+
+    Parameters
+    ----------
+    x
+        (12, samples) in mV, leads in standard order.
+    names
+        Those of LEADS, else nothing is told.
+    fs
+        In Hz.
+    up_less_down
+        (12,) how much further each lead goes up from its middle than down; saves most records the rest.
+    """
+    if list(names) != list(LEADS) or fs < _LOWEST_RATE:
+        return []
+    first, second, _, right, left, foot = up_less_down[:6].tolist()
+    if not ((first < 0 and left < right) or (second < 0 and foot < right)):
+        return []
+    beat = _beat(x[:, : round(_LONGEST * fs)].astype(np.float64), fs)
+    if beat is None:
+        return []
+    p, qrs, t = beat
+    down = (p < -_SURE_WAVE) & (p > -_LARGEST_P) & (qrs < -_SURE_QRS) & (t < 0)
+    total = p + qrs + t
+    v6 = LEADS.index("V6")
+    if not (p[v6] > 0 and qrs[v6] > _SURE_QRS and t[v6] > 0):
+        return []
+    # A steep heart alone makes I go down a little; exchanged arms do it by as much as I went up.
+    far = all(-wave[0] > _STEEP * abs(wave[5]) for wave in beat)
+    for lead, arm, electrodes, sure in (("I", "aVL", "RA and LA", far), ("II", "aVF", "RA and LL", True)):
+        row, most = LEADS.index(lead), LEADS.index(arm)
+        lowest = total[most] == total[3:6].min() and total[3] > total[most] + _SURE_LEAD
+        if sure and down[row] and down[most] and lowest:
+            return [f"electrodes: P, QRS and T point down in {lead} and {arm}, as if {electrodes} were swapped"]
+    return []
+
+
+def _beat(x: Array, fs: float) -> tuple[Array, Array, Array] | None:
+    """(leads,) amplitude of P, QRS (up plus down) and T in the median beat; None without a beat at rest."""
+    if np.isnan(x).any():
+        return None
+    lag = max(1, round(0.02 * fs))
+    slope = np.abs(x[:, lag:] - x[:, :-lag])
+    slope = (slope / (slope.mean(axis=1, keepdims=True) + 1e-9)).mean(axis=0)
+    steep = np.flatnonzero(slope > 0.4 * np.percentile(slope, 98)) if slope.size else []
+    before, after = round(0.28 * fs), round(0.42 * fs)
+    middles = [
+        (run[0] + run[-1] + lag) // 2
+        for run in np.split(steep, np.flatnonzero(np.diff(steep) > 0.15 * fs) + 1)
+        if len(run)
+    ]
+    if len(middles) < 3 or np.median(np.diff(middles)) < _SHORTEST_RR * fs:
+        return None
+    beats = [x[:, at - before : at + after] for at in middles if before <= at < x.shape[1] - after]
+    if not beats:
+        return None
+    beat = np.median(beats, axis=0)
+    time = np.arange(-before, after) / fs
+    beat -= np.median(beat[:, (time > -0.09) & (time < -0.06)], axis=1, keepdims=True)
+    parts = [
+        beat[:, span] for span in ((time > -0.24) & (time < -0.09), np.abs(time) < 0.06, (time > 0.14) & (time < 0.4))
+    ]
+    p, qrs, t = ((part.max(axis=1), part.min(axis=1), part.mean(axis=1)) for part in parts)
+    # The larger way of P and T, if all of the wave goes it.
+    p, t = (np.where((up > -down) == (mean > 0), np.where(up > -down, up, down), 0) for up, down, mean in (p, t))
+    return p, qrs[0] + qrs[1], t
