@@ -32,7 +32,7 @@ from ecgstudy import fast
 from ecgstudy.data.cohort import Cohort
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.paths import RESULTS, cache_root, told_if_broken, write_compact, written_whole
-from ecgstudy.systems import System, parameter_count
+from ecgstudy.systems import System, batches, parameter_count
 
 Split = Mapping[str, NDArray[np.intp]]  # "train", "valid" and, if there is one, "test": records of the cohort
 
@@ -280,7 +280,7 @@ def _fit(
         generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
         order = torch.from_numpy(system.epoch(y.numpy() > 0, np.random.default_rng([seed, epoch])))
         network.train()
-        steps = order.split(system.batch)
+        steps = batches(order, system.batch, network, x)
         for step, chosen in enumerate(steps):
             for group in optimiser.param_groups:
                 group["lr"] = system.learning_rate(epoch + step / len(steps), scores)
@@ -297,7 +297,7 @@ def _fit(
         if not log or score > max(scores):
             best = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
         seconds = round(time.monotonic() - begun, 2)
-        log.append({"epoch": epoch + 1, "loss": total / len(order), "valid": score, "seconds": seconds})
+        log.append({"epoch": epoch + 1, "loss": total / sum(map(len, steps)), "valid": score, "seconds": seconds})
         _save(unfinished, network, optimiser, log, best)
         bar.set_postfix(loss=f"{log[-1]['loss']:.3f}", valid=f"{score:.3f}")
         bar.update()
