@@ -366,10 +366,10 @@ def test_answers_that_are_no_numbers_have_no_scores(beats, parts):
     run = bg.train(dataclasses.replace(SYSTEM, epochs=1), beats, *parts)
     run.predictions.loc[3, "N"] = np.nan
     with pytest.raises(ValueError, match=r"predictions\.parquet holds NaN"):
-        run.confusion
+        _ = run.confusion
     good = np.eye(4)[None] * 5
     for wrong in (good * np.nan, -good, good[:, :3], good[0, 0]):
-        with pytest.raises(ValueError, match="^confusion "):
+        with pytest.raises(ValueError, match=r"^confusion "):
             bg.scores(wrong)
 
 

@@ -355,11 +355,11 @@ def test_what_is_no_call_is_refused(metric):
 def test_what_is_no_score_is_refused(metric):
     targets, scores, _ = random_answers()
     for value in (math.nan, math.inf, -math.inf, "0.5", None):
-        with pytest.raises(ValueError, match="^scores (hold|must be numbers)"):
+        with pytest.raises(ValueError, match=r"^scores (hold|must be numbers)"):
             metric(targets, with_one(scores, value))
     if metric in OF_PROBABILITIES:
         for value in (1.001, -0.001, 3.0):
-            with pytest.raises(ValueError, match="^scores hold .* sigmoid"):
+            with pytest.raises(ValueError, match=r"^scores hold .* sigmoid"):
                 metric(targets, with_one(scores, value))
     else:
         metric(targets, 20 * scores - 10)  # an order needs no probabilities
@@ -374,9 +374,9 @@ def test_calls_and_labels_may_be_numbers_or_a_table():
     np.testing.assert_array_equal(f1(table, pd.DataFrame(predictions)), expected)
     np.testing.assert_array_equal(auroc(table, pd.DataFrame(scores)), auroc(targets, scores))
     brier(targets, np.nextafter(np.ones_like(scores), 2))  # a mean's own rounding
-    with pytest.raises(ValueError, match="^targets have masked values"):
+    with pytest.raises(ValueError, match=r"^targets have masked values"):
         f1(np.ma.masked_array(targets, mask=~targets), predictions)
-    with pytest.raises(ValueError, match="^predictions cannot be read as an array"):
+    with pytest.raises(ValueError, match=r"^predictions cannot be read as an array"):
         f1(targets, [[1, 0], [1]])
 
 
@@ -388,7 +388,7 @@ def test_shapes_and_weights_are_checked(metric):
         with pytest.raises(ValueError, match=r"targets \(60, 9\) and (scores|predictions) .* must both be"):
             metric(targets, wrong)
     for weights in (np.ones(59), 1.0, np.full(60, -1.0), np.full((2, 60), math.nan), np.full(60, math.inf), ["a"] * 60):
-        with pytest.raises(ValueError, match="^weights "):
+        with pytest.raises(ValueError, match=r"^weights "):
             metric(targets, answers, weights)
 
 

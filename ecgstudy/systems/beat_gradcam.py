@@ -190,7 +190,8 @@ class BeatRun:
         """One row a record: the flattened 4 × 4 confusion matrix (true class by row) of its tested beats."""
         p = self.predictions[list(BEAT_CLASSES)].to_numpy()
         if not np.isfinite(p).all():  # the greatest of some numbers and NaN is NaN
-            raise ValueError(f"{self.folder / 'predictions.parquet'} holds NaN: delete {self.folder} and train it again")
+            file = self.folder / "predictions.parquet"
+            raise ValueError(f"{file} holds NaN: delete {self.folder} and train it again")
         answer = p.argmax(axis=1)
         cell = np.eye(len(BEAT_CLASSES) ** 2)[self.predictions["target"] * len(BEAT_CLASSES) + answer]
         return pd.DataFrame(cell).groupby(self.predictions["record"].to_numpy()).sum()
@@ -282,7 +283,7 @@ def scores(confusion: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     """
     classes = len(BEAT_CLASSES)
     if confusion.shape[-2:] != (classes, classes) or not (np.isfinite(confusion) & (confusion >= 0)).all():
-        raise ValueError(f"confusion {confusion.shape} must be counts, (..., {classes}, {classes}), none of them negative")
+        raise ValueError(f"confusion {confusion.shape} must be counts (..., {classes}, {classes}), none below 0")
     right, true, answered = np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(axis=-1), confusion.sum(axis=-2)
     total = true.sum(axis=-1)
     accuracy, chance = right.sum(axis=-1) / total, (true * answered).sum(axis=-1) / total**2
