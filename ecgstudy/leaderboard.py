@@ -281,6 +281,22 @@ def write_table() -> Path:
     return path
 
 
+def committed(trial: str) -> pd.DataFrame:
+    """Rows of a trial in ``results/leaderboard.csv``: what every page shows, to four decimals.
+
+    Raises
+    ------
+    ValueError
+        when there are none.
+    """
+    numbers = dict.fromkeys(("value", "low", "high", "paper_value"), "")
+    frame = pd.read_csv(RESULTS / "leaderboard.csv", keep_default_na=False, na_values=numbers)
+    frame = frame[frame["cohort"] == trial].reset_index(drop=True)
+    if frame.empty:
+        raise ValueError(f"results/leaderboard.csv has no {trial!r}: `ecgstudy train --trial {trial}` makes it")
+    return frame
+
+
 def records_of(trial: str) -> pd.DataFrame:
     """Committed records of a trial: name, patient_id, source, fold, and the nine labels."""
     return read_table(FOLDER / trial / "records.parquet")
