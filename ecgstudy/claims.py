@@ -90,9 +90,10 @@ def write() -> Path:
 def summary() -> str:
     """Count of the verdicts, in words: on the papers' claims, then on those that the study makes of its own system."""
     claims = load()
+    of_papers, own = ([claim for claim in claims if bool(claim["cite"]) is cited] for cited in (True, False))
     texts = [
-        _count([claim for claim in claims if claim["cite"]], "claims of the papers to the test."),
-        _count([claim for claim in claims if not claim["cite"]], "claims of the study about its own system to the same test."),
+        _count(of_papers, "claims of the papers to the test."),
+        _count(own, "claims of the study about its own system to the same test."),
     ]
     return "\n\n".join(text for text in texts if text) + "\n"
 

@@ -24,7 +24,7 @@ def table(frame: pd.DataFrame, caption: str, *, digits: int = 3, index: bool = F
 def number(value: float, digits: int = 3) -> str:
     """Write a number, rounded as one rounds what a results file says: 0.8775 is 0.878.
 
-    In binary 0.8775 is a little less, and Python makes it 0.877. All numbers and intervals of the book are rounded here.
+    In binary 0.8775 is a little less, and Python makes it 0.877. Numbers and intervals of the book are rounded here.
     """
     if not np.isfinite(value):
         return f"{value}"
