@@ -160,7 +160,9 @@ def answer(trial: str, entry: str, *, quiet: bool = False) -> None:
         with written_whole(folder / f"{name}.parquet") as partial:
             write_compact(frame, partial)
         with written_whole(folder / f"{name}.json") as partial:
-            partial.write_text(json.dumps({"entry": name, **about}, indent=1) + "\n", encoding="utf-8")
+            sha256 = training.fingerprint(records[tested], frame)
+            text = json.dumps({"entry": name, **about, "sha256": sha256}, indent=1) + "\n"
+            partial.write_text(text, encoding="utf-8")
 
 
 def _cross_validated(
