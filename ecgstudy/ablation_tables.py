@@ -14,7 +14,7 @@ from scipy.special import expit
 
 from ecgstudy import ablations, metrics
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.leaderboard import name_of_all
+from ecgstudy.leaderboard import DECIMALS, name_of_all
 from ecgstudy.paths import RESULTS, read_table, written_whole
 
 METRICS = ("AUROC", "F1", "F1, tuned", "F2", "F2, tuned", "F2, tuned less at 0.5")
@@ -186,6 +186,12 @@ def table(cohort: str, question: str) -> pd.DataFrame:
     return frame[list(COLUMNS)]
 
 
+def committed() -> pd.DataFrame:
+    """``results/ablations.csv``: what every page shows."""
+    numbers = dict.fromkeys(("value", "low", "high", "difference", "difference_low", "difference_high", "p"), "")
+    return pd.read_csv(RESULTS / "ablations.csv", keep_default_na=False, na_values=numbers)
+
+
 def multi_label_matches(cohort: str, arm: str, question: str = "gamma") -> pd.DataFrame:
     """Exact McNemar tests of an arm against the control on records with several labels: seed by seed, and all.
 
@@ -212,7 +218,7 @@ def verdict(rows: pd.DataFrame, question: str) -> str:
     """Answer to a question by ``table``'s rows of one cohort: *undecided* unless the corrected p is below .05."""
     arm, metric = ablations.QUESTIONS[question].verdict
     row = rows[(rows["question"] == question) & (rows["arm"] == arm) & (rows["metric"] == metric)].iloc[0]
-    if not row["p"] < 0.05:
+    if not round(row["p"], DECIMALS) < 0.05:  # as the committed table has it, from which claims are decided
         return "undecided"
     return "supported" if row["difference"] > 0 else "not supported"
 
@@ -223,5 +229,5 @@ def write_table() -> Path:
     frame = pd.concat([t for t in tables if len(t)])
     path = RESULTS / "ablations.csv"
     with written_whole(path) as partial:
-        frame.to_csv(partial, index=False, float_format="%.4f")
+        frame.to_csv(partial, index=False, float_format=f"%.{DECIMALS}f")
     return path

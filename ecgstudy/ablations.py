@@ -117,7 +117,7 @@ class WeightedCNNGAP(CNNGAPSystem):
         return partial(weighted_focal, positives=positives, records=records, b=self.b, r=self.r)
 
 
-_ALTERED: dict[str, type[System]] = {"CNN-GAP": WeightedCNNGAP, "ECGMaster": AlteredECGMaster}
+ALTERED: dict[str, type[System]] = {"CNN-GAP": WeightedCNNGAP, "ECGMaster": AlteredECGMaster}
 
 
 def _grid() -> dict[str, dict[str, Any]]:
@@ -251,7 +251,7 @@ def system_of(question: str, arm: str, cohort: str) -> tuple[System, int]:
     system, _ = leaderboard.system_of(QUESTIONS[question].system, leaderboard.TRIALS[cohort][0])
     members = changes.pop("members", 1)
     if changes.keys() - asdict(system).keys():
-        return _ALTERED[system.name](**asdict(system) | changes), members
+        return ALTERED[system.name](**asdict(system) | changes), members
     return replace(system, **changes), members
 
 
@@ -357,6 +357,7 @@ def keep(cohort: str, question: str, arm: str) -> None:
     }
     records = data.table[["name", "patient_id", "source"]].assign(fold=fold_of)
     records[list(CLASSES)] = data.labels
+    card["sha256"] = training.fingerprint(records, frame)
     with written_whole(FOLDER / cohort / "records.parquet") as partial:
         write_compact(records, partial)
     with written_whole(path(cohort, question, arm, ".parquet")) as partial:

@@ -12,7 +12,7 @@ import pandas as pd
 import yaml
 
 from ecgstudy.paths import REPOSITORY, RESULTS, written_whole
-from ecgstudy.report import interval
+from ecgstudy.report import interval, number, p_value
 
 FILE = RESULTS / "claims.yaml"
 COMPUTED = ("value", "low", "high", "p", "verdict", "why")
@@ -88,13 +88,24 @@ def write() -> Path:
 
 
 def summary() -> str:
-    """Count of the verdicts, in words."""
+    """Count of the verdicts, in words: on the papers' claims, then on those that the study makes of its own system."""
     claims = load()
+    of_papers, own = ([claim for claim in claims if bool(claim["cite"]) is cited] for cited in (True, False))
+    texts = [
+        _count(of_papers, "claims of the papers to the test."),
+        _count(own, "claims of the study about its own system to the same test."),
+    ]
+    return "\n\n".join(text for text in texts if text) + "\n"
+
+
+def _count(claims: list[dict[str, Any]], whose: str) -> str:
     count = Counter(claim["verdict"] for claim in claims)
     tested = {(claim["system"], claim["claim"]) for claim in claims if claim["verdict"] in TESTED}
-    text = f"{sum(count[said] for said in TESTED)} measurements put {len(tested)} claims to the test. "
+    if not claims:
+        return ""
+    text = f"{sum(count[said] for said in TESTED)} measurements put {len(tested)} {whose} "
     text += " ".join(f"{said.capitalize()}: {count[said]}." for said in TESTED)
-    return text + (f" Not measured yet: {count['not measured']}." if count["not measured"] else "") + "\n"
+    return text + (f" Not measured yet: {count['not measured']}." if count["not measured"] else "")
 
 
 def table() -> str:
@@ -120,9 +131,9 @@ def _found(claim: dict[str, Any]) -> str:
     if claim["value"] is None:
         return ""
     if claim["low"] is None:
-        return f": **{claim['value']:.3f}**"
+        return f": **{number(claim['value'])}**"
     numbers = interval(claim["value"], claim["low"], claim["high"], 2 if abs(claim["value"]) >= 1 else 3)
-    return f": **{numbers}**" + (f", p = {claim['p']:.3f}" if claim["p"] is not None else "")
+    return f": **{numbers}**" + (f", p {p_value(claim['p'], sign=True)}" if claim["p"] is not None else "")
 
 
 def _verdict(claim: dict[str, Any]) -> str:

@@ -50,6 +50,7 @@ TRIALS = {
     "paper": ("paper", 5),
 }
 LARGE = 20_000
+DECIMALS = 6  # of the tables: of four, pages that show three would round what is rounded, 0.87750 to 0.877 or 0.878
 CHAPTERS: dict[str, tuple[type[System], str]] = {
     "CNN-GAP": (CNNGAPSystem, "03_cnn_gap"),
     "xECGNet": (XECGNetSystem, "04_xecgnet"),
@@ -159,7 +160,9 @@ def answer(trial: str, entry: str, *, quiet: bool = False) -> None:
         with written_whole(folder / f"{name}.parquet") as partial:
             write_compact(frame, partial)
         with written_whole(folder / f"{name}.json") as partial:
-            partial.write_text(json.dumps({"entry": name, **about}, indent=1) + "\n", encoding="utf-8")
+            sha256 = training.fingerprint(records[tested], frame)
+            text = json.dumps({"entry": name, **about, "sha256": sha256}, indent=1) + "\n"
+            partial.write_text(text, encoding="utf-8")
 
 
 def _cross_validated(
@@ -277,8 +280,24 @@ def write_table() -> Path:
     frame = pd.concat([table(trial) for trial in TRIALS if (FOLDER / trial).exists()])
     path = RESULTS / "leaderboard.csv"
     with written_whole(path) as partial:
-        frame.to_csv(partial, index=False, float_format="%.4f")
+        frame.to_csv(partial, index=False, float_format=f"%.{DECIMALS}f")
     return path
+
+
+def committed(trial: str) -> pd.DataFrame:
+    """Rows of a trial in ``results/leaderboard.csv``: what every page shows.
+
+    Raises
+    ------
+    ValueError
+        when there are none.
+    """
+    numbers = dict.fromkeys(("value", "low", "high", "paper_value"), "")
+    frame = pd.read_csv(RESULTS / "leaderboard.csv", keep_default_na=False, na_values=numbers)
+    frame = frame[frame["cohort"] == trial].reset_index(drop=True)
+    if frame.empty:
+        raise ValueError(f"results/leaderboard.csv has no {trial!r}: `ecgstudy train --trial {trial}` makes it")
+    return frame
 
 
 def records_of(trial: str) -> pd.DataFrame:

@@ -1,16 +1,20 @@
 """How good are the answers: the challenges' own scores, the usual multi-label metrics, intervals and paired tests.
 
-Throughout, ``targets`` and ``predictions`` are booleans and ``scores`` numbers, all (records, classes). ``weights``
-says how often each record counts: (records,), or (repeats, records) for many resamples at once, which puts ``repeats``
-in front of the result's shape. That is what makes a thousand bootstrap repeats cheap; scikit-learn, with which the
-tests compare, takes one set of weights at a time. A metric that is undefined for a class (AUROC without positives,
-say) is NaN there, and a mean over classes is over the defined ones.
+Throughout, ``targets`` and ``predictions`` are booleans (or exactly 0 and 1) and ``scores`` numbers, all (records,
+classes). ``weights`` says how often each record counts: (records,), or (repeats, records) for many resamples at once,
+which puts ``repeats`` in front of the result's shape. That is what makes a thousand bootstrap repeats cheap;
+scikit-learn, with which the tests compare, takes one set of weights at a time. A metric that is undefined for a class
+(AUROC without positives, say) is NaN there, and a mean over classes is over the defined ones.
+
+Whatever is something else raises a ValueError that names the argument: a probability where a call belongs, a missing
+or unknown label, scores that are not finite, shapes that do not agree.
 """
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -48,19 +52,99 @@ def class_mean(values: np.ndarray) -> np.ndarray:
     return _ratio(np.where(defined, values, 0).sum(axis=-1), defined.sum(axis=-1))
 
 
-def _checked(
-    targets: np.ndarray, values: np.ndarray, weights: np.ndarray | None
+# --- what a metric takes ---------------------------------------------------------------------------------------------
+
+# A mean of probabilities may be above 1 by its own rounding.
+_ROUNDING = 1e-6
+_CALLS = "give calls, true or false (of probabilities: those at or above a threshold)"
+_LABELS = "give labels, true or false, and leave out records whose label is not known"
+
+
+def _array(name: str, values: Any) -> np.ndarray:
+    """Numbers or booleans as an array; an error for what has gaps or is neither."""
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:  # ragged lists, tensors that are not on the CPU
+        raise ValueError(f"{name} cannot be read as an array of numbers: {error}") from None
+    if np.ma.is_masked(values):
+        raise ValueError(f"{name} have masked values: leave those records out")
+    if array.dtype.kind == "O" and all(isinstance(v, (Real, np.bool_)) for v in array.flat):
+        array = array.astype(float)  # what a table of mixed columns gives
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must be numbers or booleans without gaps, not {array.dtype}")
+    return array
+
+
+def _refuse(name: str, values: np.ndarray, wrong: np.ndarray, remedy: str) -> None:
+    """Raise if any value is wrong: which, where, and what would be right."""
+    if wrong.any():
+        place = tuple(map(int, np.argwhere(wrong)[0]))
+        raise ValueError(f"{name} hold {values[place]} at {list(place)}: {remedy}")
+
+
+def _binary(name: str, values: Any, remedy: str = _CALLS) -> np.ndarray:
+    """Booleans of booleans or of exact 0 and 1."""
+    array = _array(name, values)
+    if array.dtype.kind != "b":
+        _refuse(name, array, (array != 0) & (array != 1), remedy)
+    return array.astype(bool, copy=False)
+
+
+def _finite(name: str, values: Any) -> np.ndarray:
+    array = _array(name, values)
+    _refuse(name, array, ~np.isfinite(array), "NaN or infinity; look for the records that produced them")
+    return array
+
+
+def _probabilities(name: str, values: Any) -> np.ndarray:
+    array = _finite(name, values)
+    _refuse(
+        name, array, (array < -_ROUNDING) | (array > 1 + _ROUNDING), "give probabilities, of logits take the sigmoid"
+    )
+    return array
+
+
+def _weighted(weights: Any, records: int) -> np.ndarray:
+    """Weights (..., records), 1 where none are given."""
+    if weights is None:
+        return np.ones(records)
+    weights = _array("weights", weights)
+    if weights.ndim < 1 or weights.shape[-1] != records:
+        raise ValueError(f"weights {weights.shape} must end in the number of records, {records}")
+    # Minimum and maximum, which are NaN where one is: masks of a thousand resamples would cost as much as a metric.
+    if weights.size and not (weights.min() >= 0 and weights.max() < np.inf):
+        raise ValueError("weights must be finite and not negative: they say how often a record counts")
+    return weights.astype(float, copy=False)
+
+
+def _alike(**arrays: np.ndarray) -> None:
+    """Require arrays of one shape (records, classes)."""
+    shapes = {array.shape for array in arrays.values()}
+    if len(shapes) > 1 or len(next(iter(shapes))) != 2 or not next(iter(shapes))[1]:
+        said = " and ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise ValueError(f"{said} must both be (records, classes)")
+
+
+def _whole(name: str, value: Any, least: int) -> int:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
+    return int(value)
+
+
+def _decided(targets: Any, predictions: Any, weights: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Targets, predictions and weights of a metric of calls."""
+    targets, predictions = _binary("targets", targets, _LABELS), _binary("predictions", predictions)
+    _alike(targets=targets, predictions=predictions)
+    return targets, predictions, _weighted(weights, len(targets))
+
+
+def _scored(
+    targets: Any, scores: Any, weights: Any, scored: Callable[[str, Any], np.ndarray] = _finite
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The same arrays, of equal shape (records, classes) and without NaN, and weights of 1 where none are given."""
-    targets, values = np.asarray(targets).astype(bool), np.asarray(values)
-    if targets.ndim != 2 or targets.shape != values.shape:
-        raise ValueError(f"targets {targets.shape} and answers {values.shape} must both be (records, classes)")
-    if not np.isfinite(values).all():
-        raise ValueError("scores hold NaN or infinity: look for the records that produced them")
-    weights = np.ones(len(targets)) if weights is None else np.asarray(weights, float)
-    if weights.shape[-1] != len(targets):
-        raise ValueError(f"weights {weights.shape} must end in the number of records, {len(targets)}")
-    return targets, values, weights
+    """Targets, scores and weights of a metric of scores."""
+    targets, scores = _binary("targets", targets, _LABELS), scored("scores", scores)
+    _alike(targets=targets, scores=scores)
+    return targets, scores, _weighted(weights, len(targets))
 
 
 # --- decisions -------------------------------------------------------------------------------------------------------
@@ -77,20 +161,29 @@ class Counts(NamedTuple):
 
 def counts(targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None) -> Counts:
     """Weighted counts per class."""
-    targets, predictions, weights = _checked(targets, np.asarray(predictions).astype(bool), weights)
+    targets, predictions, weights = _decided(targets, predictions, weights)
     cells = (targets & predictions, ~targets & predictions, targets & ~predictions, ~targets & ~predictions)
     return Counts(*(weights @ cell.astype(float) for cell in cells))
 
 
 def f_beta(counts: Counts, beta: float = 1) -> np.ndarray:
     """F_β = (1+β²)·tp / ((1+β²)·tp + fp + β²·fn) per class; NaN for a class neither present nor predicted."""
+    _beta(counts, beta)
     gain = (1 + beta**2) * counts.tp
     return _ratio(gain, gain + counts.fp + beta**2 * counts.fn)
 
 
 def g_beta(counts: Counts, beta: float = 2) -> np.ndarray:
     """G_β = tp / (tp + fp + β·fn) per class (Challenge 2020, unofficial phase); NaN as for `f_beta`."""
+    _beta(counts, beta)
     return _ratio(counts.tp, counts.tp + counts.fp + beta * counts.fn)
+
+
+def _beta(counts: Any, beta: Any) -> None:
+    if not isinstance(counts, Counts):
+        raise ValueError("counts must be what `counts` gives of targets and predictions")
+    if not isinstance(beta, Real) or not 0 <= beta < np.inf:
+        raise ValueError(f"beta must be a finite number and not negative, not {beta!r}")
 
 
 def f2_g2(counts: Counts) -> np.ndarray:
@@ -113,19 +206,20 @@ def micro_f1(targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray |
     return f_beta(Counts(*(cell.sum(axis=-1) for cell in counts(targets, predictions, weights))))
 
 
-def _label_shared(targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
-    """Record weights divided by the record's number of labels (by 1 where it has none), as Challenge 2020 counts."""
-    return (1.0 if weights is None else np.asarray(weights)) / np.maximum(np.asarray(targets).sum(axis=1), 1)
+def _shared_counts(targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None) -> Counts:
+    """Counts as Challenge 2020 has them: a record's weight divided by its number of labels (by 1 where it has none)."""
+    targets, predictions, weights = _decided(targets, predictions, weights)
+    return counts(targets, predictions, weights / np.maximum(targets.sum(axis=1), 1))
 
 
 def f2(targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """Challenge 2020's F2 of each class: a record counts 1 / (its number of labels) for every class."""
-    return f_beta(counts(targets, predictions, _label_shared(targets, weights)), 2)
+    return f_beta(_shared_counts(targets, predictions, weights), 2)
 
 
 def g2(targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """Challenge 2020's G2 of each class, counted as `f2`."""
-    return g_beta(counts(targets, predictions, _label_shared(targets, weights)), 2)
+    return g_beta(_shared_counts(targets, predictions, weights), 2)
 
 
 def geometric_mean(targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -143,9 +237,12 @@ def exact_match(
 
     xECGNet's "multilabel subset accuracy" is that of the multi-label records.
     """
-    targets, predictions, weights = _checked(targets, np.asarray(predictions).astype(bool), weights)
+    targets, predictions, weights = _decided(targets, predictions, weights)
     labels = targets.sum(axis=1)
-    counted = {"all": labels >= 0, "single": labels == 1, "multi": labels > 1}[records]
+    those = {"all": labels >= 0, "single": labels == 1, "multi": labels > 1}
+    if records not in those:
+        raise ValueError(f"records must be one of {', '.join(those)}, not {records!r}")
+    counted = those[records]
     right = (targets == predictions).all(axis=1)
     return _ratio(weights @ (counted & right).astype(float), weights @ counted.astype(float))
 
@@ -171,7 +268,7 @@ def auroc(targets: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = 
     NaN for a class without positives or without negatives.
     """
     areas = []
-    for positive, negative in _ranked(*_checked(targets, scores, weights)):
+    for positive, negative in _ranked(*_scored(targets, scores, weights)):
         below = np.cumsum(negative, axis=-1) - negative / 2
         pairs = positive.sum(axis=-1) * negative.sum(axis=-1)
         areas.append(_ratio((positive * below).sum(axis=-1), pairs))
@@ -184,7 +281,7 @@ def auprc(targets: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = 
     NaN for a class without positives or without negatives.
     """
     areas = []
-    for positive, negative in _ranked(*_checked(targets, scores, weights)):
+    for positive, negative in _ranked(*_scored(targets, scores, weights)):
         tp, predicted = (np.cumsum(part[..., ::-1], axis=-1) for part in (positive, positive + negative))
         precision = np.divide(tp, predicted, out=np.zeros_like(tp), where=predicted > 0)
         area = _ratio((positive[..., ::-1] * precision).sum(axis=-1), positive.sum(axis=-1))
@@ -204,8 +301,8 @@ def macro_auprc(targets: np.ndarray, scores: np.ndarray, weights: np.ndarray | N
 
 def brier(targets: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """Brier score of each class: the mean squared difference of probability and label (Brier 1950)."""
-    targets, scores, weights = _checked(targets, scores, weights)
-    return weights @ (scores - targets.astype(float)) ** 2 / weights.sum(axis=-1, keepdims=True)
+    targets, scores, weights = _scored(targets, scores, weights, _probabilities)
+    return _ratio(weights @ (scores - targets.astype(float)) ** 2, weights.sum(axis=-1, keepdims=True))
 
 
 def calibration_error(
@@ -214,19 +311,13 @@ def calibration_error(
     """Expected calibration error of each class: Σ_b (n_b/n)·|mean probability − share of positives in bin b|.
 
     Bins of equal width on [0, 1] over the class's own probability (Guo 2017, for nine binary units).
-
-    Raises
-    ------
-    ValueError
-        when scores are no probabilities.
     """
-    targets, scores, weights = _checked(targets, scores, weights)
-    if scores.min() < 0 or scores.max() > 1:
-        raise ValueError(f"calibration needs probabilities, not {scores.min()} … {scores.max()}: take the sigmoid")
+    targets, scores, weights = _scored(targets, scores, weights, _probabilities)
+    _whole("bins", bins, 1)
     of_bin = np.minimum((scores * bins).astype(int), bins - 1)[..., None] == np.arange(bins)  # records, classes, bins
     gap = weights @ (of_bin * (scores - targets.astype(float))[..., None]).reshape(len(scores), -1)
     gap = gap.reshape(*weights.shape[:-1], -1, bins)
-    return np.abs(gap).sum(axis=-1) / weights.sum(axis=-1, keepdims=True)
+    return _ratio(np.abs(gap).sum(axis=-1), weights.sum(axis=-1, keepdims=True))
 
 
 def best_thresholds(
@@ -247,14 +338,16 @@ def best_thresholds(
     metric
         of the `Counts`, per class: `f_beta`, `f2_g2`, …
     grid
-        thresholds to try; 0, 0.01, … 1 when not given.
+        thresholds to try; 0, 0.01, … 1 when not given, which needs scores that are probabilities.
 
     Returns
     -------
     (classes,) thresholds
     """
-    targets, scores, _ = _checked(targets, scores, None)
-    grid = np.linspace(0, 1, 101) if grid is None else np.unique(grid)
+    targets, scores, _ = _scored(targets, scores, None, _probabilities if grid is None else _finite)
+    grid = np.linspace(0, 1, 101) if grid is None else np.unique(_finite("grid", grid))
+    if not grid.size:
+        raise ValueError("grid has no thresholds to try")
     below = np.empty((2, len(grid), targets.shape[1]))  # positives and negatives under each threshold
     for c, (target, score) in enumerate(zip(targets.T, scores.T, strict=True)):
         for row, chosen in zip(below, (target, ~target), strict=True):
@@ -315,7 +408,12 @@ def challenge_metric(
     weights
         (records,) or (repeats, records).
     """
-    targets, predictions, weights = _checked(targets, np.asarray(predictions).astype(bool), weights)
+    targets, predictions, weights = _decided(targets, predictions, weights)
+    rewards, classes = _finite("rewards", rewards), targets.shape[1]
+    if rewards.shape != (classes, classes):
+        raise ValueError(f"rewards {rewards.shape} must be (classes, classes), here {classes} × {classes}")
+    if _whole("normal", normal, 0) >= classes:
+        raise ValueError(f"normal must be the column of a class, 0 … {classes - 1}, not {normal}")
 
     def earned(answers: np.ndarray) -> np.ndarray:
         return weights @ (((targets @ rewards) * answers).sum(axis=1) / np.maximum((targets | answers).sum(axis=1), 1))
@@ -343,8 +441,8 @@ def challenge2020_unofficial(targets: np.ndarray, predictions: np.ndarray, score
     dict
         ``accuracy f1 f2 g2 geometric_mean auroc auprc``, means over all classes.
     """
-    targets, scores, _ = _checked(targets, scores, None)
-    cells = counts(targets, predictions, _label_shared(targets, None))
+    targets, scores, _ = _scored(targets, scores, None, _probabilities)
+    cells = _shared_counts(targets, predictions, None)
     f_1, f_2, g_2 = (np.nan_to_num(v, nan=1).mean() for v in (f_beta(cells), f_beta(cells, 2), g_beta(cells, 2)))
     roc, precision_recall = np.mean([_unofficial_areas(*c) for c in zip(targets.T, scores.T, strict=True)], axis=0)
     numbers = {
@@ -398,12 +496,16 @@ def challenge2020_official(
     Raises
     ------
     ValueError
-        when none of the codes is scored.
+        when none of the codes is scored, or when they are not one for each column.
     """
     classes = list(CHALLENGE_2020_MERGED)
+    targets, scores, _ = _scored(targets, scores, None)
+    _, predictions, _ = _decided(targets, predictions, None)
+    codes = list(codes)
+    if len(codes) != targets.shape[1]:
+        raise ValueError(f"codes must name each of the {targets.shape[1]} columns; these are {len(codes)}")
     if not CHALLENGE_2020.keys() & set(codes):
-        raise ValueError(f"Challenge 2020 scores none of {list(codes)[:3]} …: give SNOMED CT's numbers, as text")
-    targets, predictions, scores = (np.asarray(table) for table in (targets, predictions, scores))
+        raise ValueError(f"Challenge 2020 scores none of {codes[:3]} …: give SNOMED CT's numbers, as text")
     merged = [np.zeros((len(targets), len(classes)), dtype) for dtype in (bool, bool, float)]
     for k, code in enumerate(classes):
         columns = [i for i, own in enumerate(codes) if CHALLENGE_2020_EQUIVALENT.get(own, own) == code]
@@ -437,15 +539,24 @@ def cpsc2018_f1(references: np.ndarray, predictions: np.ndarray, classes: int = 
     Parameters
     ----------
     references
-        (records, up to 3) class numbers from 0 in the order of ``REFERENCE.csv``, −1 where there is none.
+        (records, up to 3) class numbers from 0 in the order of ``REFERENCE.csv``, −1 where there is none; the first
+        is always there.
     predictions
         (records,) class numbers.
     classes
         how many there are.
     """
-    references, predictions = np.asarray(references), np.asarray(predictions)
-    if references.ndim != 2 or predictions.shape != references.shape[:1]:
-        raise ValueError(f"references {references.shape} must be (records, labels), predictions one for each")
+    _whole("classes", classes, 1)
+    references, predictions = _finite("references", references), _finite("predictions", predictions)
+    if references.ndim != 2 or not references.shape[1] or predictions.shape != references.shape[:1]:
+        raise ValueError(
+            f"references {references.shape} must be (records, labels), predictions {predictions.shape} one for each"
+        )
+    least = np.where(np.arange(references.shape[1]) > 0, -1, 0)  # only further labels may be missing
+    for name, numbers, lowest in (("references", references, least), ("predictions", predictions, 0)):
+        wrong = (numbers < lowest) | (numbers >= classes) | (numbers != np.floor(numbers))
+        _refuse(name, numbers, wrong, f"give class numbers, 0 … {classes - 1}")
+    references, predictions = references.astype(np.intp), predictions.astype(np.intp)
     right = (references == predictions[:, None]).any(axis=1)
     confusion = np.zeros((classes, classes))
     np.add.at(confusion, (np.where(right, predictions, references[:, 0]), predictions), 1)
@@ -482,9 +593,17 @@ class McNemar(NamedTuple):
 
 def _resamples(groups: Sequence | np.ndarray, records: int, repeats: int, seed: int) -> Iterator[np.ndarray]:
     """Weights (some repeats, records) of as many groups drawn with replacement as there are."""
+    groups = np.asarray(groups)
+    if groups.ndim != 1:
+        raise ValueError(f"groups must be (records,), the patient of every record, not {groups.shape}")
     if len(groups) != records:
         raise ValueError(f"{len(groups)} groups for {records} records: give the patient of every record")
-    names, group = np.unique(np.asarray(groups), return_inverse=True)
+    if pd.isna(groups).any():
+        raise ValueError("groups have gaps: give the patient of every record, a name of its own where it is not known")
+    try:
+        names, group = np.unique(groups, return_inverse=True)
+    except TypeError:
+        raise ValueError("groups must be all of one kind, names or numbers: give the patient of every record") from None
     if len(names) < 2:
         raise ValueError("a bootstrap needs at least two groups (patients)")
     rng = np.random.default_rng(seed)
@@ -494,6 +613,22 @@ def _resamples(groups: Sequence | np.ndarray, records: int, repeats: int, seed: 
         drawn = rng.integers(len(names), size=(some, len(names))) + np.arange(some)[:, None] * len(names)
         times = np.bincount(drawn.ravel(), minlength=some * len(names)).reshape(some, len(names))
         yield times.astype(float)[:, group]
+
+
+def _resampled(
+    metric: Callable[[np.ndarray], np.ndarray],
+    groups: Sequence | np.ndarray,
+    records: int,
+    repeats: int,
+    seed: int,
+    level: float,
+) -> np.ndarray:
+    """What a metric of weights is in each resample: (repeats, ...)."""
+    _whole("repeats", repeats, 1)
+    _whole("seed", seed, 0)
+    if not isinstance(level, Real) or not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, not {level!r}")
+    return np.concatenate([metric(weights) for weights in _resamples(groups, records, repeats, seed)])
 
 
 def _limits(samples: np.ndarray, level: float) -> np.ndarray:
@@ -526,8 +661,7 @@ def bootstrap_interval(
     groups
         (records,) patient of each record.
     """
-    resamples = _resamples(groups, len(targets), repeats, seed)
-    samples = np.concatenate([metric(targets, scores, w) for w in resamples])
+    samples = _resampled(lambda w: metric(targets, scores, w), groups, len(targets), repeats, seed, level)
     return Interval(metric(targets, scores, np.ones(len(targets))), *_limits(samples, level))
 
 
@@ -546,10 +680,12 @@ def bootstrap_difference(
     Parameters as for `bootstrap_interval`. p is twice the smaller share of resamples on either side of 0, with one
     added to both counts (Davison & Hinkley 1997, ch. 4).
     """
-    resamples = _resamples(groups, len(targets), repeats, seed)
-    samples = np.concatenate([metric(targets, scores_a, w) - metric(targets, scores_b, w) for w in resamples])
-    once = np.ones(len(targets))
-    value = metric(targets, scores_a, once) - metric(targets, scores_b, once)
+
+    def less(w: np.ndarray) -> np.ndarray:
+        return metric(targets, scores_a, w) - metric(targets, scores_b, w)
+
+    samples = _resampled(less, groups, len(targets), repeats, seed, level)
+    value = less(np.ones(len(targets)))
     tail = 1 + np.minimum((samples <= 0).sum(axis=0), (samples >= 0).sum(axis=0))
     p = np.where(np.isnan(value), np.nan, np.minimum(1, 2 * tail / (1 + (~np.isnan(samples)).sum(axis=0))))[()]
     return Difference(value, *_limits(samples, level), p)
@@ -563,7 +699,8 @@ def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> McNemar:
     right_a, right_b
         (records,) booleans: does the system have the record right. Records are taken as independent: one a patient.
     """
-    right_a, right_b = np.asarray(right_a, bool), np.asarray(right_b, bool)
+    remedy = "give true or false for each record: is it right?"
+    right_a, right_b = _binary("right_a", right_a, remedy), _binary("right_b", right_b, remedy)
     if right_a.ndim != 1 or right_a.shape != right_b.shape:
         raise ValueError(f"the same records for both: {right_a.shape} and {right_b.shape} must be (records,)")
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
@@ -587,7 +724,8 @@ def summary(
     behind a row: for a class its positive records, for the exact match of single- or multi-label records these.
     Limits are those of `bootstrap_interval`; all rows share their resamples.
     """
-    targets = np.asarray(targets).astype(bool)
+    targets, scores, _ = _scored(targets, scores, None, _probabilities)
+    _, predictions, _ = _decided(targets, predictions, None)
     if targets.shape[1:] != (len(classes),):
         raise ValueError(f"targets {targets.shape} do not have the {len(classes)} classes {', '.join(classes)}")
     of_scores = {"AUROC": auroc, "AUPRC": auprc, "Brier score": brier, "calibration error": calibration_error}

@@ -29,7 +29,7 @@ from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS, Record
 from ecgstudy.paths import RESULTS, written_whole
 from ecgstudy.preprocessing import detrend, fill_gaps, resample
-from ecgstudy.systems import System, clip_thrice
+from ecgstudy.systems import System, batches, clip_thrice
 
 SEED = 4_000  # no cohort of the study is simulated from it
 SECONDS = 10.0
@@ -304,7 +304,8 @@ def tell_apart_by_network(
         optimiser = torch.optim.AdamW(network.parameters(), lr=4e-3, weight_decay=0.01)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=steps)
         for _ in range(epochs):
-            for chosen in torch.from_numpy(train)[torch.randperm(len(train), generator=generator)].split(32):
+            order = torch.from_numpy(train)[torch.randperm(len(train), generator=generator)]
+            for chosen in batches(order, 32, network, inputs):
                 logits = network(_rolled(inputs[chosen], generator))[:, 0]
                 optimiser.zero_grad()
                 F.binary_cross_entropy_with_logits(logits, y[chosen]).backward()

@@ -32,7 +32,7 @@ from ecgstudy import fast
 from ecgstudy.data.cohort import Cohort
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.paths import RESULTS, cache_root, told_if_broken, write_compact, written_whole
-from ecgstudy.systems import System, parameter_count
+from ecgstudy.systems import System, batches, parameter_count
 
 Split = Mapping[str, NDArray[np.intp]]  # "train", "valid" and, if there is one, "test": records of the cohort
 
@@ -119,8 +119,7 @@ def train(
     members = np.concatenate(list(split.values()))
     if len(np.unique(members)) < len(members):
         raise ValueError("a record is in two parts of the split")
-    parts = {part: hashlib.sha256(np.sort(i).astype("<i8").tobytes()).hexdigest()[:12] for part, i in split.items()}
-    config = system.config | {"seed": seed, "cohort": cohort.checksum, "split": parts}
+    config = system.config | {"seed": seed, "cohort": cohort.checksum, "split": split_names(split)}
     if start:
         config["start"] = start.folder.name
     name = name_of(config)
@@ -146,6 +145,25 @@ def train(
 def name_of(config: Mapping[str, Any]) -> str:
     """Name of a run: the hash of everything that makes it the run it is."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def split_names(split: Split) -> dict[str, str]:
+    """Names of the parts of a split: the hash of the records in each, in whatever order."""
+    return {part: hashlib.sha256(np.sort(i).astype("<i8").tobytes()).hexdigest()[:12] for part, i in split.items()}
+
+
+def fingerprint(*parts: pd.DataFrame | Mapping[str, Tensor]) -> str:
+    """SHA-256 of tables, row by row and column by column, or of weights: of what they hold, not of their files."""
+    digest = hashlib.sha256()
+    for part in parts:
+        for name in part if isinstance(part, pd.DataFrame) else sorted(part):
+            values = np.asarray(part[name])
+            digest.update(f"{name} {values.shape} ".encode())
+            if values.dtype.kind in "OUST":
+                digest.update("\0".join(map(str, values)).encode())
+            else:
+                digest.update(values.astype("<f8").tobytes())
+    return digest.hexdigest()
 
 
 def opened(name: str, system: System) -> Run | None:
@@ -280,7 +298,7 @@ def _fit(
         generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
         order = torch.from_numpy(system.epoch(y.numpy() > 0, np.random.default_rng([seed, epoch])))
         network.train()
-        steps = order.split(system.batch)
+        steps = batches(order, system.batch, network, x)
         for step, chosen in enumerate(steps):
             for group in optimiser.param_groups:
                 group["lr"] = system.learning_rate(epoch + step / len(steps), scores)
@@ -297,7 +315,7 @@ def _fit(
         if not log or score > max(scores):
             best = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
         seconds = round(time.monotonic() - begun, 2)
-        log.append({"epoch": epoch + 1, "loss": total / len(order), "valid": score, "seconds": seconds})
+        log.append({"epoch": epoch + 1, "loss": total / sum(map(len, steps)), "valid": score, "seconds": seconds})
         _save(unfinished, network, optimiser, log, best)
         bar.set_postfix(loss=f"{log[-1]['loss']:.3f}", valid=f"{score:.3f}")
         bar.update()
@@ -370,4 +388,5 @@ def _card(
         "machine": f"{platform.machine()} {platform.system()}, {torch.get_num_threads()} threads",
         "torch": torch.__version__,
         "python": platform.python_version(),
+        "sha256": {"predictions": fingerprint(predictions), "weights": fingerprint(network.state_dict())},
     }

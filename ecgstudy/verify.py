@@ -1,10 +1,11 @@
 """Do the committed results hold? Recompute every number from the committed answers; train one run again and compare."""
 
 import dataclasses
+import functools
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,13 +16,13 @@ import yaml
 from scipy import stats
 from scipy.special import expit
 
-from ecgstudy import ablation_tables, ablations, claims, leaderboard, training
+from ecgstudy import ablation_tables, ablations, claims, intact, leaderboard
 from ecgstudy.data.cohort import simulated_checksum
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.paths import RESULTS, listed
 from ecgstudy.systems import System
 
-ROUNDING = 0.5e-4 + 1e-9  # of the tables' four decimals
+ROUNDING = 0.5e-4 + 1e-9  # of tables of four decimals; more are held to what they show
 # Results files that are made from recordings and networks, which are not committed → what makes them again.
 FROM_RECORDINGS = {
     "audit.csv": "ecgstudy data audit",
@@ -30,6 +31,8 @@ FROM_RECORDINGS = {
     "realism.csv": "python -m ecgstudy.realism",
     "bench.json": "make bench",
 }
+CHECKED = ("leaderboard.csv", "ablations.csv", "claims.yaml", "provenance.yaml")
+FOLDERS = ("ablations", "leaderboard", "runs")
 SMALLEST = "synthetic/gamma/gamma 0/0"
 # Training again on the same kind of machine gives the same probabilities, but for the half precision in which their
 # log-odds are committed.
@@ -59,8 +62,30 @@ class Check:
     wrong: list[str]
 
 
+def _told(file: str) -> Callable[[Callable[[], Check]], Callable[[], Check]]:
+    """Make a complaint of whatever keeps a check from its end: to find damaged files is what it is for."""
+
+    def decorated(check: Callable[[], Check]) -> Callable[[], Check]:
+        @functools.wraps(check)
+        def told() -> Check:
+            try:
+                return check()
+            except intact.Broken as error:
+                return Check(file, 0, np.nan, [str(error)])
+            except Exception as error:  # what no check of a part has thought of
+                why = f"{type(error).__name__}: {error}".splitlines()[0]
+                said = f"{file} cannot be checked ({why}): restore what was changed with `git checkout -- results`"
+                return Check(file, 0, np.nan, [said])
+
+        return told
+
+    return decorated
+
+
 def compare(file: str, committed: pd.DataFrame, computed: pd.DataFrame, keys: Sequence[str]) -> Check:
-    """Compare two tables row by row: numbers within the rounding, all else as text.
+    """Compare two tables row by row: numbers within the rounding, all else as text, rows in their order.
+
+    A number is missing only where the committed cell is empty and the computed one not defined.
 
     Parameters
     ----------
@@ -78,6 +103,11 @@ def compare(file: str, committed: pd.DataFrame, computed: pd.DataFrame, keys: Se
         return Check(file, 0, np.nan, [f"columns {list(committed)}, expected {list(computed)}"])
     numbers = [c for c in computed if computed[c].dtype.kind == "f"]
     texts = [c for c in computed if c not in numbers and c not in keys]
+    for column in numbers:
+        found = pd.to_numeric(committed[column], errors="coerce")
+        for row in committed.index[(committed[column] != "") & ~np.isfinite(found)]:
+            name = tuple(committed.loc[row, list(keys)])
+            wrong.append(f"{name}: {column} {committed.loc[row, column]}, expected a number or nothing")
     sides = []
     for table in (committed, computed):
         table = table.astype(dict.fromkeys((*keys, *texts), str)).set_index(list(keys))
@@ -88,51 +118,75 @@ def compare(file: str, committed: pd.DataFrame, computed: pd.DataFrame, keys: Se
     wrong += [f"{row} is missing" for row in new.index.difference(old.index)]
     old = old[~old.index.duplicated()]
     both = old.index.intersection(new.index)
+    if not wrong and list(old.index) != list(new.index):
+        wrong.append(f"the rows are in another order than they are computed in, from {old.index[0]}")
     old, new = old.loc[both], new.loc[both]
     for column in texts:
         differ = old[column] != new[column]
         wrong += [f"{row}: {column} {old[column][row]}, expected {new[column][row]}" for row in both[differ]]
     difference = (old[numbers] - new[numbers]).abs()
     for column in numbers:
-        differ = (difference[column] > ROUNDING) | (old[column].isna() != new[column].isna())
+        decimals = int(committed[column].str.extract(r"\.(\d*)", expand=False).str.len().max() or 0)
+        rounding = min(ROUNDING, 0.5 * 10.0**-decimals + 1e-9)
+        differ = (difference[column] > rounding) | (old[column].isna() != new[column].isna())
         wrong += [f"{row}: {column} {old[column][row]}, expected {new[column][row]:.6f}" for row in both[differ]]
     known = int(new[numbers].notna().to_numpy().sum()) + len(both) * len(texts)
-    return Check(file, known, float(np.nanmax(difference.to_numpy(), initial=0)), wrong)
+    known_differences = difference.to_numpy()[difference.notna().to_numpy()]
+    return Check(file, known, float(known_differences.max(initial=0)), wrong)
 
 
 def read(file: str) -> pd.DataFrame:
     """Results file as text; no rows where it is not there."""
     path = RESULTS / file
-    return pd.read_csv(path, dtype=str, keep_default_na=False) if path.exists() else pd.DataFrame()
+    return intact.text_table(path) if path.exists() else pd.DataFrame()
 
 
+@_told("leaderboard.csv")
 def check_leaderboard() -> Check:
-    """``leaderboard.csv`` against the committed answers of every trial."""
-    trials = [trial for trial in leaderboard.TRIALS if (leaderboard.FOLDER / trial).exists()]
-    computed = pd.concat([leaderboard.table(trial) for trial in trials])
-    computed["paper_value"] = computed["paper_value"].astype(float)
-    return compare("leaderboard.csv", read("leaderboard.csv"), computed, ["system", "cohort", "metric", "class"])
-
-
-def check_ablations() -> Check:
-    """``ablations.csv`` against the committed answers of every arm."""
-    tables = [
-        ablation_tables.table(cohort, question)
-        for cohort in ablations.COHORTS
-        for question in ablations.QUESTIONS
-        if ablations.arms_of(cohort, question)
-    ]
-    tables = [table for table in tables if len(table)]
-    committed = read("ablations.csv")
+    """``leaderboard.csv`` against the committed answers of every trial that is whole; what is wrong with the others."""
+    committed, keys = read("leaderboard.csv"), ["system", "cohort", "metric", "class"]
+    tables, wrong, known = [], [], {path.name for path in listed(leaderboard.FOLDER)}
+    for trial in sorted(known, key=[*leaderboard.TRIALS, *known].index):
+        if faults := intact.trial_faults(trial):
+            wrong += faults
+            committed = committed[committed["cohort"] != trial] if len(committed) else committed
+        else:
+            tables.append(leaderboard.table(trial))
     if not tables:
-        return Check("ablations.csv", 0, 0.0, ["its answers are not there"] if len(committed) else [])
-    return compare("ablations.csv", committed, pd.concat(tables), ["question", "arm", "cohort", "metric"])
+        return Check("leaderboard.csv", 0, 0.0, wrong or (["its answers are not there"] if len(committed) else []))
+    computed = pd.concat(tables)
+    computed["paper_value"] = computed["paper_value"].astype(float)
+    check = compare("leaderboard.csv", committed, computed, keys)
+    return dataclasses.replace(check, wrong=wrong + check.wrong)
 
 
+@_told("ablations.csv")
+def check_ablations() -> Check:
+    """``ablations.csv`` against the committed answers of every question that are whole; what is wrong with others."""
+    committed, keys = read("ablations.csv"), ["question", "arm", "cohort", "metric"]
+    tables, wrong = [], []
+    for path in listed(ablations.FOLDER):
+        faults = intact.ablation_faults(path.name)
+        broken = [question for question, of in faults.items() if of]
+        wrong += [fault for of in faults.values() for fault in of]
+        if len(committed) and broken:
+            elsewhere = committed["cohort"] != path.name
+            committed = committed[elsewhere | ~(committed["question"].isin(broken) | ("" in broken))]
+        if "" not in broken:
+            sound = [q for q in ablations.QUESTIONS if q not in broken and ablations.arms_of(path.name, q)]
+            tables += [ablation_tables.table(path.name, question) for question in sound]
+    tables = [table for table in tables if len(table)]
+    if not tables:
+        return Check("ablations.csv", 0, 0.0, wrong or (["its answers are not there"] if len(committed) else []))
+    check = compare("ablations.csv", committed, pd.concat(tables), keys)
+    return dataclasses.replace(check, wrong=wrong + check.wrong)
+
+
+@_told("claims.yaml")
 def check_claims() -> Check:
     """``claims.yaml`` against the rows that its claims name."""
     values, largest, wrong = 0, 0.0, []
-    for claim in claims.load():
+    for claim in intact.read(claims.FILE, lambda path: claims.load()):
         for name, found in claims.recompute(claim).items():
             values += found is not None
             if claim[name] != found:
@@ -142,21 +196,24 @@ def check_claims() -> Check:
     return Check("claims.yaml", values, largest, wrong)
 
 
+@_told("provenance.yaml")
 def check_settings() -> Check:
     """``provenance.yaml`` against the configuration of every committed answer."""
     wrong, count = [], 0
+    tested = functools.cache(tested_on)
     for where, trial, arm, config in committed_configs():
-        found, said = settings_of(where, trial, arm, config)
+        found, said = settings_of(where, trial, arm, config, tested)
         count, wrong = count + found, wrong + said
     return Check("provenance.yaml", count, 0.0, wrong)
 
 
+@_told("leaderboard/synthetic* and ablations/synthetic")
 def check_simulated() -> Check:
     """Answers on simulated records against the simulator as it is now: the checksum of the cohort they were made on."""
     wrong = []
     paths = [*listed(leaderboard.FOLDER, "synthetic*/*.json"), *listed(ablations.FOLDER, "synthetic/*/*.json")]
     for path in paths:
-        card = json.loads(path.read_text(encoding="utf-8"))
+        card = intact.card(path, cohort=str)
         fs, trial = card.get("config", card)["fs"], path.relative_to(RESULTS).parts[1]
         now = simulated_checksum(fs=fs, **leaderboard.simulated(trial))
         if card["cohort"] != now:
@@ -164,34 +221,75 @@ def check_simulated() -> Check:
     return Check("leaderboard/synthetic* and ablations/synthetic", len(paths), 0.0, wrong)
 
 
+@_told("runs")
 def check_runs() -> Check:
-    """``runs``: each one's name against its configuration, its predictions against the answer that names it."""
-    folders = {path.name: path for path in listed(RESULTS / "runs")}
-    names = {
-        name: training.name_of(json.loads((path / "config.json").read_text(encoding="utf-8")))
-        for name, path in folders.items()
-    }
-    wrong = [f"runs/{name}: its configuration is that of {of}" for name, of in names.items() if name != of]
-    values, largest = len(names), 0.0
+    """``runs``: each one whole, and its predictions against the answer that names it."""
+    folders = listed(RESULTS / "runs")
+    faults = {path.name: intact.run_faults(path) for path in folders}
+    wrong, values, largest = [fault for of in faults.values() for fault in of], len(folders), 0.0
+    sound = {name for name, of in faults.items() if not of}
     for path in listed(leaderboard.FOLDER, "*/*.json"):
-        trial, entry = path.parent.name, path.stem
-        of, fold = json.loads(path.read_text(encoding="utf-8")).get("runs", []), leaderboard.records_of(trial)["fold"]
-        if not folders.keys() >= set(of) or len(of) != fold.nunique():  # what several answer together is no run's
+        trial, entry, where = path.parent.name, path.stem, f"leaderboard/{path.parent.name}/{path.stem}"
+        if not sound >= set(of := intact.card(path).get("runs", [])):
             continue
-        answer = pd.read_parquet(path.with_suffix(".parquet"))[list(CLASSES)]
+        fold, answer = leaderboard.records_of(trial)["fold"], pd.read_parquet(path.with_suffix(".parquet"))
+        if len(of) != fold.nunique():  # what several answer together is no run's
+            continue
+        seconds, said = 0.0, intact.card(path)["training_seconds"]
         for number, run in enumerate(leaderboard.runs_of(trial, entry)):
-            rows = run.predictions[run.predictions["split"] == "test"].sort_values("record")
-            differ = np.abs(answer[fold == number].to_numpy() - rows[list(CLASSES)].to_numpy())
+            rows, tested = run.predictions[run.predictions["split"] == "test"].sort_values("record"), fold == number
+            p, seconds = rows[list(CLASSES)].to_numpy(), seconds + run.card["seconds"]
+            differ = np.abs(answer.loc[tested, list(CLASSES)].to_numpy() - p)
             values, largest = values + differ.size, max(largest, float(differ.max()))
-            if differ.max() > ROUNDING:
-                wrong.append(f"leaderboard/{trial}/{entry}: fold {number} is not what runs/{run.folder.name} answered")
+            called = run.system.vote(p[None], np.array([list(run.card["thresholds"].values())]))[1]
+            if not differ.max() <= ROUNDING:
+                wrong.append(f"{where}: fold {number} is not what runs/{run.folder.name} answered")
+            elif (called != answer.loc[tested, intact.CALLED].to_numpy()).any():
+                wrong.append(f"{where}: fold {number} is not called as the thresholds of runs/{run.folder.name} say")
+        if not abs(seconds - said) < 0.06:
+            wrong.append(f"{where}: training_seconds {said}, its runs took {seconds:.1f}")
     return Check("runs", values, largest, wrong)
 
 
+@_told("leaderboard/by-source and ablations/real")
+def check_real() -> Check:
+    """Records of the real cohort: the same in all trials."""
+    first = leaderboard.FOLDER / "real" / "records.parquet"
+    paths = [leaderboard.FOLDER / "by-source" / first.name, ablations.FOLDER / "real" / first.name]
+    paths = [path for path in paths if first.exists() and path.exists()]
+    records = intact.read(first, pd.read_parquet) if paths else ()
+    wrong = [fault for path in paths for fault in intact.same_records(path, records, "leaderboard/real")]
+    return Check("leaderboard/by-source and ablations/real", len(paths) * len(records), 0.0, wrong)
+
+
+def check_tables() -> Iterator[Check]:
+    """The files that are made from recordings: whether such a table can be so."""
+    faults = {"audit.csv": intact.audit_faults, "bench.json": intact.bench_faults}
+    for file, command in FROM_RECORDINGS.items():
+        path = RESULTS / file
+        wrong = intact.tried(path, faults.get(file, intact.table_faults), command)
+        rows = 0 if wrong else len(intact.card(path) if file == "bench.json" else intact.text_table(path))
+        yield Check(file, rows, 0.0, wrong)
+
+
+@_told("")
+def check_files() -> Check:
+    """What stands under ``results``, and nothing else."""
+    known, there = {*CHECKED, *FROM_RECORDINGS, *FOLDERS}, {path.name for path in listed(RESULTS)}
+    wrong = [intact.fault(RESULTS / name, "it is missing") for name in sorted(known - there)]
+    wrong += [
+        intact.fault(RESULTS / name, "it is no result of the study", "delete it") for name in sorted(there - known)
+    ]
+    return Check("", len(there), 0.0, wrong)
+
+
 def checks() -> Iterator[Check]:
-    """Every results file that can be recomputed from what is committed."""
+    """Every results file: recomputed from what is committed, or looked at."""
+    yield check_files()
     for check in (check_leaderboard, check_ablations, check_claims, check_settings, check_simulated, check_runs):
         yield check()
+    yield check_real()
+    yield from check_tables()
 
 
 # --- where settings come from ----------------------------------------------------------------------------------------
@@ -199,17 +297,25 @@ def checks() -> Iterator[Check]:
 
 def provenance() -> dict[str, Any]:
     """``results/provenance.yaml``: system → setting → values that differ from the paper's, why, and tuned on what."""
-    return yaml.safe_load((RESULTS / "provenance.yaml").read_text(encoding="utf-8"))
+    return _parsed((RESULTS / "provenance.yaml").read_text(encoding="utf-8"))
+
+
+@functools.lru_cache(maxsize=1)
+def _parsed(text: str) -> dict[str, Any]:
+    return yaml.safe_load(text)
 
 
 def committed_configs() -> Iterator[tuple[str, str, dict[str, Any], dict[str, Any]]]:
     """Where it stands, trial, what an ablation's arm changes, and configuration of every committed network."""
     for path in listed(leaderboard.FOLDER, "*/*.json"):
-        if config := json.loads(path.read_text(encoding="utf-8")).get("config"):
+        if config := intact.card(path).get("config"):
             yield path.relative_to(leaderboard.FOLDER).as_posix(), path.parent.name, {}, config
     for path in listed(ablations.FOLDER, "*/*/*.json"):
-        card = json.loads(path.read_text(encoding="utf-8"))
-        arm = ablations.QUESTIONS[card["question"]].arms[card["arm"]]
+        card = intact.card(path, config=dict)
+        question = ablations.QUESTIONS.get(path.parent.name)
+        if question is None or path.stem not in question.arms:  # check_ablations says so
+            continue
+        arm = question.arms[path.stem]
         yield path.relative_to(ablations.FOLDER).as_posix(), path.parent.parent.name, arm, card["config"]
 
 
@@ -221,7 +327,20 @@ def published(name: str) -> dict[str, Any]:
     return json.loads(json.dumps(extra | dataclasses.asdict(classes[name]())))
 
 
-def settings_of(where: str, trial: str, arm: dict[str, Any], config: dict[str, Any]) -> tuple[int, list[str]]:
+def tested_on(trial: str) -> dict[str, Any]:
+    """Cohort (and seed, if it is simulated) that the answers of a trial are tested on."""
+    if trial.startswith("synthetic"):
+        return {"cohort": "synthetic", "seed": leaderboard.simulated(trial)["seed"]}
+    return {"cohort": "real"}
+
+
+def settings_of(
+    where: str,
+    trial: str,
+    arm: dict[str, Any],
+    config: dict[str, Any],
+    tested: Callable[[str], dict[str, Any]] = tested_on,
+) -> tuple[int, list[str]]:
     """Number of settings of a committed network that differ from the paper's, and what is wrong with them.
 
     Wrong is a setting that neither its ablation's question nor ``provenance.yaml`` names, and one that was tuned on
@@ -240,17 +359,10 @@ def settings_of(where: str, trial: str, arm: dict[str, Any], config: dict[str, A
         elif (entry["why"] == "tuned") != ("data" in entry):
             wrong.append(f"{what} was tuned, or was it? Its entry does not say on what")
         elif not entry.get("exception") and any(
-            data.items() >= tested_on(trial).items() for data in entry.get("data", ())
+            data.items() >= tested(trial).items() for data in entry.get("data", ())
         ):
             wrong.append(f"{what} was tuned on the records that it is tested on")
     return len(differing), wrong
-
-
-def tested_on(trial: str) -> dict[str, Any]:
-    """Cohort (and seed, if it is simulated) that the answers of a trial are tested on."""
-    if trial.startswith("synthetic"):
-        return {"cohort": "synthetic", "seed": leaderboard.simulated(trial)["seed"]}
-    return {"cohort": "real"}
 
 
 # --- once more -------------------------------------------------------------------------------------------------------
@@ -303,7 +415,7 @@ def train_again(name: str) -> Again:
         raise ValueError(f"no fold {fold!r}: folds are numbered from 0 to {ablations.FOLDS - 1}")
     if arm not in (there := ablations.arms_of(cohort, question)):
         raise ValueError(f"no answer of {cohort}/{question}/{arm} is committed; there are {', '.join(there) or 'none'}")
-    card = ablations.card_of(cohort, question, arm)
+    card = intact.card(ablations.path(cohort, question, arm, ".json"), cohort=str, runs=list)
     system, _ = ablations.system_of(question, arm, cohort)
     before = os.environ.get("ECGSTUDY_CACHE")
     with TemporaryDirectory() as folder:
@@ -321,7 +433,7 @@ def train_again(name: str) -> Again:
             os.environ.pop("ECGSTUDY_CACHE")
             if before is not None:
                 os.environ["ECGSTUDY_CACHE"] = before
-    old = pd.read_parquet(ablations.path(cohort, question, arm, ".parquet")).query("member == 0")
+    old = intact.read(ablations.path(cohort, question, arm, ".parquet"), pd.read_parquet).query("member == 0")
     for table in (old, new):  # both from the half precision in which answers are kept
         table[list(CLASSES)] = expit(table[list(CLASSES)].astype(np.float64))
     labels = ablations.records_of(cohort)[list(CLASSES)].to_numpy(dtype=bool)

@@ -9,7 +9,7 @@ from captum.attr import LayerGradCam
 from scipy.stats import spearmanr
 from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score, precision_score, recall_score
 
-from ecgstudy.data.beats import Beats
+from ecgstudy.data.beats import BEAT_CLASSES, Beats
 from ecgstudy.explain import beat_maps
 from ecgstudy.systems import beat_gradcam as bg
 from ecgstudy.systems import parameter_count
@@ -369,6 +369,24 @@ def test_a_run_is_kept_and_named_by_what_makes_it(beats, parts, monkeypatch):
     assert bg.train(system, beats, parts[0][::-1], parts[1]).folder == run.folder
     with pytest.raises(ValueError, match="in training and test"):
         bg.train(system, beats, parts[0], parts[0][:5])
+
+
+@pytest.mark.parametrize("network", ["fcn", "lstm", "lstm-last"])
+@pytest.mark.parametrize("rhythm", [True, False])
+def test_a_beat_that_is_left_over_stops_no_training(beats, parts, network, rhythm):
+    system = dataclasses.replace(SYSTEM, network=network, beats=17, batch=8, epochs=2, rhythm=rhythm)
+    assert np.isfinite(bg.train(system, beats, *parts).predictions[list(BEAT_CLASSES)]).all(axis=None)
+
+
+def test_answers_that_are_no_numbers_have_no_scores(beats, parts):
+    run = bg.train(dataclasses.replace(SYSTEM, epochs=1), beats, *parts)
+    run.predictions.loc[3, "N"] = np.nan
+    with pytest.raises(ValueError, match=r"predictions\.parquet holds NaN"):
+        _ = run.confusion
+    good = np.eye(4)[None] * 5
+    for wrong in (good * np.nan, -good, good[:, :3], good[0, 0]):
+        with pytest.raises(ValueError, match=r"^confusion "):
+            bg.scores(wrong)
 
 
 def test_results_have_the_columns_of_the_file_and_lose_nothing(beats, parts):

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import binomtest
 from sklearn import metrics as sklearn_metrics
@@ -121,8 +122,9 @@ def test_unofficial_scorer_leaves_out_threshold_0():
 
 
 def test_official_scorer_refuses_class_names():
+    targets, scores, predictions = random_answers()
     with pytest.raises(ValueError, match="SNOMED CT"):
-        challenge2020_official(*random_answers(), CLASSES)
+        challenge2020_official(targets, predictions, scores, CLASSES)
 
 
 def test_rewards_are_the_challenges(real_data):
@@ -297,6 +299,132 @@ def test_bad_arrays_are_refused():
     scores[3, 3] = np.nan
     with pytest.raises(ValueError, match="NaN"):
         auprc(targets, scores)
+
+
+REWARDS = challenge_rewards(CHALLENGE_CODES)
+OF_CALLS = [
+    *(metrics.counts, f1, macro_f1, micro_f1, f2, g2, geometric_mean, exact_match),
+    lambda targets, predictions: challenge_metric(targets, predictions, REWARDS, 0),
+    lambda targets, predictions: challenge2020_unofficial(targets, predictions, targets),
+    lambda targets, predictions: challenge2020_official(targets, predictions, targets, list(CHALLENGE_2020)[:9]),
+    lambda targets, predictions: summary(targets, targets, predictions, np.arange(len(targets)), repeats=2),
+    lambda targets, predictions: bootstrap_interval(f1, targets, predictions, np.arange(len(targets)), repeats=2),
+    lambda targets, predictions: mcnemar(targets[:, 0], predictions[:, 0]),
+]
+OF_PROBABILITIES = [
+    *(brier, calibration_error, best_thresholds),
+    lambda targets, scores: challenge2020_unofficial(targets, targets, scores),
+    lambda targets, scores: summary(targets, scores, targets, np.arange(len(targets)), repeats=2),
+]
+OF_SCORES = [
+    *(auroc, auprc, macro_auroc, macro_auprc, *OF_PROBABILITIES),
+    lambda targets, scores: best_thresholds(targets, scores, grid=[0.1]),
+    lambda targets, scores: challenge2020_official(targets, targets, scores, list(CHALLENGE_2020)[:9]),
+    lambda targets, scores: bootstrap_difference(auroc, targets, scores, scores, np.arange(len(targets)), repeats=2),
+]
+NO_LABEL = [math.nan, -1, 2, 0.5, math.inf, "1", None]
+
+
+def with_one(values, value):
+    """A copy that holds another value in one place of its first column."""
+    copy = values.astype(object if isinstance(value, str | None) else float)
+    copy[7, 0] = value
+    return copy
+
+
+@pytest.mark.parametrize("metric", [*OF_CALLS, *OF_SCORES])
+@pytest.mark.parametrize("value", NO_LABEL)
+def test_what_is_no_label_is_refused(metric, value):
+    targets, scores, _ = random_answers()
+    with pytest.raises(ValueError, match=r"^(targets|right_a) (hold .* at \[7|must be numbers)"):
+        metric(with_one(targets, value), scores if metric in OF_SCORES else targets)
+
+
+@pytest.mark.parametrize("metric", OF_CALLS)
+def test_what_is_no_call_is_refused(metric):
+    targets, scores, predictions = random_answers()
+    for value in NO_LABEL:
+        with pytest.raises(ValueError, match=r"^(predictions|right_b) (hold .* at \[7|must be numbers)"):
+            metric(targets, with_one(predictions, value))
+    for answers in (scores, 20 * scores - 10):  # probabilities, logits
+        with pytest.raises(ValueError, match=r"^(predictions|right_b) hold .*: give"):
+            metric(targets, answers)
+
+
+@pytest.mark.parametrize("metric", OF_SCORES)
+def test_what_is_no_score_is_refused(metric):
+    targets, scores, _ = random_answers()
+    for value in (math.nan, math.inf, -math.inf, "0.5", None):
+        with pytest.raises(ValueError, match=r"^scores (hold|must be numbers)"):
+            metric(targets, with_one(scores, value))
+    if metric in OF_PROBABILITIES:
+        for value in (1.001, -0.001, 3.0):
+            with pytest.raises(ValueError, match=r"^scores hold .* sigmoid"):
+                metric(targets, with_one(scores, value))
+    else:
+        metric(targets, 20 * scores - 10)  # an order needs no probabilities
+
+
+def test_calls_and_labels_may_be_numbers_or_a_table():
+    targets, scores, predictions = random_answers()
+    expected = f1(targets, predictions)
+    for kind in (np.int8, np.float32, object):
+        np.testing.assert_array_equal(f1(targets.astype(kind), predictions.astype(kind)), expected)
+    table = pd.DataFrame(targets, columns=list(CLASSES)).astype({"AF": int, "PAC": float})
+    np.testing.assert_array_equal(f1(table, pd.DataFrame(predictions)), expected)
+    np.testing.assert_array_equal(auroc(table, pd.DataFrame(scores)), auroc(targets, scores))
+    brier(targets, np.nextafter(np.ones_like(scores), 2))  # a mean's own rounding
+    with pytest.raises(ValueError, match=r"^targets have masked values"):
+        f1(np.ma.masked_array(targets, mask=~targets), predictions)
+    with pytest.raises(ValueError, match=r"^predictions cannot be read as an array"):
+        f1(targets, [[1, 0], [1]])
+
+
+@pytest.mark.parametrize("metric", [*OF_CALLS[:8], *OF_SCORES[:6]])
+def test_shapes_and_weights_are_checked(metric):
+    targets, scores, predictions = random_answers()
+    answers = scores if metric in OF_SCORES else predictions
+    for wrong in (answers[:-1], answers[:, :-1], answers[:, 0]):
+        with pytest.raises(ValueError, match=r"targets \(60, 9\) and (scores|predictions) .* must both be"):
+            metric(targets, wrong)
+    for weights in (np.ones(59), 1.0, np.full(60, -1.0), np.full((2, 60), math.nan), np.full(60, math.inf), ["a"] * 60):
+        with pytest.raises(ValueError, match=r"^weights "):
+            metric(targets, answers, weights)
+
+
+@pytest.mark.parametrize(
+    ("message", "call"),
+    [
+        ("beta must", lambda t, s, c: f_beta(metrics.counts(t, c), -1)),
+        ("beta must", lambda t, s, c: metrics.g_beta(metrics.counts(t, c), math.nan)),
+        ("counts must be what", lambda t, s, c: f_beta(c)),
+        ("records must be one of all, single, multi", lambda t, s, c: exact_match(t, c, records="several")),
+        ("bins must be", lambda t, s, c: calibration_error(t, s, bins=0)),
+        ("grid hold nan", lambda t, s, c: best_thresholds(t, s, grid=[0.1, math.nan])),
+        ("grid has no", lambda t, s, c: best_thresholds(t, s, grid=[])),
+        ("rewards", lambda t, s, c: challenge_metric(t, c, REWARDS[:3], 0)),
+        ("rewards hold nan", lambda t, s, c: challenge_metric(t, c, REWARDS * math.nan, 0)),
+        ("normal must", lambda t, s, c: challenge_metric(t, c, REWARDS, -1)),
+        ("normal must", lambda t, s, c: challenge_metric(t, c, REWARDS, 9)),
+        ("codes must name each", lambda t, s, c: challenge2020_official(t, c, s, list(CHALLENGE_2020)[:8])),
+        ("repeats must", lambda t, s, c: bootstrap_interval(auroc, t, s, range(60), repeats=0)),
+        ("repeats must", lambda t, s, c: bootstrap_interval(auroc, t, s, range(60), repeats=10.5)),
+        ("seed must", lambda t, s, c: bootstrap_interval(auroc, t, s, range(60), seed=-1)),
+        ("level must", lambda t, s, c: bootstrap_difference(auroc, t, s, s, range(60), level=95)),
+        ("groups have gaps", lambda t, s, c: bootstrap_interval(auroc, t, s, [*range(59), None])),
+        ("groups have gaps", lambda t, s, c: bootstrap_interval(auroc, t, s, [*range(59), math.nan])),
+        ("groups must be all", lambda t, s, c: bootstrap_interval(auroc, t, s, np.array([*range(59), "a"], object))),
+        ("groups must be \\(records,", lambda t, s, c: bootstrap_interval(auroc, t, s, np.ones((60, 2)))),
+        ("predictions hold -1", lambda t, s, c: cpsc2018_f1([[0, -1], [1, 2]], [0, -1])),
+        ("predictions hold 9", lambda t, s, c: cpsc2018_f1([[0, -1], [1, 2]], [0, 9])),
+        ("predictions hold 0.5", lambda t, s, c: cpsc2018_f1([[0, -1], [1, 2]], [0, 0.5])),
+        ("references hold -1", lambda t, s, c: cpsc2018_f1([[0, -1], [-1, 2]], [0, 1])),
+        ("references hold nan", lambda t, s, c: cpsc2018_f1([[0, math.nan], [1, 2]], [0, 1])),
+    ],
+)
+def test_every_other_argument_is_checked_and_named(message, call):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        call(*random_answers())
 
 
 # --- thresholds ------------------------------------------------------------------------------------------------------

@@ -1,9 +1,14 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import f1_score, roc_auc_score
 from torch.nn import functional as F
 
+from ecgstudy import leaderboard, systems, training
+from ecgstudy.data.cohort import synthetic_cohort
+from ecgstudy.fast import BatchNorm1d
 from ecgstudy.systems import outside, parameter_count
 
 
@@ -151,12 +156,39 @@ def test_windows_lose_their_offset_but_keep_mv():
 
 
 @pytest.mark.parametrize(("records", "shown"), [(33, 32), (34, 34), (64, 64), (65, 64)])
-def test_no_record_is_alone_in_a_batch(records, shown):
-    system, labels = outside.WangSystem(batch=32), np.zeros((records, 9), dtype=bool)
-    order = system.epoch(labels, np.random.default_rng(0))
-    assert len(order) == len(set(order)) == shown and order.max() < records
-    last = torch.randn(shown % 32 or 32, 256, 4)
-    outside.PooledHead(256, 9, 0.5)(last)  # raises on one
+def test_no_record_is_alone_in_a_batch_of_what_normalises_over_records(records, shown):
+    norm = BatchNorm1d(256)
+    head = torch.nn.Sequential(norm, torch.nn.Dropout(), outside.PooledHead(256, 9, 0.5))
+    order, x = torch.randperm(records), torch.randn(records, 256, 4)
+    before, state = {name: value.clone() for name, value in head.state_dict().items()}, torch.get_rng_state()
+    steps = systems.batches(order, 32, head, x)
+    assert torch.equal(torch.cat(steps), order[:shown]) and max(map(len, steps)) <= 32
+    # To try a record leaves no trace: no running mean, no random number.
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in head.state_dict().items())
+    for step in steps:
+        head(torch.randn(len(step), 256, 4))  # raises on one
+    # What normalises over time too learns from one record: its steps are what they were.
+    whole = systems.batches(order, 32, torch.nn.Sequential(BatchNorm1d(12)), torch.randn(records, 12, 50))
+    assert torch.equal(torch.cat(whole), order)
+    for few, size in ((1, 32), (3, 1)):
+        with pytest.raises(ValueError, match="give two records and a batch of two"):
+            systems.batches(torch.arange(few), size, head, torch.randn(few, 256, 4))
+
+
+@pytest.mark.parametrize("name", [*leaderboard.CHAPTERS, *leaderboard.OUTSIDE])
+def test_every_system_trains_on_one_record_more_than_its_batches(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("ECGSTUDY_CACHE", str(tmp_path))
+    small = {"CNN-GAP": {"width": 0.03}, "xECGNet": {"width": 0.03}, "ECGMaster": {"width": 0.1, "depth": 1}}
+    small |= {"BUTTeam": {"filters": 2, "levels": 2}, "Local evidence": {"channels": 4, "rhythm": 2}}
+    system = leaderboard.system_of(name, "demo")[0]
+    system = dataclasses.replace(system, fs=100, seconds=6, epochs=1, batch=4, **small.get(name, {}))
+    system = dataclasses.replace(system, **({"oversampling_cap": 1} if name == "CNN-GAP" else {}))
+    if name == "xresnet1d101":
+        monkeypatch.setattr(type(system), "network", lambda self: outside.XResNet(groups=(1, 1)))
+    data = synthetic_cohort(9, 100, seconds=6, balance=1)
+    run = training.train(system, data, {"train": np.arange(5), "valid": np.arange(5, 9)}, quiet=True)
+    assert len(run.log) == 1 and np.isfinite(run.log["loss"]).all()
 
 
 def test_epoch_is_chosen_by_auroc_and_thresholds_by_f1():

@@ -184,6 +184,11 @@ def test_the_network_tells_apart_what_differs():
     assert realism.metrics.macro_auroc(real[:, None], scores[:, None]) > 0.9
 
 
+def test_the_network_trains_where_one_record_is_left_over():
+    x = np.random.default_rng(0).normal(size=(50, 12, 64)).astype(np.float32)  # of 64 samples one cell is left
+    assert np.isfinite(realism.tell_apart_by_network(x, np.arange(50) % 2 == 0, np.arange(50).astype(str), 1)).all()
+
+
 def test_the_plain_network():
     """Its parameters, counted by hand: kernels, a bias and batch normalisation's two numbers a filter, the head."""
     weights = 12 * 32 * 9 + 32 * 64 * 7 + 64 * 64 * 7 + 64 * 128 * 5 + 2 * 128 * 128 * 5

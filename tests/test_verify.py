@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ecgstudy import ablation_tables, ablations, leaderboard, training, verify
+from ecgstudy import ablation_tables, ablations, intact, leaderboard, training, verify
 from ecgstudy.ablations import Question
 from ecgstudy.data.cohort import synthetic_cohort
 from ecgstudy.data.labels import CLASSES
@@ -34,6 +34,7 @@ def as_committed(table, path):
         ({"n": [5, 6, 8]}, "('k', 'c'): n 8, expected 7"),
         ({"name": ["a", "b", "d"]}, "('k', 'd') is not computed any more"),
         ({"name": ["a", "b", "b"]}, "('k', 'b') is there twice"),
+        ({"name": ["b", "a", "c"], "value": [1.0, 0.12344, np.nan], "n": [6, 5, 7]}, "the rows are in another order"),
     ],
 )
 def test_what_was_changed_by_hand_is_found(tmp_path, changes, message):
@@ -47,6 +48,34 @@ def test_what_was_changed_by_hand_is_found(tmp_path, changes, message):
     assert check.wrong == ["('k', 'c') is missing"]
 
 
+@pytest.mark.parametrize("cell", ["nan", "NaN", "inf", "much"])
+def test_what_is_no_number_is_wrong_even_where_none_is_defined(tmp_path, cell):
+    table = a_table()
+    for row in range(3):
+        committed = as_committed(table, tmp_path / "x.csv")
+        committed.loc[row, "value"] = cell
+        (wrong, *_) = verify.compare("x.csv", committed, table, ["kind", "name"]).wrong
+        assert wrong == f"('k', '{'abc'[row]}'): value {cell}, expected a number or nothing"
+    infinite = a_table(value=[np.inf, 1.0, np.nan])
+    assert verify.compare("x.csv", as_committed(infinite, tmp_path / "x.csv"), infinite, ["kind", "name"]).wrong
+
+
+def test_more_decimals_are_held_to_what_they_show(tmp_path):
+    table = a_table()
+    committed = as_committed(table, tmp_path / "x.csv").assign(value=["0.123441", "1.000000", ""])
+    (wrong,) = verify.compare("x.csv", committed, table, ["kind", "name"]).wrong
+    assert wrong == "('k', 'a'): value 0.123441, expected 0.123440"
+
+
+def test_whatever_damage_no_check_thought_of_is_told(monkeypatch):
+    def broken(trial):
+        raise ZeroDivisionError("what now")
+
+    monkeypatch.setattr(verify.intact, "trial_faults", broken)
+    (wrong,) = verify.check_leaderboard().wrong
+    assert wrong.startswith("leaderboard.csv cannot be checked (ZeroDivisionError: what now): restore")
+
+
 @pytest.fixture
 def small(tmp_path, monkeypatch):
     """A question of two arms put to 60 short simulated records in two folds, its answers committed elsewhere."""
@@ -56,7 +85,7 @@ def small(tmp_path, monkeypatch):
     monkeypatch.setattr(ablations, "FOLDER", tmp_path / "ablations")
     monkeypatch.setattr(ablations, "FOLDS", 2)
     monkeypatch.setattr(ablations, "QUESTIONS", {"loss": question})
-    for module in (ablation_tables, verify):
+    for module in (ablation_tables, verify, intact):
         monkeypatch.setattr(module, "RESULTS", tmp_path)
     monkeypatch.setattr(leaderboard, "cohort_of", lambda cohort, fs: data)
     system = CNNGAPSystem(fs=100, seconds=6, width=0.03, epochs=2, batch=16)
@@ -78,8 +107,7 @@ def test_a_table_follows_from_its_answers_until_either_is_changed(small):
     wrong = verify.check_ablations().wrong
     assert wrong and all("'macro'" in line for line in wrong)
     (small / "ablations.csv").unlink()
-    for left in (small / "ablations").rglob("*.json"):
-        left.unlink()
+    shutil.rmtree(small / "ablations" / "real" / "loss")
     assert verify.check_ablations() == verify.Check("ablations.csv", 0, 0.0, [])
 
 
@@ -108,6 +136,10 @@ def test_a_committed_run_is_what_it_is_named_and_what_was_answered(small, monkey
     assert verify.check_runs() == verify.Check("runs", 1 + 40 * 9, 0.0, [])
     other = run.predictions.assign(AF=lambda table: 1 - table["AF"])
     other.to_parquet(folder / "predictions.parquet")
+    (wrong,) = verify.check_runs().wrong
+    assert wrong.startswith(f"runs/{folder.name}/predictions.parquet: they are not those that the card was written for")
+    known = run.card["sha256"] | {"predictions": training.fingerprint(other)}
+    (folder / "card.json").write_text(json.dumps(run.card | {"sha256": known}))
     (wrong,) = verify.check_runs().wrong
     assert wrong.startswith("leaderboard/synthetic-large/CNN-GAP: fold 0 is not what")
     (folder / "config.json").write_text(json.dumps(run.config | {"seed": 1}))
@@ -212,7 +244,7 @@ def test_a_setting_without_a_reason_or_tuned_on_its_test_records_is_found(monkey
 
 
 def test_every_results_file_is_checked_or_says_what_makes_it():
-    checked = {"leaderboard.csv", "ablations.csv", "claims.yaml", "provenance.yaml"}
+    checked = set(verify.CHECKED)
     there = {path.name for path in verify.RESULTS.iterdir() if path.is_file()}
     assert there - checked == set(verify.FROM_RECORDINGS) & there
     text = (verify.RESULTS.parent / "book" / "reproducibility.md").read_text()

@@ -168,7 +168,7 @@ def simulate(
             "fs must be at least 100 Hz and at most 100 kHz, seconds at least 6, balance within 0 and 1, "
             "noise not negative"
         )
-    patient = 2 * (index // 3) + index % 3 // 2
+    patient = _patient(index)
     chosen = _draw_labels(seed, index, patient, balance) if labels is None else _consistent(labels)
     read = _read(_stream(seed, "reading", index), chosen) if labels is None else chosen
     body = hearts.draw_body(_stream(seed, "body", patient))
@@ -207,12 +207,12 @@ def simulate(
     signal = eight_to_twelve(np.rint(eight, out=eight).astype(np.float32))
     signal /= 1000
     record = Record(
-        name=f"{seed}-{index:06d}",
+        name=_name(index, seed),
         signal=signal,
         fs=fs,
         leads=LEADS,
         source="synthetic",
-        patient_id=f"synthetic/{seed}-{patient}",
+        patient_id=_patient_id(index, seed),
         labels=read,
         codes=tuple(name for name in CLASSES if name in read),
         age=body["age"],
@@ -231,6 +231,25 @@ def simulate(
     }
     evidence = _tell_evidence(placed, heart, beats, chosen, shown, fs, samples)
     return SimulatedRecord(record, evidence, _tell_waves(placed, shown, fs, samples), parameters)
+
+
+def identity(index: int, seed: int, balance: float = 0.0) -> tuple[str, str, frozenset[str]]:
+    """Name, patient and labels of the record that ``simulate`` makes of these arguments, without simulating it."""
+    chosen = _draw_labels(seed, index, _patient(index), balance)
+    return _name(index, seed), _patient_id(index, seed), _read(_stream(seed, "reading", index), chosen)
+
+
+def _patient(index: int) -> int:
+    """Number of the patient: of three records in a row the first two are of one."""
+    return 2 * (index // 3) + index % 3 // 2
+
+
+def _name(index: int, seed: int) -> str:
+    return f"{seed}-{index:06d}"
+
+
+def _patient_id(index: int, seed: int) -> str:
+    return f"synthetic/{seed}-{_patient(index)}"
 
 
 def answer_key(evidence: pd.DataFrame, samples: int, leads: int = 12, stride: int = 1) -> np.ndarray:

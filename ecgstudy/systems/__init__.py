@@ -4,6 +4,7 @@ A system is a frozen dataclass: its fields are its whole configuration, publishe
 is a method of it, so that a reader finds the paper's network, input, sampling, augmentation and loss in one file.
 """
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -129,6 +130,46 @@ class System(ABC):
         """
         mean = probabilities.mean(axis=0)
         return mean, mean >= thresholds.mean(axis=0)
+
+
+def batches(order: Tensor, size: int, network: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """Cut the order of an epoch into steps of ``size``; every training loop takes its steps from here.
+
+    A record that would be alone in the last step is left out if the network cannot learn from one: batch normalisation
+    over records alone has no variance there.
+
+    Parameters
+    ----------
+    order
+        (windows,) places in the inputs.
+    network
+        In training mode.
+    inputs
+        What the network takes, (windows, ...) each; the first window is tried, which leaves no trace.
+
+    Raises
+    ------
+    ValueError
+        when such a network would never be given two records.
+    """
+    steps = order.split(size)
+    if len(steps[-1]) != 1 or _learns_from_one(network, *(x[:1] for x in inputs)):
+        return steps
+    if len(steps[0]) == 1:
+        raise ValueError("the network normalises over the records of a batch: give two records and a batch of two")
+    return steps[:-1]
+
+
+def _learns_from_one(network: nn.Module, *inputs: Tensor) -> bool:
+    device = next(network.parameters()).device
+    with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
+        try:
+            copy.deepcopy(network)(*(x.to(device) for x in inputs))
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            return False
+    return True
 
 
 def parameter_count(network: nn.Module) -> int:

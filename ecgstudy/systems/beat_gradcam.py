@@ -32,6 +32,7 @@ from ecgstudy.data.beats import BEAT_CLASSES, SAMPLES, SEGMENTS, Beats
 from ecgstudy.fast import BatchNorm1d, Conv1d
 from ecgstudy.metrics import class_mean
 from ecgstudy.paths import RESULTS, cache_root, told_if_broken, written_whole
+from ecgstudy.systems import batches
 
 
 class BeatNetwork(nn.Module, ABC):
@@ -187,7 +188,11 @@ class BeatRun:
     @property
     def confusion(self) -> pd.DataFrame:
         """One row a record: the flattened 4 × 4 confusion matrix (true class by row) of its tested beats."""
-        answer = self.predictions[list(BEAT_CLASSES)].to_numpy().argmax(axis=1)
+        p = self.predictions[list(BEAT_CLASSES)].to_numpy()
+        if not np.isfinite(p).all():  # the greatest of some numbers and NaN is NaN
+            file = self.folder / "predictions.parquet"
+            raise ValueError(f"{file} holds NaN: delete {self.folder} and train it again")
+        answer = p.argmax(axis=1)
         cell = np.eye(len(BEAT_CLASSES) ** 2)[self.predictions["target"] * len(BEAT_CLASSES) + answer]
         return pd.DataFrame(cell).groupby(self.predictions["record"].to_numpy()).sum()
 
@@ -239,15 +244,15 @@ def _fit(system: BeatSystem, beats: Beats, training: NDArray[np.intp], seed: int
     rng = np.random.default_rng(seed)
     network = system.make().train()
     optimiser = torch.optim.AdamW(network.parameters(), lr=system.rate, weight_decay=system.weight_decay)
-    steps = system.epochs * -(-system.beats // system.batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, system.rate, total_steps=steps)
     x, rhythm = system.inputs(beats, training)
+    steps = system.epochs * len(batches(torch.arange(system.beats), system.batch, network, x, rhythm))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, system.rate, total_steps=steps)
     target = beats.target[training]
     chance = np.bincount(target)[target] ** -float(system.balance)
     chance /= chance.sum()
     for _ in tqdm(range(system.epochs), desc=f"{system.network:<10}", unit="epoch", mininterval=1):
         drawn = torch.from_numpy(rng.choice(len(target), system.beats, p=chance))
-        for chosen in drawn.split(system.batch):
+        for chosen in batches(drawn, system.batch, network, x, rhythm):
             shift = int(rng.integers(-system.jitter, system.jitter + 1))
             with torch.autocast("cpu", precision, enabled=precision != torch.float32):
                 logits = network(torch.roll(x[chosen], shift, dims=-1), rhythm[chosen])
@@ -276,6 +281,9 @@ def scores(confusion: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     of ECG classification by means of feature selection", IEEE Trans. Biomed. Eng. 58:2168, 2011; Mondéjar-Guerra et al.
     2019 use it). A ratio of nothing is NaN; macro-F1 is over the classes that are present or answered.
     """
+    classes = len(BEAT_CLASSES)
+    if confusion.shape[-2:] != (classes, classes) or not (np.isfinite(confusion) & (confusion >= 0)).all():
+        raise ValueError(f"confusion {confusion.shape} must be counts (..., {classes}, {classes}), none below 0")
     right, true, answered = np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(axis=-1), confusion.sum(axis=-2)
     total = true.sum(axis=-1)
     accuracy, chance = right.sum(axis=-1) / total, (true * answered).sum(axis=-1) / total**2

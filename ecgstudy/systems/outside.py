@@ -208,11 +208,6 @@ class OutsideSystem(System):
         """Subtract the median; clip a longer record at head, middle and end, zero-pad a shorter one on both sides."""
         return clip_thrice(signal - np.median(signal, axis=-1, keepdims=True), self.samples)
 
-    def epoch(self, labels: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.intp]:
-        """Show all records, less one where it would be alone in the last batch: the head normalises over records."""
-        order = rng.permutation(len(labels))
-        return order[:-1] if len(order) % self.batch == 1 else order
-
     def selection(self, targets: NDArray[np.bool_], probabilities: NDArray[np.float32]) -> float:
         """Validation score whose best epoch is kept: macro-AUROC."""
         return float(macro_auroc(targets, probabilities))
