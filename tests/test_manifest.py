@@ -234,6 +234,17 @@ def test_manifest_errors_name_file_data_set_and_field(tmp_path, entry, named):
         load_manifest(path)
 
 
+def test_lists_and_manifests_that_are_no_files(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with (tmp_path / "hole").open("wb") as file:
+        file.truncate(3 << 30)
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "hole", "folder"):
+        for read in (read_checksums, load_manifest):
+            with pytest.raises(DataError, match=rf"{name} is no file of at most [\d,]+ bytes"):
+                read(tmp_path / name)
+
+
 @pytest.mark.parametrize("name", ["../up", "a/b", 5, "", "a\0b"])
 def test_a_data_set_is_called_by_a_name_that_its_folder_can_have(tmp_path, name):
     (tmp_path / "broken.yaml").write_text(yaml.safe_dump({name: FIELDS}))

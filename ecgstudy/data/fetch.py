@@ -30,6 +30,7 @@ import urllib3
 
 from ecgstudy import __version__, paths
 from ecgstudy.data.manifest import (
+    LARGEST_LIST,
     DataError,
     DataSet,
     data_set,
@@ -41,7 +42,6 @@ from ecgstudy.data.manifest import (
 )
 
 _LARGEST_UNSTATED = 2**30  # bytes of a file whose size nobody states, neither the manifest nor the server
-_LARGEST_LIST = 2**26  # bytes of a checksum list, some 500,000 files
 _LEAST_PROGRESS = 1024  # bytes in the time that a server may be silent: fewer are none
 _MOST_REDIRECTS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -166,11 +166,11 @@ def record_names(text: str) -> set[str]:
     else:
         try:
             with path.open("rb") as file:
-                content = file.read(_LARGEST_LIST + 1)
+                content = file.read(LARGEST_LIST + 1)
             names = content.decode("utf-8-sig").split()
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{text} cannot be read as a list of names ({error})") from error
-        if len(content) > _LARGEST_LIST or any(not name.isprintable() for name in names):
+        if len(content) > LARGEST_LIST or any(not name.isprintable() for name in names):
             raise DataError(f"{text} is no list of names: give a file of one name of a record a line")
     names = {name.strip() for name in names} - {""}
     if not names:
@@ -518,7 +518,7 @@ class _Transfer:
             if file.path == path and file.bytes:
                 most = file.bytes
         if path == self.dataset.checksum_file:
-            most = min(most or _LARGEST_LIST, _LARGEST_LIST)
+            most = min(most or LARGEST_LIST, LARGEST_LIST)
         return _Job(path, urls or self.urls(path), fault, most)
 
     def no_list(self, file: Path) -> str:

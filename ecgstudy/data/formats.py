@@ -64,6 +64,7 @@ _BYTES = {"16": 2, "212": 1.5, "80": 1, "8": 1, "24": 3, "32": 4, "61": 2, "160"
 _INVALID = {"16": -(2**15), "212": -(2**11), "80": -(2**7)}
 _COMPRESSED = {"508", "516", "524"}
 _VALUES_PER_COMPRESSED_BYTE = 1000  # what FLAC makes of a flat lead: about 300
+_LONGEST_MESSAGE = 1000  # characters of an error
 _LONGEST_HEADER = 2**20  # bytes
 
 _MAT_COMPRESSED = 15
@@ -95,7 +96,15 @@ _ANNOTATION_SYMBOL = dict(wfdb.io.annotation.ann_label_table[["label_store", "sy
 
 
 class RecordError(ValueError):
-    """A file that cannot be read as an ECG; the message names the file, what is wrong and the remedy."""
+    """A file that cannot be read as an ECG; the message names the file, what is wrong and the remedy.
+
+    What it quotes of the file may be long: of a long message the beginning and the end are kept.
+    """
+
+    def __init__(self, message: str) -> None:
+        if len(message) > _LONGEST_MESSAGE:
+            message = f"{message[: _LONGEST_MESSAGE - 300]} … {message[-300:]}"
+        super().__init__(message)
 
 
 @dataclass

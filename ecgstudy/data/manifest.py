@@ -3,6 +3,7 @@
 import hashlib
 import math
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from fnmatch import fnmatchcase
@@ -14,6 +15,8 @@ import yaml
 
 from ecgstudy import paths
 
+LARGEST_LIST = 2**26  # bytes of a checksum list, some 500,000 files
+_LARGEST_MANIFEST = 2**20  # bytes
 _LONGEST_NAME = 240  # bytes: file systems allow 255, and ".partial" comes on top of it
 _UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
@@ -120,7 +123,7 @@ def load_manifest(path: Path = paths.MANIFEST) -> dict[str, DataSet]:
     """
     path = Path(path)
     try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+        entries = yaml.safe_load(_text(path, _LARGEST_MANIFEST, "strict"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
     if not isinstance(entries, dict):
@@ -269,7 +272,7 @@ def read_checksums(path: Path) -> dict[str, str]:
     """
     checksums: dict[str, str] = {}
     try:
-        text = path.read_text(encoding="utf-8-sig", errors="replace")
+        text = _text(path, LARGEST_LIST, "replace")
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); delete it and fetch again") from error
     for number, line in enumerate(text.split("\n"), 1):
@@ -283,6 +286,14 @@ def read_checksums(path: Path) -> dict[str, str]:
     if not checksums:
         raise DataError(f"{path} lists no files; delete it and fetch again")
     return checksums
+
+
+def _text(path: Path, most: int, errors: str) -> str:
+    """Text of a file that is one, no pipe or device, and of at most so many bytes."""
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode) or about.st_size > most:
+        raise DataError(f"{path} is no file of at most {most:,} bytes; put the right one in its place")
+    return path.read_text(encoding="utf-8-sig", errors=errors)
 
 
 def safe_path(path: str, where: str) -> str:

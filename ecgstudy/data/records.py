@@ -105,6 +105,9 @@ def read_record(
     three of ``georgia`` whose amplitudes are those of the others. The gain is therefore taken from the source,
     and a note tells where the header differs.
 
+    So that reading ends in seconds whatever a file says, a record has at most 2**27 samples and 1,000 leads, a CSV
+    128 MB; what is larger, unpacks to far more than its size, or is no file (a pipe, a device) is refused.
+
     Parameters
     ----------
     path
