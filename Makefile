@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PROFILE ?= demo
 PORT ?= 8000
+SHARE ?= 1
 # "cpu" keeps torch at 200 MB; TORCH_BACKEND=auto takes the CUDA build that fits this machine's driver (3 GB).
 TORCH_BACKEND ?= cpu
 UV_VERSION := 0.13.8
@@ -19,7 +20,7 @@ INSTALL := $(BIN)/uv pip install --python $(BIN)/python
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --fork-strategy fewest \
     --generate-hashes --no-header --no-annotate --quiet
 
-.PHONY: book test smoke serve env env-test lint lock licences bench clean
+.PHONY: book test smoke serve env env-test lint lock licences bench attack clean
 .DELETE_ON_ERROR:
 
 book: $(READY)  ## run the study (PROFILE=demo) and render the book
@@ -36,6 +37,9 @@ serve: $(READY)  ## show the built book on localhost
 
 bench: $(READY)  ## measure speed, write results/bench.json
 	$(BIN)/python -m ecgstudy.bench
+
+attack: $(READY)  ## changed files, servers that do wrong, kills: hours; SHARE=0.01 is quick; writes results/attack.json
+	$(BIN)/python -m tests.attack --share $(SHARE)
 
 lint: $(TESTS)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -206,6 +206,7 @@ def _computed() -> dict[str, str]:
     from ecgstudy import claims, verify
 
     return {
+        "attack": verify.attack_table(),
         "claims": claims.table(),
         "claims_summary": claims.summary(),
         "exceptions": verify.exceptions(),

@@ -281,30 +281,26 @@ def data_fetch(
             help="Only these: names with commas, a file of one name a line, or `study`: those the study reads."
         ),
     ] = None,
-    connections: Annotated[int, typer.Option(help="Files under way at the same time.")] = 8,
+    connections: Annotated[int, typer.Option(min=1, help="Files under way at the same time.")] = 8,
 ) -> None:
     """Bring a data set to $ECGSTUDY_DATA, checked; what is there and right is not fetched again."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ecgstudy.data import audit, fetch
+    from ecgstudy.data.manifest import data_set
 
-    chosen = None
+    data_set(name)
+    chosen = None if records is None else fetch.record_names(records)
     if records == "study":
         chosen = audit.study_records(name)
-    elif records is not None:
-        listed = Path(records).read_text(encoding="utf-8").split() if Path(records).is_file() else records.split(",")
-        chosen = {name.strip() for name in listed if name.strip()}
-    rate = TextColumn("{task.completed} files, {task.fields[rate]:.1f} MB/s")
-    with Progress(TextColumn(name), BarColumn(), rate, TimeRemainingColumn()) as bar:
+    label, rate = TextColumn("{task.description}", markup=False), "{task.completed} files, {task.fields[rate]:.1f} MB/s"
+    with Progress(label, BarColumn(), TextColumn(rate), TimeRemainingColumn()) as bar:
         task = bar.add_task(name, total=None, rate=0.0)
 
         def show(state: fetch.Progress) -> None:
             bar.update(task, completed=state.files, total=state.files_total, rate=state.rate / 1e6)
 
-        try:
-            summary = fetch.fetch(name, records=chosen, connections=connections, progress=show)
-        except DataError as error:
-            raise _fail(error) from None
+        summary = fetch.fetch(name, records=chosen, connections=connections, progress=show)
     for note in summary.notes:
         typer.echo(note)
     typer.echo(f"{summary.folder}: {summary.files:,} files, {summary.fetched:,} of them fetched now")

@@ -30,6 +30,7 @@ FROM_RECORDINGS = {
     "explanations.csv.gz": "python -m ecgstudy.explain.results",
     "realism.csv": "python -m ecgstudy.realism",
     "bench.json": "make bench",
+    "attack.json": "make attack",
 }
 CHECKED = ("leaderboard.csv", "ablations.csv", "claims.yaml", "provenance.yaml")
 FOLDERS = ("ablations", "leaderboard", "runs")
@@ -477,6 +478,17 @@ def run_table() -> str:
     machines = Counter(f"{card['machine']}, torch {card['torch']}" for *_, card in rows)
     text = "".join(f"- {count} rows of the table: {machine}\n" for machine, count in machines.items())
     return _markdown(lines) + "\n" + text
+
+
+def attack_table() -> str:
+    """Markdown table of ``attack.json``: what the reading, fetching and building of the study were put to."""
+    path = RESULTS / "attack.json"
+    kinds = json.loads(path.read_text(encoding="utf-8"))["kinds"] if path.exists() else {}
+    lines = [("what", "tried", "refused", "read or right", "failed", "seconds"), ("---", *("---:",) * 5)]
+    for name, row in kinds.items():
+        counts = (f"{row[key]:,}" for key in ("tried", "refused", "read", "failed"))
+        lines.append((name, *counts, f"{row['seconds']:,.0f}"))
+    return _markdown(lines)
 
 
 def _markdown(lines: Sequence[Sequence[str]]) -> str:

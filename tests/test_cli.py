@@ -1,4 +1,5 @@
 import json
+import os
 import socket
 import tomllib
 
@@ -9,6 +10,7 @@ import ecgstudy
 from ecgstudy import book, cli, verify
 from ecgstudy.cli import app
 from ecgstudy.data import manifest
+from ecgstudy.data.fetch import record_names
 from ecgstudy.data.formats import wfdb
 from ecgstudy.data.manifest import DataError
 from ecgstudy.data.records import read_record
@@ -187,6 +189,44 @@ def test_audit_reads_what_is_at_hand_and_keeps_the_rest(real_data, tmp_path, mon
     after = (tmp_path / "audit.csv").read_text(encoding="utf-8").splitlines()
     assert [line for line in after if ",PTB-XL," not in line] == before
     assert len(after) == len(before) + 5
+
+
+@pytest.mark.parametrize("name", ["{x}", "{task.nothing}", "[/b]", "%s", "a/b", "\0", ""])
+def test_a_data_set_of_any_name_is_told_to_be_unknown(name):
+    for command in ("fetch", "verify"):
+        result = call("data", command, name)
+        assert result.exit_code == 1 and "there is no data set" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: path.write_bytes(bytes(range(256))), "cannot be read as a list of names"),
+        (lambda path: path.write_bytes(b"\0\1"), "no list of names"),
+        (lambda path: path.mkdir(), "is no file"),
+        (os.mkfifo, "is no file"),
+        (lambda path: path.write_text(" \n\n"), "names no record"),
+    ],
+)
+def test_records_are_names_or_a_list_of_names(tmp_path, make, said):
+    path = tmp_path / "records"
+    make(path)
+    result = call("data", "fetch", "ludb", "--records", path)
+    assert result.exit_code == 1 and said in result.stderr.replace("\n", " ")
+
+
+@pytest.mark.parametrize("records", ["", ",", " , "])
+def test_no_records_are_no_choice(records):
+    result = call("data", "fetch", "ludb", "--records", records)
+    assert result.exit_code == 1 and ("names no record" in result.stderr or "is no file" in result.stderr)
+
+
+def test_names_of_records_come_with_commas_or_from_a_file(tmp_path):
+    many = [f"A{number:04d}" for number in range(2000)]  # together too long for the name of a file
+    assert record_names(",".join(many)) == set(many)
+    (tmp_path / "list").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(many).encode())
+    assert record_names(str(tmp_path / "list")) == set(many)
+    assert record_names("A0001, A0002,") == {"A0001", "A0002"}
 
 
 def test_serve_without_a_book_says_how_to_build_it(tmp_path, monkeypatch):

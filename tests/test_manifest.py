@@ -1,6 +1,8 @@
 """The manifest, and fetching and checking data sets against a server that misbehaves on purpose."""
 
 import csv
+import errno
+import gzip
 import hashlib
 import io
 import itertools
@@ -23,6 +25,8 @@ import pytest
 import yaml
 
 from ecgstudy import paths
+from ecgstudy.data import fetch as fetching
+from ecgstudy.data import manifest as manifests
 from ecgstudy.data.fetch import Progress, fetch, unpack
 from ecgstudy.data.manifest import (
     DataError,
@@ -34,6 +38,7 @@ from ecgstudy.data.manifest import (
     safe_path,
     verify,
 )
+from tests.attack import archives
 
 LARGE = bytes(range(256)) * 2048  # 512 KiB: several reads, so that half of it is on disk when the other half is not
 FILES = {
@@ -74,6 +79,10 @@ class Handler(BaseHTTPRequestHandler):
         path, wanted = unquote(self.path[1:]), self.headers.get("Range")
         upstream.asked.append((path, wanted))
         fault = next(upstream.faults.get(path, iter(())), "")
+        if callable(fault):
+            self.close_connection = True
+            fault(self)
+            return
         if upstream.together:
             upstream.together.wait(timeout=5)
         if fault.isdigit() or path not in upstream.files:
@@ -212,6 +221,10 @@ def test_shipped_manifest_holds_what_the_study_promises():
         (FIELDS | {"files": [{"path": "../a", "sha256": "0" * 64}]}, "leads out of its folder"),
         (FIELDS | {"archives": ["a.zip"]}, r"archives\[0\] must be a mapping"),
         ("a word", "set must be a mapping"),
+        (FIELDS | {"urls": [5]}, "field urls must be a list of texts"),
+        (FIELDS | {"size": "some"}, "'some' is no size"),
+        (FIELDS | {"record_files": "/data/*.hea"}, "leads out of its folder"),
+        (FIELDS | {"archives": [{"url": "http://one.test/a.zip", "checksum": "crc:00"}]}, "'crc:00' is no checksum"),
     ],
 )
 def test_manifest_errors_name_file_data_set_and_field(tmp_path, entry, named):
@@ -221,9 +234,27 @@ def test_manifest_errors_name_file_data_set_and_field(tmp_path, entry, named):
         load_manifest(path)
 
 
-@pytest.mark.parametrize("text", ["{not yaml", "- a list"])
+def test_lists_and_manifests_that_are_no_files(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with (tmp_path / "hole").open("wb") as file:
+        file.truncate(3 << 30)
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "hole", "folder"):
+        for read in (read_checksums, load_manifest):
+            with pytest.raises(DataError, match=rf"{name} is no file of at most [\d,]+ bytes"):
+                read(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", 5, "", "a\0b"])
+def test_a_data_set_is_called_by_a_name_that_its_folder_can_have(tmp_path, name):
+    (tmp_path / "broken.yaml").write_text(yaml.safe_dump({name: FIELDS}))
+    with pytest.raises(DataError, match=r"broken\.yaml"):
+        load_manifest(tmp_path / "broken.yaml")
+
+
+@pytest.mark.parametrize("text", [b"{not yaml", b"- a list", b"\xff\xfe\0", b"a: 2020-13-45", b"[" * 1200, b"a: \0"])
 def test_manifest_that_is_no_mapping(tmp_path, text):
-    (tmp_path / "broken.yaml").write_text(text)
+    (tmp_path / "broken.yaml").write_bytes(text)
     with pytest.raises(DataError, match=r"broken\.yaml"):
         load_manifest(tmp_path / "broken.yaml")
     with pytest.raises(DataError, match=r"absent\.yaml"):
@@ -248,7 +279,7 @@ def test_locate_says_where_it_looked_and_what_mends_it(manifest, folder):
     assert locate("set", manifest()) == folder  # a set without records is at hand when any file of it is
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "../up", "a/../../up", "C:/windows", "a\\..\\..\\up", ""])
+@pytest.mark.parametrize("path", ["/etc/passwd", "../up", "a/../../up", "C:/windows", "a\\..\\..\\up", "", ".", "./"])
 def test_paths_that_lead_out_are_refused(path, tmp_path):
     with pytest.raises(DataError, match="leads out"):
         safe_path(path, "a list")
@@ -256,6 +287,21 @@ def test_paths_that_lead_out_are_refused(path, tmp_path):
         (tmp_path / "sums").write_text(f"{'0' * 64}  {path}\n")
         with pytest.raises(DataError, match="leads out"):
             read_checksums(tmp_path / "sums")
+
+
+@pytest.mark.parametrize("path", ["a\0b", "a\x1b[2Jb", "a\x7f", "x" * 5000, "a/" + "é" * 130, "a\udc80"])
+def test_paths_that_are_no_files_are_refused(path):
+    with pytest.raises(DataError, match="no file can be called"):
+        safe_path(path, "a list")
+
+
+def test_paths_are_taken_in_their_plain_form(tmp_path):
+    """As ``sha256sum`` writes them after ``find .``, and with the line ends and the mark of another system."""
+    (tmp_path / "sums").write_bytes(f"\ufeff{'1' * 64}  ./a//b.dat\r\n{'1' * 64}  a/b.dat\r\n".encode())
+    assert read_checksums(tmp_path / "sums") == {"a/b.dat": "1" * 64}
+    (tmp_path / "sums").write_text(f"{'1' * 64}  ./a\n{'2' * 64}  a\n")
+    with pytest.raises(DataError, match="two sums for 'a'"):
+        read_checksums(tmp_path / "sums")
 
 
 @pytest.mark.parametrize("path", ["a", "data/1.dat", "a..b/c", "with space.txt", "..hidden/x"])
@@ -530,6 +576,151 @@ def test_a_folder_that_cannot_be_made_is_said(listed, folder):
         fetch("set", manifest=listed, **QUICK)
 
 
+# What a server may do wrong: each of these on one path, for good. tests/attack/servers.py has more of them.
+
+
+def head(handler, *lines, status=200):
+    handler.wfile.write("\r\n".join([f"HTTP/1.1 {status} Whatever", *lines, "", ""]).encode())
+
+
+def flood(handler, *lines, status=200, piece=bytes(1 << 16), most=1 << 26):
+    """Send without end, as far as a test may."""
+    head(handler, *lines, status=status)
+    for _ in range(most // len(piece)):
+        handler.wfile.write(piece)
+    handler.server.flooded = True
+
+
+def drip(handler, begin, piece):
+    """Send a little again and again, more often than ``timeout``."""
+    handler.wfile.write(begin)
+    while not handler.server.over.wait(0.05):
+        handler.wfile.write(piece)
+
+
+CHUNKED = "Transfer-Encoding: chunked"
+CHUNK = b"10000\r\n" + bytes(1 << 16) + b"\r\n"
+ANSWER = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (lambda h: flood(h, CHUNKED, piece=CHUNK), r"more than the 1,100,000 that are stated"),
+        (lambda h: flood(h), r"more than the 1,100,000 that are stated"),
+        (lambda h: flood(h, "Content-Length: 1000", CHUNKED, piece=CHUNK), r"more than the 1,000 that are stated"),
+        (lambda h: flood(h, "Content-Length: 99999999"), r"more than the 1,100,000 that are stated"),
+        (lambda h: flood(h, "Location: /RECORDS", status=302), r"sent wrong bytes"),
+        (lambda h: drip(h, ANSWER, b"X"), "silent for 0.3 s, or all but silent"),
+        (lambda h: drip(h, ANSWER, b"X: y\r\n"), "silent for 0.3 s, or all but silent"),
+        (lambda h: drip(h, b"", b"HTTP/1.1 100 Continue\r\n\r\n"), "silent for 0.3 s, or all but silent"),
+        (lambda h: drip(h, ANSWER + b"Content-Length: 9999\r\n\r\n", b"x"), "silent for 0.3 s, or all but silent"),
+        (lambda h: drip(h, ANSWER + b"\r\n", b"x"), "silent for 0.3 s, or all but silent"),
+        (lambda h: drip(h, ANSWER + CHUNKED.encode() + b"\r\n\r\n", b"0"), "silent for 0.3 s, or all but silent"),
+        (lambda h: head(h, status=302), "302 Whatever, without an address"),
+        (lambda h: head(h, f"Location: {h.path}", status=301), "leads on more than 10 times"),
+        (lambda h: head(h, "Location: file:///etc/hostname", status=302), "leads to 'file:///etc/hostname'"),
+        (lambda h: head(h, "Location: data:,x", status=302), "leads to 'data:,x'"),
+        (lambda h: head(h, "Location: http://127.0.0.1:99999/", status=302), r"data/2\.dat: \w+: "),
+        (lambda h: head(h, "Location: http://127.0.0.1:http/", status=307), r"data/2\.dat: \w+: "),
+        (lambda h: head(h, "Location: http://a..b/", status=308), r"data/2\.dat: \w+: "),
+        (lambda h: head(h, "Location: http://[::1/", status=303), r"data/2\.dat: \w+: "),
+        (lambda h: head(h, status=204), "204 Whatever, which is no file"),
+        (lambda h: head(h, "Content-Length: 5", "Content-Length: 6"), r"data/2\.dat: \w+: "),
+        (lambda h: h.wfile.write(b"SSH-2.0-x\r\n"), r"data/2\.dat: \w+: "),
+    ],
+)  # fmt: skip
+def test_a_server_that_does_wrong_harms_one_file_only(manifest, upstream, folder, fault, said):
+    path = manifest(urls=[upstream.url], checksum_file="SHA256SUMS.txt", size="1 MB")
+    upstream.faults["data/2.dat"] = itertools.repeat(fault)
+    upstream.flooded, began = False, time.monotonic()
+    with pytest.raises(DataError, match=rf"(?s)1 of 7 files of set did not arrive.*{said}"):
+        fetch("set", manifest=path, timeout=0.3, attempts=1)
+    assert time.monotonic() - began < 3
+    assert not upstream.flooded  # nobody waited for all of it
+    there = content(folder)
+    assert len(there.pop("data/2.dat.partial", b"")) <= 1_100_000
+    assert there == {name: body for name, body in upstream.files.items() if name != "data/2.dat"}
+    upstream.faults.clear()
+    fetch("set", manifest=path, **QUICK)
+    assert content(folder) == upstream.files
+
+
+def test_a_file_is_no_larger_than_the_manifest_says(manifest, upstream, folder):
+    upstream.files["a"] = LARGE
+    file = {"path": "a", "sha256": sha256(LARGE), "url": upstream.url + "a"}
+    with pytest.raises(DataError, match="more than the 1,000 that are stated"):
+        fetch("set", manifest=manifest(files=[file | {"bytes": 1000}]), **QUICK)
+    assert content(folder) == {}
+    assert fetch("set", manifest=manifest(files=[file | {"bytes": len(LARGE)}]), **QUICK).fetched == 1
+
+
+def test_what_nobody_states_the_size_of_is_bounded_too(manifest, upstream, folder, monkeypatch):
+    monkeypatch.setattr(fetching, "_LARGEST_UNSTATED", 1 << 20)
+    path = manifest(urls=[upstream.url], checksum_file="SHA256SUMS.txt")
+    upstream.flooded = False
+    upstream.faults["data/2.dat"] = itertools.repeat(lambda h: flood(h, CHUNKED, piece=CHUNK))
+    with pytest.raises(DataError, match="more than 1,048,576, though no size is stated"):
+        fetch("set", manifest=path, **QUICK)
+    assert not upstream.flooded
+    # In chunks, without a length, what is right is taken as well.
+    body = FILES["data/2.dat"]
+    whole = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    upstream.faults["data/2.dat"] = iter([lambda h: (head(h, CHUNKED), h.wfile.write(whole))])
+    fetch("set", manifest=path, **QUICK)
+    assert content(folder) == upstream.files
+
+
+def test_a_redirect_is_followed(manifest, upstream, mirror, folder):
+    path = manifest(urls=[upstream.url], checksum_file="SHA256SUMS.txt")
+    for file in FILES:
+        there = f"{mirror.url}{file.replace(' ', '%20')}"
+        lines = ("Content-Length: 0", f"Location: {there}")
+        upstream.faults[file] = itertools.repeat(lambda h, lines=lines: head(h, *lines, status=302))
+    fetch("set", manifest=path, **QUICK)
+    assert content(folder) == upstream.files
+    assert {file for file, _ in mirror.asked} == set(FILES)
+
+
+def test_compressed_unasked_it_is_not_unpacked(manifest, upstream, folder):
+    """A server that takes a ``.gz`` for the compressed form of something else, as some do: its bytes are the file."""
+    packed = gzip.compress(LARGE)
+    upstream.offer({"a.tar.gz": packed})
+    coded = ("Content-Encoding: gzip", f"Content-Length: {len(packed)}")
+    upstream.faults["a.tar.gz"] = itertools.repeat(lambda h: (head(h, *coded), h.wfile.write(packed)))
+    fetch("set", manifest=manifest(urls=[upstream.url], checksum_file="SHA256SUMS.txt"), **QUICK)
+    assert content(folder) == upstream.files
+
+
+def test_a_list_that_cannot_be_used_stops_no_file_with_its_own_sum(manifest, upstream, folder):
+    files = [{"path": "table.csv", "sha256": sha256(b"a table"), "url": f"{upstream.url}data/notes on both.txt"}]
+    path = manifest(urls=[upstream.url], checksum_file="SHA256SUMS.txt", files=files)
+    upstream.files["SHA256SUMS.txt"] = listing({"data/1.hea": b"", "data\0/2.hea": b""})
+    with pytest.raises(
+        DataError, match=r"(?s)1 of 2 files .*SHA256SUMS\.txt: sent wrong bytes .*no file can be called"
+    ):
+        fetch("set", manifest=path, **QUICK)
+    assert content(folder) == {"table.csv": b"a table"}
+
+
+def test_one_name_for_a_file_and_a_folder_stops_only_these(manifest, upstream, folder):
+    upstream.offer({"a": b"one", "a/b": b"two", "c": b"three"})
+    path = manifest(urls=[upstream.url], checksum_file="SHA256SUMS.txt")
+    with pytest.raises(DataError, match=rf"(?s)1 of 4 files .*{folder}/a\S*: cannot be written \(\w"):
+        fetch("set", manifest=path, **QUICK)
+    assert content(folder)["c"] == b"three"
+
+
+@pytest.mark.parametrize(("number", "remedy"), [(errno.ENOSPC, "Free some space there"), (errno.EROFS, "Mend that")])
+def test_space_is_asked_for_only_where_it_is_wanting(listed, monkeypatch, number, remedy):
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fetching._Transfer, "_receive", fail)
+    with pytest.raises(DataError, match=rf"(?s){os.strerror(number)}\n{remedy}, or set ECGSTUDY_DATA"):
+        fetch("set", manifest=listed, **QUICK)
+
+
 def test_memory_does_not_grow_with_the_file(manifest, upstream, folder):
     upstream.offer({"large": bytes(48 << 20)})
     path = manifest(urls=[upstream.url], checksum_file="SHA256SUMS.txt")
@@ -634,6 +825,29 @@ def test_broken_archive_is_said(tmp_path, make, suffix):
         assert content(tmp_path).keys() == {f"a.{suffix}"}
 
 
+@pytest.mark.parametrize(
+    "case", [name for name, (suffix, *_) in archives.CASES.items() if suffix != "list"], ids=lambda name: name
+)
+def test_archives_that_lie_are_refused_whole(tmp_path, case):
+    number = list(archives.CASES).index(case)
+    archives.attempt(0, number, tmp_path)
+
+
+def test_an_archive_takes_no_more_room_than_the_data_set(tmp_path):
+    archive = make_zip(tmp_path / "a.zip", {"A1.mat": LARGE})
+    with pytest.raises(DataError, match="unpacks to more than 524,287 bytes"):
+        unpack(archive, tmp_path, len(LARGE) - 1)
+    assert unpack(archive, tmp_path, len(LARGE)) == ["A1.mat"]
+
+
+def test_what_is_in_the_way_of_an_archive_is_named(tmp_path):
+    archive = make_zip(tmp_path / "a.zip", {"x/A1.mat": b"one", "y": b""})
+    (tmp_path / "x").write_text("of the user")
+    with pytest.raises(DataError, match=rf"{tmp_path}/x/A1\.mat cannot be written .*in its way"):
+        unpack(archive, tmp_path)
+    assert content(tmp_path).keys() <= {"a.zip", "x", "y"}
+
+
 @pytest.fixture
 def archived(manifest, upstream, tmp_path):
     """A data set of two archives, in which one file's own sum is known."""
@@ -682,6 +896,16 @@ def test_archive_that_does_not_arrive_is_named(archived, upstream, folder, fault
     upstream.faults.clear()
     fetch("set", manifest=archived, **QUICK)
     assert verify("set", archived).whole
+
+
+def test_archive_that_cannot_be_unpacked_stops_only_itself(archived, upstream, manifest, folder):
+    fields = yaml.safe_load(archived.read_text())["set"]
+    upstream.files["two.tar.gz"] = archives.CASES["a tar with a link"][1]()
+    sums = {"url": upstream.url + "two.tar.gz", "checksum": f"sha256:{sha256(upstream.files['two.tar.gz'])}"}
+    path = manifest(**fields | {"archives": [sums, fields["archives"][0]]})
+    with pytest.raises(DataError, match=r"(?s)1 of 2 files .*two\.tar\.gz\n.*'link', a link or a device"):
+        fetch("set", manifest=path, **QUICK)
+    assert content(folder).keys() == {"A1.mat", "A2.mat", "two.tar.gz"}
 
 
 def test_file_that_does_not_arrive_leaves_the_archives_be(archived, upstream, manifest, folder):
@@ -756,6 +980,22 @@ def test_verify_without_a_list_checks_nothing_and_says_so(listed, folder):
     report = verify("set", listed)
     assert (report.checked, report.whole, report.extra) == (False, False, ("data/1.hea",))
     assert "nothing was checked" in report.text()
+
+
+def test_a_file_that_cannot_be_read_is_named_and_fetched_again(listed, upstream, folder, monkeypatch):
+    fetch("set", manifest=listed, **QUICK)
+    read = manifests.file_hash
+
+    def fail(path, *args):
+        if path == folder / "data/1.dat":
+            raise OSError(errno.EIO, "Input/output error")
+        return read(path, *args)
+
+    monkeypatch.setattr(manifests, "file_hash", fail)
+    report = verify("set", listed)
+    assert (report.unreadable, report.wrong, report.ok, report.whole) == (("data/1.dat",), (), 5, False)
+    assert "1 unreadable: data/1.dat" in report.text()
+    monkeypatch.undo()
 
 
 def test_verify_of_what_is_not_at_hand(listed):

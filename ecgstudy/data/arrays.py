@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -13,13 +14,24 @@ import numpy as np
 import pandas as pd
 from numpy.lib.recfunctions import structured_to_unstructured
 
-from ecgstudy.data.formats import _MV_PER_UNIT, CANONICAL, LEADS, Reading, RecordError, _source
+from ecgstudy.data.formats import (
+    _MV_PER_UNIT,
+    CANONICAL,
+    LEADS,
+    Reading,
+    RecordError,
+    _source,
+    check_values,
+    checked_size,
+)
 
 _MISSING = {"", "-", "nan", "-nan", "na", "n/a", "<na>", "#n/a", "#na", "null", "none"}  # in place of a sample
 _HEAD = 4  # lines that tell the layout: names, units and two of samples
 _WIDE = 1000  # columns, beyond which pandas takes seconds
 _FEW = 8  # samples, among which a lead may rise evenly by chance
 _HIGHEST = 1e6  # mV, beyond any sample: codes of a table
+_LARGEST = 2**27  # bytes of a CSV, which take two seconds
+_LONGEST_START = 2**20  # characters of a line that tell whether it is of samples
 _CONTINUES = 0.1  # mV between two samples, less than between column numbers and a sample
 
 # Words that the names of time and counter columns consist of; what the first set names may start again from 0.
@@ -30,7 +42,7 @@ _SECONDS |= dict.fromkeys(("us", "µs", "μs", "usec", "microsecond", "microseco
 _COUNTER = """t unnamed index idx sample samples sampling interval point points number num no nr n row rows line frame
     frames tick ticks count counter seq sequence step id in of since from start"""
 _COUNTING = {*_TIME, *_SECONDS, *_COUNTER.split()}
-_CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:\.(\d+))?)", re.ASCII)  # 0:00.003, [10:00:00.003 01/01/2000]
+_CLOCK = re.compile(r"(?:(\d{1,9}):)?(\d{1,9}):(\d{1,9}(?:\.(\d+))?)", re.ASCII)  # 0:00.003, [10:00:00.003 01/01/2000]
 
 
 class _Layout(NamedTuple):
@@ -111,7 +123,7 @@ def read_array(file: Path, source: str | None, leads: Sequence[str] | None) -> R
 def holds_samples(file: Path) -> bool:
     """Whether the first line of a CSV is all numbers, but for what counts them, or names a standard lead."""
     try:
-        layout = _layout(file)
+        layout = _layout(file, _LONGEST_START)
     except (csv.Error, ValueError):
         return False
     except OSError:
@@ -131,6 +143,7 @@ def holds_samples(file: Path) -> bool:
 
 def _npy(file: Path) -> _Table:
     array = np.lib.format.open_memmap(file, mode="r")  # a wrong shape allocates nothing
+    check_values(array.size * len(array.dtype.names or " "))
     names = list(array.dtype.names or ())
     if names:
         array = structured_to_unstructured(array.ravel())
@@ -140,6 +153,7 @@ def _npy(file: Path) -> _Table:
 
 
 def _csv(file: Path) -> _Table:
+    checked_size(file, _LARGEST)
     layout = _layout(file)
     width, names = len(layout.first), layout.names
     if not width:
@@ -153,6 +167,8 @@ def _csv(file: Path) -> _Table:
             f"names {len(names)} columns, holds {width}, and is no array; correct its first line or export it again"
         )
     texts = [column for column, cell in enumerate(layout.first) if not _is_number(cell, layout.decimal)]
+    if width > _WIDE:
+        checked_size(file, _LARGEST // 2)  # its cells are looked at one by one
     values, cells = (_read_wide if width > _WIDE else _read)(file, layout, texts)
     table = _Table(values, names, layout.units if len(layout.units) == width else [])
     clocks = [column for column in texts if _CLOCK.search(cells[column][0]) or (names and _names_time(names[column]))]
@@ -170,11 +186,11 @@ def _csv(file: Path) -> _Table:
     return table
 
 
-def _layout(file: Path) -> _Layout:
+def _layout(file: Path, longest: int = _LARGEST) -> _Layout:
     lines: list[tuple[int, str]] = []
     comment = ""
     with file.open(encoding="latin-1") as text:
-        for number, raw in enumerate(text):
+        for number, raw in enumerate(iter(partial(text.readline, longest), "")):
             line = _decoded(raw)
             if not lines and re.match(r"\s*#|sep=.$", line.rstrip("\n")):  # sep=; is Excel's
                 comment = line.lstrip(" #")
@@ -271,15 +287,24 @@ def _read_wide(file: Path, layout: _Layout, texts: list[int]) -> tuple[np.ndarra
     rows, cells = [], {column: [] for column in texts}
     with file.open(encoding="latin-1") as lines:
         for line in islice(lines, layout.skip, None):
-            if line.strip():
-                row = layout.cells(line)
-                for number in texts:
-                    cells[number].append(row[number])
-                    row[number] = ""
-                column = io.StringIO("\n".join(cell or "-" for cell in row))
-                options = {"header": None, "dtype": np.float64, "na_values": ["-"]}
-                rows.append(pd.read_csv(column, sep="\t", decimal=layout.decimal, **options)[0].to_numpy())
+            if not line.strip():
+                continue
+            plain = not texts and layout.separator != " " and layout.quote not in line
+            if plain and len(row := _as_column(line.replace(layout.separator, "\n"), layout)) == len(layout.first):
+                rows.append(row)  # no cell is empty, so that there is no need to look at each
+                continue
+            row = layout.cells(line)
+            for number in texts:
+                cells[number].append(row[number])
+                row[number] = ""
+            rows.append(_as_column("\n".join(cell or "-" for cell in row), layout))
     return np.array(rows), cells
+
+
+def _as_column(text: str, layout: _Layout) -> np.ndarray:
+    """Numbers of lines of one cell each; empty lines are passed by."""
+    options = {"header": None, "dtype": np.float64, "na_values": ["-"], "decimal": layout.decimal}
+    return pd.read_csv(io.StringIO(text), sep="\t", **options)[0].to_numpy()
 
 
 # What of it is no lead
@@ -310,7 +335,7 @@ def _drop_counters(table: _Table) -> None:
         counts = varies and (forward.all() or (_names_time(name) and forward.mean() > 0.9))  # time may start again
         whole = varies and (present == np.rint(present)).all()
         stated = table.units[column].lower() if table.units else " ".join(words)
-        unit = re.search(r"([\d.]+(?= ))?\s*\b(" + "|".join(_SECONDS) + r")\b", stated)  # ms, 0.002 sec
+        unit = re.search(r"([\d.]{1,9}(?= ))?\s*\b(" + "|".join(_SECONDS) + r")\b", stated)  # ms, 0.002 sec
         if not len(present) or counts or (whole and not unit and (words or column == 0)):
             dropped.append(column)
             if unit:

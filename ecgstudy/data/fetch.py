@@ -1,28 +1,36 @@
 """Bring a data set to disk: in parallel, resumed where it broke off, from several mirrors, checked byte for byte."""
 
+import bz2
+import errno
 import gzip
 import itertools
+import lzma
+import math
 import shutil
+import socket
 import stat
 import tarfile
 import time
 import zipfile
-import zlib
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path, PurePosixPath
 from threading import Event, Lock
-from typing import NamedTuple
-from urllib.parse import quote
+from typing import Any, BinaryIO, NamedTuple
+from urllib.parse import quote, urljoin, urlsplit
+from weakref import WeakSet
 
 import filelock
 import requests
+import urllib3
 
 from ecgstudy import __version__, paths
 from ecgstudy.data.manifest import (
+    LARGEST_LIST,
     DataError,
     DataSet,
     data_set,
@@ -32,6 +40,18 @@ from ecgstudy.data.manifest import (
     read_checksums,
     safe_path,
 )
+
+_LARGEST_UNSTATED = 2**30  # bytes of a file whose size nobody states, neither the manifest nor the server
+_LEAST_PROGRESS = 1024  # bytes in the time that a server may be silent: fewer are none
+_MOST_REDIRECTS = 10
+_REDIRECTS = (301, 302, 303, 307, 308)
+_LARGEST_RATIO = 100  # of an archive's content to the archive, where the manifest does not state the data set's size
+_LARGEST_PIECE = 2**16  # bytes that a tar may ask for at once: its own headers are far shorter
+_OPENERS = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}  # first bytes of a compressed tar
+# Errors of the file system that all files would meet; the others stop only the file that met them.
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+# Those that the names in an archive bring about; None is what decompressors raise.
+_OF_THE_ARCHIVE = {None, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.EINVAL}
 
 
 @dataclass(frozen=True)
@@ -89,14 +109,15 @@ def fetch(
     progress
         Called about five times a second, in the caller's thread.
     timeout
-        Seconds that a server may be silent.
+        Seconds that a server may be silent, or send next to nothing (a byte now and then, headers without end).
     attempts, backoff
         Rounds over the mirrors for each file, with ``backoff``, twice ``backoff`` ... seconds in between.
 
     Raises
     ------
     DataError
-        naming each file that did not arrive, every URL tried and its answer. All that did arrive is kept.
+        naming each file that did not arrive, every URL tried and its answer. All that did arrive is kept. No file
+        may be larger than the manifest (its own size, else the data set's) and the server state.
     """
     dataset = data_set(name, manifest)
     began = time.monotonic()
@@ -116,12 +137,45 @@ def fetch(
         except filelock.Timeout:
             raise DataError(f"another process is fetching {name} into {dataset.folder}: wait for it") from None
         except OSError as error:
+            full = "Free some space there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Mend that"
             raise DataError(
-                f"cannot write to {dataset.folder}: {error}\nFree some space there, or set ECGSTUDY_DATA to another "
-                f"folder. What has arrived is kept: `ecgstudy data fetch {name}` goes on from it."
+                f"cannot write to {dataset.folder}: {error}\n{full}, or set ECGSTUDY_DATA to another folder. "
+                f"What has arrived is kept: `ecgstudy data fetch {name}` goes on from it."
             ) from error
     seconds = time.monotonic() - began
     return Summary(name, dataset.folder, len(plan.files), transfer.fetched, transfer.bytes, seconds, tuple(notes))
+
+
+def record_names(text: str) -> set[str]:
+    """Names of records: with commas, or in a file of one name a line.
+
+    Raises
+    ------
+    DataError
+        when that names no record, or is a folder or a file of something else.
+    """
+    path = Path(text)
+    try:
+        there = path.exists()
+    except (OSError, ValueError):  # names enough to be too long for a path
+        there = False
+    if not there:
+        names = text.split(",")
+    elif not path.is_file():
+        raise DataError(f"{text} is no file: give names of records, with commas, or a file of one name a line")
+    else:
+        try:
+            with path.open("rb") as file:
+                content = file.read(LARGEST_LIST + 1)
+            names = content.decode("utf-8-sig").split()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{text} cannot be read as a list of names ({error})") from error
+        if len(content) > LARGEST_LIST or any(not name.isprintable() for name in names):
+            raise DataError(f"{text} is no list of names: give a file of one name of a record a line")
+    names = {name.strip() for name in names} - {""}
+    if not names:
+        raise DataError(f"{text!r} names no record: give names with commas, or a file of one name a line")
+    return names
 
 
 class _Plan(NamedTuple):
@@ -140,9 +194,8 @@ def _plan(dataset: DataSet, records: Collection[str] | None) -> _Plan:
     unknown = set(records or ()) - stems
     settled = pinned or not dataset.checksum_file or (bool(records) and not unknown)
     if settled and unknown:
-        raise DataError(
-            f"{dataset.name} has no record {', '.join(sorted(unknown))}; {dataset.folder} lists what it has"
-        )
+        named = ", ".join(sorted(unknown)[:5]) + (f" and {len(unknown) - 5:,} more" if len(unknown) > 5 else "")
+        raise DataError(f"{dataset.name} has no record {named}; {dataset.folder} lists what it has")
     if records is not None:
         left_out = stems - set(records)
         known = {path: checksum for path, checksum in known.items() if PurePosixPath(path).stem not in left_out}
@@ -157,16 +210,17 @@ def _bring(
     if not plan.settled and not dataset.archives:
         # Half a list of another day would pass for a list: only a known checksum tells them apart.
         (dataset.folder / f"{dataset.checksum_file}.partial").unlink(missing_ok=True)
-        transfer.run([_Job(dataset.checksum_file, transfer.urls(dataset.checksum_file), transfer.is_list)], 1)
-        transfer.raise_failures()
-        if not dataset.checksum_file_sha256:
-            notes.append(
-                f"the checksum of {dataset.name}'s {dataset.checksum_file} is not known beforehand: the list that "
-                f"upstream sent now is taken on trust, stays in {dataset.folder}, and everything is checked against it."
-            )
-        plan = _plan(dataset, records)
+        transfer.run([transfer.job(dataset.checksum_file, transfer.no_list)], 1)
+        if not transfer.failures:  # without its list, what has a checksum of its own is brought all the same
+            if not dataset.checksum_file_sha256:
+                notes.append(
+                    f"the checksum of {dataset.name}'s {dataset.checksum_file} is not known beforehand: the list "
+                    f"that upstream sent now is taken on trust, stays in {dataset.folder}, and everything is checked "
+                    "against it."
+                )
+            plan = _plan(dataset, records)
     offered = [path for path in plan.todo if transfer.urls(path)]
-    jobs = (_Job(path, transfer.urls(path), partial(matches, checksum=plan.files[path])) for path in offered)
+    jobs = (transfer.job(path, partial(_other_bytes, checksum=plan.files[path])) for path in offered)
     transfer.run(jobs, len(offered))
     if dataset.archives and (not plan.settled or len(offered) < len(plan.todo)):
         _bring_archives(dataset, records, transfer)
@@ -186,10 +240,14 @@ def _bring_archives(dataset: DataSet, records: Collection[str] | None, transfer:
     unpacked: list[str] = []
     for archive in dataset.archives:
         name = safe_path(PurePosixPath(archive.url).name, archive.url)
-        transfer.run([_Job(name, [archive.url], partial(matches, checksum=archive.checksum))], 1)
+        transfer.run([transfer.job(name, partial(_other_bytes, checksum=archive.checksum), [archive.url])], 1)
         if name in transfer.failures:
             continue
-        unpacked += unpack(dataset.folder / name, dataset.folder)
+        try:
+            unpacked += unpack(dataset.folder / name, dataset.folder, dataset.most_bytes)
+        except DataError as error:
+            transfer.failures[name] = {archive.url: str(error)}
+            continue
         (dataset.folder / name).unlink()
         plan = _plan(dataset, records)
         if records and plan.settled and not plan.todo:
@@ -200,8 +258,13 @@ def _bring_archives(dataset: DataSet, records: Collection[str] | None, transfer:
             file.write_text("".join(sums), encoding="utf-8")
 
 
-def unpack(archive: Path, folder: Path) -> list[str]:
+def unpack(archive: Path, folder: Path, most: int | None = None) -> list[str]:
     """Unpack a ``.zip`` or ``.tar.gz`` into a folder, without the archive's top folder if it has just one.
+
+    Parameters
+    ----------
+    most
+        Bytes that the content may take; 100 times the archive's size (and at least 1 GiB) if None.
 
     Returns
     -------
@@ -211,41 +274,218 @@ def unpack(archive: Path, folder: Path) -> list[str]:
     Raises
     ------
     DataError
-        when the archive is broken, or holds a link, a device or a path that leads out of the folder; then nothing
-        of it is unpacked.
+        when the archive is broken, encrypted or too large when unpacked, or holds a link, a device, a path that leads
+        out of the folder, or one path twice; then nothing of it is unpacked.
     """
     scratch = folder / f"{archive.name}.unpacked.partial"
     shutil.rmtree(scratch, ignore_errors=True)
     try:
-        with zipfile.ZipFile(archive) if zipfile.is_zipfile(archive) else tarfile.open(archive) as opened:
-            if isinstance(opened, zipfile.ZipFile):
-                members = [(info.filename, not stat.S_ISLNK(info.external_attr >> 16)) for info in opened.infolist()]
-            else:
-                opened.extraction_filter = tarfile.data_filter
-                members = [(member.name, member.isfile() or member.isdir()) for member in opened.getmembers()]
-            for member, plain in members:
-                safe_path(member, str(archive))
-                if not plain:
-                    raise DataError(f"{archive} holds {member!r}, a link or a device: nothing of it is used")
-            opened.extractall(scratch)
+        most = most or max(_LARGEST_UNSTATED, _LARGEST_RATIO * archive.stat().st_size)
+        scratch.mkdir(parents=True)
+        (_unzip if zipfile.is_zipfile(archive) else _untar)(archive, scratch, most)
         tops = paths.listed(scratch)  # a zip made on macOS holds __MACOSX beside its folder
         top = tops[0] if len(tops) == 1 and tops[0].is_dir() else scratch
         files = [file for file in paths.files_below(top) if file.is_file()]
+        if not files:
+            raise DataError(f"{archive} holds no files: look for another copy")
         for file in files:
             target = folder / file.relative_to(top)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            file.replace(target)
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                file.replace(target)
+            except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
+                raise DataError(f"{target} cannot be written ({error.strerror}): move what is in its way") from error
         return [file.relative_to(top).as_posix() for file in files]
-    except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # zipfile, tarfile and the decompressors raise a dozen kinds for what is broken
+        if isinstance(error, OSError) and error.errno not in _OF_THE_ARCHIVE:
+            raise
         raise DataError(f"{archive} is broken ({error}): delete it and fetch again") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+class _Members:
+    """Looks at each member of an archive before it is unpacked: its path, its kind, and the size of all so far."""
+
+    def __init__(self, archive: Path, most: int) -> None:
+        self.archive, self.most, self.left, self.seen = archive, most, most, set()
+
+    def check(self, name: str, plain: bool, size: int) -> None:
+        """Refuse the archive for this member; ``name`` of a folder ends in a slash."""
+        path = safe_path(name, str(self.archive))
+        if not plain:
+            raise DataError(f"{self.archive} holds {name!r}, a link or a device: nothing of it is used")
+        if path in self.seen and not name.endswith("/"):
+            raise DataError(f"{self.archive} holds {name!r} twice: nothing of it is used")
+        self.seen.add(path)
+        self.left -= size
+        if size < 0 or self.left < 0:
+            raise DataError(f"{self.archive} unpacks to more than {self.most:,} bytes: nothing of it is used")
+
+
+def _unzip(archive: Path, scratch: Path, most: int) -> None:
+    """Unpack a zip; no member becomes larger than the archive states."""
+    members = _Members(archive, most)
+    with zipfile.ZipFile(archive) as opened:
+        for info in opened.infolist():
+            plain = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG, stat.S_IFDIR)
+            members.check(info.orig_filename, plain, info.file_size)  # the other name ends at a NUL
+            if info.flag_bits & 1:
+                raise DataError(f"{archive} holds {info.filename!r}, which is encrypted: nothing of it is used")
+        for info in opened.infolist():
+            target = Path(opened.extract(info, scratch))
+            if target.is_file() and target.stat().st_size != info.file_size:
+                raise zipfile.BadZipFile(f"{info.filename!r} has not the size that is stated")
+
+
+def _untar(archive: Path, scratch: Path, most: int) -> None:
+    """Unpack a tar, however compressed, in one pass."""
+    members = _Members(archive, most)
+    with archive.open("rb") as file:
+        opener = _OPENERS.get(file.read(2), open)
+    with opener(archive, "rb") as stream, tarfile.open(fileobj=_Bounded(stream, archive, most), mode="r:") as opened:
+        opened.extraction_filter = tarfile.data_filter
+        while member := opened.next():
+            name = member.name + "/" * member.isdir()
+            members.check(name, member.isfile() or member.isdir(), member.size)
+            opened.extract(member, scratch)
+            opened.members.clear()
+        opened.fileobj.seek(opened.offset)
+        if opened.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):  # tarfile takes a wrong header for the end
+            raise tarfile.ReadError(f"no header at {opened.offset:,}")
+
+
+class _Bounded:
+    """A decompressed stream that ends in an error after ``most`` bytes, and that is read in small pieces."""
+
+    def __init__(self, stream: BinaryIO, archive: Path, most: int) -> None:
+        self.stream, self.archive, self.most = stream, archive, most
+
+    def _reach(self, position: int) -> None:
+        # Headers and padding come on top of the content: by the tar's blocks at most as much again.
+        if position > 2 * self.most + _LARGEST_PIECE:
+            raise DataError(f"{self.archive} unpacks to more than {self.most:,} bytes: nothing of it is used")
+
+    def read(self, size: int) -> bytes:
+        """Read ``size`` bytes."""
+        if not 0 <= size <= _LARGEST_PIECE:
+            raise DataError(f"{self.archive} has a header of {size:,} bytes: nothing of it is used")
+        self._reach(self.stream.tell() + size)
+        return self.stream.read(size)
+
+    def seek(self, position: int) -> int:
+        """Go on at ``position``."""
+        self._reach(position)
+        return self.stream.seek(position)
+
+    def tell(self) -> int:
+        """Say where the stream is."""
+        return self.stream.tell()
+
+
+def _other_bytes(file: Path, checksum: str) -> str:
+    """Say that a file is not the one with this checksum; nothing if it is."""
+    return "" if matches(file, checksum) else "the checksum does not match"
+
+
 class _Job(NamedTuple):
     path: str
     urls: list[str]
-    is_whole: Callable[[Path], bool]
+    fault: Callable[[Path], str]  # what is wrong with the bytes that came, nothing if they are right
+    most: int | None  # bytes, if the manifest states them
+
+
+class _RefusedError(Exception):
+    """An answer that would be the same another time: the URL is not tried again."""
+
+
+class _Line:
+    """One worker's connections, which another thread can cut: what reads from a socket cannot look at a clock."""
+
+    def __init__(self, timeout: float) -> None:
+        self.timeout, self.deadline, self.cut = timeout, math.inf, False
+        self.sockets: WeakSet[socket.socket] = WeakSet()
+        self.session = _Session()
+        self.session.headers.update({"User-Agent": f"ecgstudy/{__version__}", "Accept-Encoding": "identity"})
+        for scheme in ("http://", "https://"):
+            self.session.mount(scheme, _Adapter(self.sockets))
+
+    def progress(self) -> None:
+        """Give the server another ``timeout`` seconds."""
+        self.deadline = time.monotonic() + self.timeout
+
+    def watch(self, stop: bool) -> None:
+        """Cut the connections if the deadline has passed, or at once to ``stop``."""
+        if stop or time.monotonic() > self.deadline:
+            self.cut = True
+            for one in list(self.sockets):
+                with suppress(OSError):  # past TLS, which two threads must not use at once
+                    socket.socket.shutdown(one, socket.SHUT_RDWR)
+
+    def get(self, url: str, headers: dict[str, str]) -> requests.Response:
+        """Ask for ``url`` and follow its redirects, none of whose bodies are read."""
+        self.cut = False
+        for _ in range(_MOST_REDIRECTS):
+            self.progress()
+            response = self.session.get(url, headers=headers, stream=True, timeout=self.timeout, allow_redirects=False)
+            if response.status_code not in _REDIRECTS:
+                return response
+            target = self.session.target(response)
+            response.close()
+            if not target:
+                raise _RefusedError(f"{response.status_code} {response.reason}, without an address")
+            before, url = url, urljoin(url, target)
+            scheme = urlsplit(url).scheme
+            if scheme not in ("http", "https") or (scheme == "http" and before.startswith("https:")):
+                raise _RefusedError(f"leads to {url[:200]!r}, which is no web address that is as safe")
+        raise _RefusedError(f"leads on more than {_MOST_REDIRECTS} times")
+
+
+class _Session(requests.Session):
+    """Leaves redirects alone: requests reads the whole body of one, even where it is not to follow it."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Say that there is none."""
+
+    def target(self, response: requests.Response) -> str | None:
+        """Address that a response leads to."""
+        return super().get_redirect_target(response)
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    """Notes the sockets of its connections, through a proxy or not."""
+
+    def __init__(self, sockets: WeakSet[socket.socket]) -> None:
+        self.sockets = sockets
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        """Make the manager of direct connections."""
+        super().init_poolmanager(*args, **options)
+        self._note(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> urllib3.ProxyManager:
+        """Make the manager of connections through a proxy."""
+        manager = super().proxy_manager_for(proxy, **options)
+        self._note(manager)
+        return manager
+
+    def _note(self, manager: urllib3.PoolManager) -> None:
+        manager.pool_classes_by_scheme = {
+            "http": _noting(urllib3.HTTPConnectionPool, self.sockets),
+            "https": _noting(urllib3.HTTPSConnectionPool, self.sockets),
+        }
+
+
+def _noting(pool: type[urllib3.HTTPConnectionPool], sockets: WeakSet[socket.socket]) -> type:
+    class Connection(pool.ConnectionCls):
+        def connect(self) -> None:
+            super().connect()
+            sockets.add(self.sock)
+
+    return type(pool.__name__, (pool,), {"ConnectionCls": Connection})
 
 
 class _Transfer:
@@ -271,43 +511,59 @@ class _Transfer:
         own = [file.url for file in self.dataset.files if file.path == path and file.url]
         return own or [f"{base.rstrip('/')}/{quote(path)}" for base in self.dataset.urls]
 
-    def is_list(self, file: Path) -> bool:
-        """Whether a file is a checksum list, and the one that the manifest knows if it knows one."""
+    def job(self, path: str, fault: Callable[[Path], str], urls: list[str] | None = None) -> _Job:
+        """Make the job of bringing a file."""
+        most = self.dataset.most_bytes
+        for file in self.dataset.files:
+            if file.path == path and file.bytes:
+                most = file.bytes
+        if path == self.dataset.checksum_file:
+            most = min(most or LARGEST_LIST, LARGEST_LIST)
+        return _Job(path, urls or self.urls(path), fault, most)
+
+    def no_list(self, file: Path) -> str:
+        """Say what keeps a file from being a checksum list, and the one that the manifest knows if it knows one."""
         try:
             read_checksums(file)
-        except DataError:
-            return False
-        return not self.dataset.checksum_file_sha256 or matches(file, self.dataset.checksum_file_sha256)
+        except DataError as error:
+            return str(error)
+        known = self.dataset.checksum_file_sha256
+        return _other_bytes(file, known) if known else ""
 
     def run(self, jobs: Iterable[_Job], total: int) -> None:
         """Do all jobs, whatever becomes of each; an exception here or in ``progress`` stops them."""
         todo, self.total = iter(jobs), self.total + total
+        workers = max(1, min(self.connections, total))
+        lines = [_Line(self.timeout) for _ in range(workers)]
 
-        def work() -> None:
-            with requests.Session() as session:
-                session.headers.update({"User-Agent": f"ecgstudy/{__version__}", "Accept-Encoding": "identity"})
+        def work(line: _Line) -> None:
+            with line.session:
                 while not self.stop.is_set():
                     with self.lock:
                         job = next(todo, None)
                     if job is None:
                         return
-                    answers = self._bring_file(session, job)
+                    answers = self._bring_file(line, job)
                     with self.lock:
                         self.done += 1
                         if answers is not None:
                             self.failures[job.path] = answers
 
-        with ThreadPoolExecutor(max(1, min(self.connections, total))) as pool:
-            running = {pool.submit(work) for _ in range(min(self.connections, total))}
+        with ThreadPoolExecutor(workers) as pool:
+            running = {pool.submit(work, line) for line in lines}
             try:
                 while running:
                     finished, running = wait(running, timeout=0.2, return_when=FIRST_EXCEPTION)
                     for future in finished:
                         future.result()
+                    for line in lines:
+                        line.watch(stop=False)
                     if self.progress:
                         self.progress(Progress(self.done, self.total, self.bytes, time.monotonic() - self.began))
             except BaseException:
                 self.stop.set()
+                for line in lines:
+                    line.watch(stop=True)
                 raise
 
     def raise_failures(self) -> None:
@@ -321,12 +577,20 @@ class _Transfer:
                 f"`ecgstudy data fetch {self.dataset.name}` tries again and goes on where this one stopped."
             )
 
-    def _bring_file(self, session: requests.Session, job: _Job) -> dict[str, str] | None:
+    def _bring_file(self, line: _Line, job: _Job) -> dict[str, str] | None:
         """Bring one file; return None once it is whole and has its name, else the last answer of each URL."""
         target = self.dataset.folder / job.path
-        if target.is_file() and job.is_whole(target):
-            return None
-        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            if target.is_file() and not job.fault(target):
+                return None
+            target.parent.mkdir(parents=True, exist_ok=True)
+            return self._try_urls(line, job, target)
+        except OSError as error:
+            if error.errno in _OF_THE_DISK:
+                raise
+            return {str(target): f"cannot be written ({error.strerror})"}
+
+    def _try_urls(self, line: _Line, job: _Job, target: Path) -> dict[str, str] | None:
         arriving = target.with_name(target.name + ".partial")
         answers: dict[str, str] = {}
         urls = list(job.urls)
@@ -338,43 +602,78 @@ class _Transfer:
                 url = queue.pop(0)
                 had = arriving.stat().st_size if arriving.exists() else 0
                 try:
-                    self._receive(session, url, arriving, had)
+                    fault = self._receive(line, url, arriving, had, job.most) or job.fault(arriving)
                 except requests.HTTPError as error:
                     status = error.response.status_code
                     answers[url] = f"{status} {error.response.reason}"
                     if status < 500 and status not in (408, 429):
                         urls.remove(url)
-                except requests.RequestException as error:
+                except _RefusedError as error:
+                    answers[url] = str(error)
+                    urls.remove(url)
+                except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
                     silent = isinstance(error, requests.Timeout) or "timed out" in str(error)
-                    answers[url] = f"silent for {self.timeout:g} s" if silent else f"{type(error).__name__}: {error}"
+                    answers[url] = f"{type(error).__name__}: {error}"
+                    if silent or line.cut:
+                        answers[url] = f"silent for {self.timeout:g} s, or all but silent"
                 else:
-                    if job.is_whole(arriving):
+                    if not fault:
                         arriving.replace(target)
                         with self.lock:
                             self.fetched += 1
                         return None
-                    arriving.unlink()
-                    answers[url] = "sent wrong bytes (the checksum does not match)"
+                    arriving.unlink(missing_ok=True)
+                    answers[url] = f"sent wrong bytes ({fault})"
                     if had:
                         queue.insert(0, url)  # the wrong ones may be those that were here before
                     else:
                         urls.remove(url)
+                finally:
+                    line.deadline = math.inf
             if not urls:
                 break
         return answers
 
-    def _receive(self, session: requests.Session, url: str, arriving: Path, had: int) -> None:
-        """Append what is missing of a file, or all of it if the server ignores the range."""
+    def _receive(self, line: _Line, url: str, arriving: Path, had: int, most: int | None) -> str:
+        """Append what is missing of a file, or all of it if the server ignores the range.
+
+        Returns
+        -------
+        str
+            Why it cannot be the file, if it is larger than manifest and server state; else nothing.
+        """
         headers = {"Range": f"bytes={had}-"} if had else {}
-        with session.get(url, headers=headers, stream=True, timeout=self.timeout) as response:
+        with line.get(url, headers) as response:
             if had and response.status_code == 416:
-                return  # there is nothing beyond what is here: the checksum tells whether that is the file
+                return ""  # there is nothing beyond what is here: the checksum tells whether that is the file
             response.raise_for_status()
-            appends = response.headers.get("Content-Range", "").startswith(f"bytes {had}-")
-            with arriving.open("ab" if response.status_code == 206 and appends else "wb") as file:
-                for chunk in response.iter_content(1 << 16):
+            if response.status_code not in (200, 206):
+                raise _RefusedError(f"{response.status_code} {response.reason}, which is no file")
+            appends = response.status_code == 206
+            appends &= response.headers.get("Content-Range", "").startswith(f"bytes {had}-")
+            size = counted = had if appends else 0
+            length = response.headers.get("Content-Length", "")
+            length = size + int(length) if length.isdecimal() and len(length) < 20 else None
+            allowed = min((n for n in (most, length) if n), default=_LARGEST_UNSTATED)
+            larger = f"more than the {allowed:,} that are stated"
+            if not (most or length):
+                larger = f"more than {allowed:,}, though no size is stated"
+            if (length or 0) > allowed:
+                return larger
+            with arriving.open("ab" if appends else "wb") as file:
+                # Not decoded: what came compressed, though it was asked not to, would have no stated size.
+                while chunk := response.raw.read1(1 << 16, decode_content=False):
+                    size += len(chunk)
+                    if size > allowed:
+                        return larger
                     file.write(chunk)
+                    if size - counted >= _LEAST_PROGRESS:
+                        counted = size
+                        line.progress()
                     with self.lock:
                         self.bytes += len(chunk)
                     if self.stop.is_set():
-                        raise requests.RequestException("stopped")
+                        break
+            if line.cut or self.stop.is_set():  # then its end is not the file's
+                raise requests.Timeout
+        return ""

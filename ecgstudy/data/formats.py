@@ -3,12 +3,15 @@
 import csv
 import math
 import re
+import stat
 import struct
+import sys
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -69,6 +72,7 @@ _MISSING = {name: -(2 ** (bits - 1)) for name, bits in _BITS.items()} | {"8": ma
 _MOST_STEPS = 2  # by which rounding alone breaks a law of the limb leads
 _VALUES_PER_COMPRESSED_BYTE = 1000  # what FLAC makes of a flat lead: about 300
 _LARGEST_BLANK = 1e8  # bytes of what is in no file: null leads, gaps between segments
+_LONGEST_MESSAGE = 1000  # characters of an error
 _LONGEST_HEADER = 2**20  # bytes
 
 _MAT_COMPRESSED = 15
@@ -86,9 +90,16 @@ _MAT_TYPES = {
     16: "<u1",
 }
 _LONGEST_STRUCT = 2**28  # bytes, an hour of 12 leads
+_LARGEST_RATIO = 100  # of a struct to the compressed file; waves in double precision have 10 at most
+_SMALL_STRUCT = 2**24  # bytes, whatever its ratio: flat leads compress well
+_MOST_FIELDS = 100  # of a struct
+
+# What is read in seconds: with more, reading could take all of the memory for a file of holes.
+MOST_VALUES = 2**27  # samples of all leads: 6 hours of 12 leads at 500 Hz
+_LARGEST_TABLE = 2**26  # bytes of a table of labels, ten times PTB-XL's
 
 _ANNOTATION_NOTE, _ANNOTATION_SKIP, _ANNOTATION_TEXT = 22, 59, 63
-_LONGEST_ANNOTATION = 2**24  # bytes, months of beats
+_LONGEST_ANNOTATION = 2**22  # bytes, weeks of beats
 _ANNOTATION_SYMBOL = dict(wfdb.io.annotation.ann_label_table[["label_store", "symbol"]].to_numpy().tolist())
 
 
@@ -99,7 +110,15 @@ _COMMENT_FIELD = re.compile(
 
 
 class RecordError(ValueError):
-    """A file that cannot be read as an ECG; the message names the file, what is wrong and the remedy."""
+    """A file that cannot be read as an ECG; the message names the file, what is wrong and the remedy.
+
+    What it quotes of the file may be long: of a long message the beginning and the end are kept.
+    """
+
+    def __init__(self, message: str) -> None:
+        if len(message) > _LONGEST_MESSAGE:
+            message = f"{message[: _LONGEST_MESSAGE - 300]} … {message[-300:]}"
+        super().__init__(message)
 
 
 @dataclass
@@ -150,6 +169,28 @@ class _Patient(NamedTuple):
             raise RecordError(f"ptbxl_database.csv gives it the {column} {text[:20]!r}; correct that row") from None
 
 
+def checked_size(file: Path, most: int) -> int:
+    """Bytes of a file that is one, no pipe or device, and not too large to be read in seconds.
+
+    Raises
+    ------
+    RecordError
+        if it is not.
+    """
+    about = file.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise RecordError(f"{file.name} is no file but a folder, a pipe, a device or the like; put the right one there")
+    if about.st_size > most:
+        raise RecordError(f"{file.name} has {about.st_size:,} bytes, more than the {most:,} that are read; split it")
+    return about.st_size
+
+
+def check_values(count: int) -> None:
+    """Raise `RecordError` for more samples than are read in seconds."""
+    if count > MOST_VALUES:
+        raise RecordError(f"holds {count:,} samples, more than the {MOST_VALUES:,} that are read at once; split it")
+
+
 def read_annotation(path: str | Path, extension: str) -> pd.DataFrame:
     """Sample (from 0) and symbol of every annotation in a WFDB annotation file.
 
@@ -176,11 +217,12 @@ def read_annotation(path: str | Path, extension: str) -> pd.DataFrame:
     record = path.with_suffix("") if path.suffix in (".hea", ".dat", ".mat", f".{extension}") else path
     file = Path(f"{record}.{extension}")
     try:
-        data = file.read_bytes() if file.stat().st_size <= _LONGEST_ANNOTATION else None
+        checked_size(file, _LONGEST_ANNOTATION)
+        data = file.read_bytes()
+    except RecordError as error:
+        raise RecordError(f"{file}: {error}") from None
     except OSError as error:
         raise RecordError(f"{file}: no readable annotation ({error.strerror}); download the data set again") from error
-    if data is None:
-        raise RecordError(f"{file}: is longer than {_LONGEST_ANNOTATION} bytes, no annotation file; check the file")
     words = np.frombuffer(data, "<u2", len(data) // 2)
     label, value = words >> 10, (words & 0x3FF).astype(np.int64)
     step = np.where(label < _ANNOTATION_SKIP, value, 0)  # the labels above say more of the annotation before
@@ -442,6 +484,7 @@ def _values(
         raise RecordError("all its leads are null (format 0); read the record whose signals it stands for")
     for file, members in groups.items():
         n_samples = _checked_length(header, file, [specs[lead] for lead in members], n_samples, notes)
+    check_values(n_samples * sum(max(spec.per_frame, 1) for spec in specs))
     if max(spec.skew for spec in specs) > n_samples:
         raise RecordError("describes leads skewed by more than the record's length; correct the header")
     if (null := [lead for lead, spec in enumerate(specs) if spec.format == "0"]) and (
@@ -532,7 +575,7 @@ def _checked_length(header: Path, file: str, specs: list[_Spec], n_samples: int,
     if not re.fullmatch(r"\w[\w.-]*", file):  # not out of the folder
         raise RecordError(f"{file!r} is no signal file beside it; correct the header")
     try:
-        size = header.with_name(file).stat().st_size - first.offset
+        size = checked_size(header.with_name(file), sys.maxsize) - first.offset
     except FileNotFoundError:
         likely = (f"{stem}{suffix}" for stem in (file, header.stem) for suffix in (".mat", ".dat"))
         if meant := next((name for name in likely if header.with_name(name).is_file()), None):
@@ -666,8 +709,9 @@ def _source(file: Path, signal_file: str = "") -> str:
 def _describe(reading: Reading, header: Path, comments: list[str]) -> None:
     """Codes, age, sex, patient and fold, from the header's comments and from PTB-XL's table."""
     codes: list[str] = []
+    coded: list[str] = []
     notes = reading.notes
-    in_diagnoses = False  # LUDB: the statements follow, one a line
+    spaced = in_diagnoses = False  # LUDB: the statements follow, one a line
     for comment, key, value in _comment_fields(comments):
         match key:
             case "age":
@@ -675,13 +719,11 @@ def _describe(reading: Reading, header: Path, comments: list[str]) -> None:
             case "sex":
                 reading.sex = _sex(value, notes)
             case "dx":
-                codes += codes_in(value)
-                if comment[0].isspace():
+                coded += (found := codes_in(value))
+                codes += found
+                if comment[0].isspace() and not spaced:
                     notes.append("comment style: '# Dx:' with a space")
-                if any(code in CLASSES or code == "Normal" for code in codes):
-                    notes.append("class names: in place of SNOMED CT codes")
-                if odd := [c for c in codes if not re.fullmatch(r"\d{6,18}", c, re.ASCII) and not classes_of([c])]:
-                    notes.append(f"unknown codes: {', '.join(odd)}, no SNOMED CT and no class names, kept")
+                    spaced = True
             case "diagnoses" if value:  # St Petersburg's are on the same line
                 codes += [code.strip() for code in value.split(",") if code.strip()]
             case "diagnoses":
@@ -690,6 +732,10 @@ def _describe(reading: Reading, header: Path, comments: list[str]) -> None:
                 reading.patient_id = f"{reading.source}/patient {int(value)}"
             case _ if in_diagnoses and comment.strip():
                 codes.append(comment.strip().rstrip("."))
+    if any(code in CLASSES or code == "Normal" for code in coded):
+        notes.append("class names: in place of SNOMED CT codes")
+    if odd := [c for c in coded if not re.fullmatch(r"\d{6,18}", c, re.ASCII) and not classes_of([c])]:
+        notes.append(f"unknown codes: {', '.join(odd)}, no SNOMED CT and no class names, kept")
     described = any(re.match(r"\s*<?(age|sex|dx|diagnoses)\b", comment, re.IGNORECASE) for comment in comments)
     if not codes and reading.source != "PTB-XL" and (described or reading.source in _LABELLED):
         line = "#<diagnoses>:" if reading.source == "LUDB" else "#Dx:"
@@ -778,6 +824,7 @@ def _ptbxl_file(folder: Path) -> Path:
 @lru_cache(maxsize=4)
 def _ptbxl_table(file: Path) -> dict[int, _Patient]:
     """ecg_id → row; the table may have passed through pandas or a spreadsheet."""
+    checked_size(file, _LARGEST_TABLE)
     columns = list(_Patient._fields)
     try:
         with file.open(encoding="utf-8-sig", errors="replace") as lines:
@@ -794,6 +841,7 @@ def _ptbxl_table(file: Path) -> dict[int, _Patient]:
 
 def read_struct(file: Path, source: str | None, leads: Sequence[str] | None) -> Reading:
     """CPSC 2018's ``ECG`` struct: sex, age and 12 leads in mV at 500 Hz."""
+    checked_size(file, _LONGEST_STRUCT)
     try:
         fields = _mat_struct(file.read_bytes())
         data, age = fields["data"], fields["age"].ravel()
@@ -825,10 +873,11 @@ def _mat_struct(data: bytes) -> dict[str, np.ndarray]:
     Read here because a flipped bit in such a file can crash the process in ``scipy.io.loadmat``. The format:
     MathWorks, "MAT-File Format", chapter "Level 5 MAT-Files".
     """
-    (kind, body), *_ = _mat_elements(memoryview(data)[128:])
+    kind, body = next(_mat_elements(memoryview(data)[128:]), (0, b""))
     if kind == _MAT_COMPRESSED:
-        (_, body), *_ = _mat_elements(memoryview(zlib.decompressobj().decompress(body, _LONGEST_STRUCT)))
-    _, _, _, (_, width), (_, names), *fields = _mat_elements(body)
+        most = min(_LONGEST_STRUCT, max(_SMALL_STRUCT, _LARGEST_RATIO * len(body)))
+        _, body = next(_mat_elements(memoryview(zlib.decompressobj().decompress(body, most))), (0, b""))
+    _, _, _, (_, width), (_, names), *fields = islice(_mat_elements(body), 5 + _MOST_FIELDS)
     step = int.from_bytes(width, "little")
     keys = [bytes(names[i : i + step]).split(b"\0")[0].decode("latin-1") for i in range(0, len(names), step)]
     return {key: _mat_array(field) for key, (_, field) in zip(keys, fields, strict=True)}
@@ -857,6 +906,7 @@ def _mat_elements(data: memoryview) -> Iterator[tuple[int, memoryview]]:
 @lru_cache(maxsize=4)
 def _reference(file: Path) -> dict[str, tuple[str, ...]]:
     """CPSC 2018's REFERENCE.csv: record → one to three integers; it may have passed through pandas or a spreadsheet."""
+    checked_size(file, _LARGEST_TABLE)
     try:
         with file.open(newline="", encoding="utf-8-sig", errors="replace") as lines:
             separator = max(",;\t", key=lines.readline().count)

@@ -1,7 +1,9 @@
 """Which data sets the study uses (``data_manifest.yaml``), where they are, and whether what is there is whole."""
 
 import hashlib
+import math
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from fnmatch import fnmatchcase
@@ -12,6 +14,11 @@ from typing import Any, get_origin, get_type_hints
 import yaml
 
 from ecgstudy import paths
+
+LARGEST_LIST = 2**26  # bytes of a checksum list, some 500,000 files
+_LARGEST_MANIFEST = 2**20  # bytes
+_LONGEST_NAME = 240  # bytes: file systems allow 255, and ".partial" comes on top of it
+_UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 class DataError(Exception):
@@ -62,6 +69,14 @@ class DataSet:
     archives: tuple[Archive, ...] = ()
 
     @property
+    def most_bytes(self) -> int | None:
+        """No file of the data set is larger than its ``size``, which is rounded; None where that is not stated."""
+        if not self.size:
+            return None
+        number, unit = self.size.split()
+        return math.ceil(1.1 * float(number) * _UNITS[unit])
+
+    @property
     def folder(self) -> Path:
         """Where the data set is, or would be."""
         return paths.data_root() / self.name
@@ -86,7 +101,10 @@ class DataSet:
         path = self.folder / self.checksum_file
         if not self.checksum_file or not path.is_file():
             return False
-        return not self.checksum_file_sha256 or matches(path, self.checksum_file_sha256)
+        try:
+            return not self.checksum_file_sha256 or matches(path, self.checksum_file_sha256)
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({error.strerror}); delete it and fetch again") from error
 
     def checksums(self) -> dict[str, str]:
         """SHA-256 by path, of every file that the manifest or the list at hand knows."""
@@ -105,8 +123,8 @@ def load_manifest(path: Path = paths.MANIFEST) -> dict[str, DataSet]:
     """
     path = Path(path)
     try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+        entries = yaml.safe_load(_text(path, _LARGEST_MANIFEST, "strict"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
     if not isinstance(entries, dict):
         raise DataError(f"{path} must map the names of data sets to their fields")
@@ -145,7 +163,10 @@ def locate(name: str, manifest: Path = paths.MANIFEST) -> Path:
 
 @dataclass(frozen=True)
 class Report:
-    """What `verify` found: paths relative to ``folder``; ``extra`` are files that no checksum covers."""
+    """What `verify` found: paths relative to ``folder``.
+
+    Files are ``unreadable`` by an error of the disk or for want of a permission; no checksum covers the ``extra`` ones.
+    """
 
     name: str
     folder: Path
@@ -156,11 +177,13 @@ class Report:
     records: int
     records_expected: int
     checked: bool
+    unreadable: tuple[str, ...] = ()
 
     @property
     def whole(self) -> bool:
         """Whether every record and file is there and every byte is right."""
-        return self.checked and not self.missing and not self.wrong and self.records == self.records_expected
+        faults = self.missing or self.wrong or self.unreadable
+        return self.checked and not faults and self.records == self.records_expected
 
     def text(self, names: int = 5) -> str:
         """The report in words, naming at most ``names`` files of each kind."""
@@ -169,7 +192,8 @@ class Report:
         if not self.checked:
             lines.append(f"no checksums are at hand, nothing was checked: `ecgstudy data fetch {self.name}` gets them")
         lines.append(f"{self.ok:,} files are right")
-        for kind, found in (("missing", self.missing), ("wrong", self.wrong), ("without a checksum", self.extra)):
+        kinds = {"missing": self.missing, "wrong": self.wrong, "unreadable": self.unreadable}
+        for kind, found in (kinds | {"without a checksum": self.extra}).items():
             if found:
                 more = f" and {len(found) - names:,} more" if len(found) > names else ""
                 lines.append(f"{len(found):,} {kind}: {', '.join(found[:names])}{more}")
@@ -205,17 +229,21 @@ def verify(name: str, manifest: Path = paths.MANIFEST) -> Report:
         records=len(dataset.record_paths()),
         records_expected=dataset.records,
         checked=bool(known),
+        unreadable=tuple(sorted(path for path, state in states.items() if state == "unreadable")),
     )
 
 
 def file_states(folder: Path, checksums: Mapping[str, str], threads: int = 4) -> Iterator[tuple[str, str]]:
-    """Yield each path of ``checksums`` with ``"ok"``, ``"wrong"`` or ``"missing"``, in order."""
+    """Yield each path of ``checksums`` with ``"ok"``, ``"wrong"``, ``"missing"`` or ``"unreadable"``, in order."""
 
     def state(path: str) -> str:
         file = folder / path
-        if not file.is_file():
-            return "missing"
-        return "ok" if matches(file, checksums[path]) else "wrong"
+        try:
+            if not file.is_file():
+                return "missing"
+            return "ok" if matches(file, checksums[path]) else "wrong"
+        except OSError:
+            return "unreadable"
 
     with ThreadPool(threads) as pool:
         yield from zip(checksums, pool.imap(state, checksums, chunksize=16), strict=True)
@@ -239,35 +267,65 @@ def read_checksums(path: Path) -> dict[str, str]:
     Raises
     ------
     DataError
-        naming the line that is something else, or a path that leads out of the folder.
+        naming the line that is something else, a path that leads out of the folder or could be no file's, or one
+        that stands there with two sums.
     """
-    checksums = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    checksums: dict[str, str] = {}
+    try:
+        text = _text(path, LARGEST_LIST, "replace")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); delete it and fetch again") from error
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            match = re.fullmatch(r"([0-9a-fA-F]{64})\s+\*?(\S.*)", line)
+            match = re.fullmatch(r"([0-9a-fA-F]{64})\s+\*?(\S.*?)\r?", line)
             if not match:
                 raise DataError(f"{path}, line {number}: not a SHA-256 and a path; delete the file and fetch again")
-            checksums[safe_path(match[2], str(path))] = match[1].lower()
+            name, checksum = safe_path(match[2], str(path)), match[1].lower()
+            if checksums.setdefault(name, checksum) != checksum:
+                raise DataError(f"{path} has two sums for {name!r}: delete the file and fetch again")
     if not checksums:
         raise DataError(f"{path} lists no files; delete it and fetch again")
     return checksums
 
 
+def _text(path: Path, most: int, errors: str) -> str:
+    """Text of a file that is one, no pipe or device, and of at most so many bytes."""
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode) or about.st_size > most:
+        raise DataError(f"{path} is no file of at most {most:,} bytes; put the right one in its place")
+    return path.read_text(encoding="utf-8-sig", errors=errors)
+
+
 def safe_path(path: str, where: str) -> str:
-    """Return ``path`` if it stays inside its folder on every system, else raise `DataError`."""
-    if not path or path.startswith("/") or "\\" in path or ":" in path or ".." in PurePosixPath(path).parts:
+    """Return ``path`` in plain form if it names a file inside its folder on every system, else raise `DataError`."""
+    plain = PurePosixPath(path)
+    if not plain.parts or path.startswith("/") or "\\" in path or ":" in path or ".." in plain.parts:
         raise DataError(f"{where} names {path!r}, which leads out of its folder: nothing of it is used")
-    return path
+    longest = max(len(part.encode("utf-8", "surrogatepass")) for part in plain.parts)
+    if longest > _LONGEST_NAME or re.search("[\0-\x1f\x7f-\x9f\ud800-\udfff]", path):
+        raise DataError(f"{where} names {path[:300]!r}, which no file can be called: nothing of it is used")
+    return str(plain)
 
 
 def _data_set(name: Any, entry: Any, where: str) -> DataSet:
+    if not isinstance(name, str) or len(PurePosixPath(name).parts) != 1:
+        raise DataError(f"{where}: a data set is called by one word, as its folder is")
+    safe_path(name, where)
     dataset = _build(DataSet, {"name": name, **entry} if isinstance(entry, dict) else entry, where)
-    for path in [file.path for file in dataset.files] + [dataset.checksum_file] * bool(dataset.checksum_file):
+    named = [path for path in (dataset.checksum_file, dataset.record_files) if path]
+    for path in [*(file.path for file in dataset.files), *named]:
         safe_path(path, where)
     sums = [file.sha256 for file in dataset.files] + [dataset.checksum_file_sha256] * bool(dataset.checksum_file_sha256)
     for checksum in sums:
         if not re.fullmatch("[0-9a-f]{64}", checksum):
             raise DataError(f"{where}: {checksum!r} is not a SHA-256 in lower case")
+    for archive in dataset.archives:
+        algorithm, _, digest = archive.checksum.rpartition(":")
+        known = hashlib.new(algorithm).digest_size if algorithm in hashlib.algorithms_guaranteed else 0
+        if not known or not re.fullmatch(f"[0-9a-f]{{{2 * known}}}", digest):
+            raise DataError(f"{where}: {archive.checksum!r} is no checksum: write it as algorithm:hex")
+    if dataset.size and not re.fullmatch(rf"\d+(\.\d+)? ({'|'.join(_UNITS)})", dataset.size, re.ASCII):
+        raise DataError(f"{where}: {dataset.size!r} is no size: write it as 25 MB")
     return dataset
 
 
@@ -286,6 +344,8 @@ def _build(kind: type, entry: Any, where: str) -> Any:
         wanted = {tuple: list}.get(origin := get_origin(hint) or hint, origin)
         if not isinstance(value, wanted):
             raise DataError(f"{where}: field {key} must be {wanted.__name__}, not {value!r}")
+        if hint == tuple[str, ...] and not all(isinstance(one, str) for one in value):
+            raise DataError(f"{where}: field {key} must be a list of texts, not {value!r}")
         item = {"files": File, "archives": Archive}.get(key)
         if item:
             value = [_build(item, one, f"{where}: {key}[{index}]") for index, one in enumerate(value)]

@@ -19,6 +19,7 @@ from ecgstudy.paths import files_below
 
 _HIGHEST_ECG = 20.0  # mV, beyond any surface ECG: noted
 _HIGHEST_VALUE = 1e6  # mV, beyond any amplifier: refused
+_MOST_LEADS = 1000  # body surface maps have up to 256
 _CONSTANT_EDGE = 0.05  # s
 _SAME_SPAN = 1e-4  # of three leads or more: no heart does that
 _CLIPPED = 0.02  # s at the extreme value, which is …
@@ -106,6 +107,9 @@ def read_record(
     three of ``georgia`` whose amplitudes are those of the others. The gain is therefore taken from the source,
     and a note tells where the header differs.
 
+    So that reading ends in seconds whatever a file says, a record has at most 2**27 samples and 1,000 leads, a CSV
+    128 MB; what is larger, unpacks to far more than its size, or is no file (a pipe, a device) is refused.
+
     Parameters
     ----------
     path
@@ -190,6 +194,8 @@ def _record(reading: Reading, name: str, fs: float | None, leads: Sequence[str] 
         raise RecordError(f"a sampling rate of {fs:g} Hz is no ECG's; pass the right one as fs=, in Hz")
     if leads is not None and len(leads) != len(reading.signal):
         raise RecordError(f"holds {len(reading.signal)} leads, not {len(leads)}; name as many in leads=")
+    if len(reading.leads) > _MOST_LEADS:
+        raise RecordError(f"holds {len(reading.leads):,} leads, no ECG has more than {_MOST_LEADS:,}; export fewer")
     names = _lead_names(leads or reading.leads, notes)
     signal = reading.signal
     if set(LEADS) <= set(names):
@@ -222,7 +228,7 @@ def _record(reading: Reading, name: str, fs: float | None, leads: Sequence[str] 
 
 def _lead_names(names: Sequence[str], notes: list[str]) -> list[str]:
     """Standard spelling, none empty, none twice."""
-    unique: list[str] = []
+    unique: dict[str, int] = {}  # name → the number that its next copy may have
     respelt = []
     for number, raw in enumerate(names, 1):
         name = CANONICAL.get(raw.strip().lower(), raw.strip())
@@ -232,14 +238,14 @@ def _lead_names(names: Sequence[str], notes: list[str]) -> list[str]:
             name = f"lead {number}"
             notes.append(f"lead names: none for number {number}, called {name!r}")
         if name in unique:
-            copies = (f"{name} ({n})" for n in range(2, len(names) + 2))
-            renamed = next(copy for copy in copies if copy not in unique)
+            while (renamed := f"{name} ({unique[name]})") in unique:
+                unique[name] += 1
             notes.append(f"lead names: a further {name} called {renamed!r}")
             name = renamed
-        unique.append(name)
+        unique[name] = 2
     if respelt:
         notes.append(f"lead names: {', '.join(respelt)}")
-    return unique
+    return list(unique)
 
 
 def _inspect(signal: np.ndarray, fs: float, names: list[str], notes: list[str]) -> None:
