@@ -11,6 +11,7 @@ import yaml
 
 from ecgstudy.paths import RESULTS, data_root, written_whole
 from ecgstudy.profiles import ProfileError
+from ecgstudy.text import printable
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 data = typer.Typer(no_args_is_help=True, help="List, fetch and check the data sets of data_manifest.yaml.")
@@ -24,7 +25,7 @@ Parameters = Annotated[
 
 
 def _fail(error: Exception) -> typer.Exit:
-    typer.secho(f"ecgstudy: {error}", fg="red", err=True)
+    typer.secho(printable(f"ecgstudy: {error}", keep="\n"), fg="red", err=True)
     return typer.Exit(1)
 
 
@@ -270,7 +271,8 @@ def data_audit() -> None:
         table = audit.audit(cohort.read_all(cohort.record_paths(audit.SIGNALS)))
     except DataError as error:
         raise _fail(error) from None
-    table.to_csv(RESULTS / "audit.csv", index=False)
+    with written_whole(RESULTS / "audit.csv") as partial:
+        table.to_csv(partial, index=False)
     typer.echo(f"{RESULTS / 'audit.csv'}: {len(table):,} records")
 
 

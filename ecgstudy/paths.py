@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -166,6 +166,25 @@ def _install(partial: Path, path: Path, aside: Path) -> None:
         with suppress(FileNotFoundError):
             path.replace(aside / f"earlier {turn}")
     raise FileExistsError(errno.EEXIST, f"{path} is written by many processes at once: run the command again")
+
+
+def stamp(file: Path) -> tuple[int, ...]:
+    """Size, time of change and whether it may be read of a file: they stand for its content, for recordings are large.
+
+    Of what cannot be looked at, such as a link to nothing, the system's error stands there.
+    """
+    try:
+        stat = file.stat()
+    except OSError as error:
+        return (error.errno or -1,)
+    return stat.st_size, stat.st_mtime_ns, os.access(file, os.R_OK)
+
+
+def label_tables(folders: Iterable[Path]) -> list[Path]:
+    """Tables of labels that are there for the records of folders: in them, above them, or in the data root."""
+    above = {place for folder in (*folders, data_root()) for place in (folder, *folder.parents)}
+    names = ("REFERENCE.csv", "ptbxl_database.csv", "ptb-xl/ptbxl_database.csv")
+    return sorted(table for place in above for name in names if os.path.exists(table := place / name))  # noqa: PTH110
 
 
 @contextmanager

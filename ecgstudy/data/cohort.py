@@ -20,7 +20,7 @@ from scipy.sparse.csgraph import connected_components
 from ecgstudy.data import labels as label_table
 from ecgstudy.data import manifest, synthetic
 from ecgstudy.data.records import LEADS, Record, RecordError, by_machine, find_records, read_record
-from ecgstudy.paths import alone, cache_root, data_root, read_sealed, write_sealed, written_whole
+from ecgstudy.paths import alone, cache_root, data_root, label_tables, read_sealed, stamp, write_sealed, written_whole
 from ecgstudy.preprocessing import fill_gaps, resample
 from ecgstudy.text import printable, without_folders
 
@@ -414,29 +414,11 @@ def real_cohort(
 
 
 def _dependencies(paths: Sequence[Path]) -> str:
-    """Hash of all that the reading of records depends on: the files beside them, and the tables of labels above them.
-
-    Size, time of change and whether it may be read stand for a file's content: hashing 260 MB at every start would
-    cost more than it saves.
-    """
-    root = data_root()
-    folders = {path.parent for path in paths}
-    files = {entry.path for folder in folders for entry in os.scandir(folder) if entry.name[0] != "."}
-    for above in {above for folder in (*folders, root) for above in (folder, *folder.parents)}:
-        for table in ("REFERENCE.csv", "ptbxl_database.csv", "ptb-xl/ptbxl_database.csv"):
-            files.add(os.path.join(above, table))  # noqa: PTH118 - as DirEntry.path has it
-    stamps = []
-    for file in sorted(files):
-        try:
-            stat = os.stat(file)  # noqa: PTH116
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            stamps.append((file, error.errno))
-            continue
-        readable = os.access(file, os.R_OK)
-        stamps.append((os.path.relpath(file, root), stat.st_size, stat.st_mtime_ns, readable))
-    return hashlib.sha256(repr(stamps).encode()).hexdigest()
+    """Hash of all that the reading of records depends on: the files beside them, and tables of labels above them."""
+    root, folders = data_root(), {path.parent for path in paths}
+    beside = (file for folder in folders for file in folder.iterdir() if file.name[0] != ".")
+    files = sorted({*beside, *label_tables(folders)})
+    return hashlib.sha256(repr([(os.path.relpath(file, root), stamp(file)) for file in files]).encode()).hexdigest()
 
 
 @cache
