@@ -41,8 +41,8 @@ def small_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("challenge-2021/training/georgia/g1/E00002.mat", "16+24", "#Age: 70\n#Sex: Male\n#Dx: 427172004\n"),
         ("ptb-xl/records500/00000/00001_hr.dat", "16", ""),
         ("ptb-xl/records500/00000/00002_hr.dat", "16", ""),
-        ("ludb/data/1.dat", "16", "#<diagnoses>:\n#Atrial fibrillation.\n"),
-        ("ludb/data/2.dat", "16", "#<diagnoses>:\n#Rhythm: Sinus rhythm.\n"),
+        ("ludb/data/1.dat", "16", "#<diagnoses>:\n#Complete right bundle branch block.\n"),
+        ("ludb/data/2.dat", "16", "#<diagnoses>:\n#Complete left bundle branch block.\n"),
     ):
         file = root / place
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -64,6 +64,7 @@ _INVALID = {"16": -(2**15), "212": -(2**11), "80": -(2**7)}
 _COMPRESSED = {"508", "516", "524"}
 _VALUES_PER_COMPRESSED_BYTE = 1000  # what FLAC makes of a flat lead: about 300
 _LONGEST_HEADER = 2**20  # bytes
+_LONGEST_SIGNAL = 2**31 - 2**12  # bytes, of what systems read at once
 
 _MAT_COMPRESSED = 15
 _MAT_TYPES = {
@@ -364,9 +365,12 @@ def _checked_length(header: Path, file: str, specs: list[_Spec], n_samples: int,
 
 def _digital(file: Path, spec: _Spec, count: int) -> np.ndarray:
     """``count`` integers of a signal file as they follow each other, int16."""
+    size = math.ceil(_BYTES[spec.format] * count)
+    if size > _LONGEST_SIGNAL:
+        raise RecordError(f"{file.name} has {size} bytes of signal, more than {_LONGEST_SIGNAL}; cut it in parts")
     with file.open("rb", buffering=0) as values:  # half the time of np.fromfile
         values.seek(spec.offset)
-        data = values.read(math.ceil(_BYTES[spec.format] * count))
+        data = values.read(size)
     match spec.format:
         case "16":
             return np.frombuffer(data, "<i2")
