@@ -20,7 +20,17 @@ from scipy.sparse.csgraph import connected_components
 from ecgstudy.data import labels as label_table
 from ecgstudy.data import manifest, synthetic
 from ecgstudy.data.records import LEADS, Record, RecordError, by_machine, find_records, read_record
-from ecgstudy.paths import alone, cache_root, data_root, label_tables, read_sealed, stamp, write_sealed, written_whole
+from ecgstudy.paths import (
+    alone,
+    cache_root,
+    data_root,
+    is_sidecar,
+    label_tables,
+    read_sealed,
+    stamp,
+    write_sealed,
+    written_whole,
+)
 from ecgstudy.preprocessing import fill_gaps, resample
 from ecgstudy.text import printable, without_folders
 
@@ -416,7 +426,7 @@ def real_cohort(
 def _dependencies(paths: Sequence[Path]) -> str:
     """Hash of all that the reading of records depends on: the files beside them, and tables of labels above them."""
     root, folders = data_root(), {path.parent for path in paths}
-    beside = (file for folder in folders for file in folder.iterdir() if file.name[0] != ".")
+    beside = (file for folder in folders for file in folder.iterdir() if not is_sidecar(file.name))
     files = sorted({*beside, *label_tables(folders)})
     return hashlib.sha256(repr([(os.path.relpath(file, root), stamp(file)) for file in files]).encode()).hexdigest()
 
