@@ -6,12 +6,12 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, wraps
 from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,8 @@ from ecgstudy.paths import data_root
 with warnings.catch_warnings():  # that wfdb 4.3 uses what pandas 3 deprecates is no concern of the reader's
     warnings.simplefilter("ignore", DeprecationWarning)
     import wfdb
+
+T = TypeVar("T")
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 
@@ -62,6 +64,7 @@ _INVALID = {"16": -(2**15), "212": -(2**11), "80": -(2**7)}
 _COMPRESSED = {"508", "516", "524"}
 _VALUES_PER_COMPRESSED_BYTE = 1000  # what FLAC makes of a flat lead: about 300
 _LONGEST_HEADER = 2**20  # bytes
+_LONGEST_SIGNAL = 2**31 - 2**12  # bytes, of what systems read at once
 
 _MAT_COMPRESSED = 15
 _MAT_TYPES = {
@@ -101,6 +104,19 @@ class Reading:
     patient_id: str | None = None
     fold: int | None = None
     notes: list[str] = field(default_factory=list)
+
+
+def _while_unchanged(read: Callable[[Path], T]) -> Callable[[Path], T]:
+    """Remember what was read of a file for as long as its size and time of change stay."""
+    remembered = lru_cache(maxsize=4)(lambda file, *_: read(file))
+
+    @wraps(read)
+    def fresh(file: Path) -> T:
+        stat = file.stat()
+        return remembered(file, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+    fresh.cache_clear = remembered.cache_clear
+    return fresh
 
 
 class _Spec(NamedTuple):
@@ -349,9 +365,12 @@ def _checked_length(header: Path, file: str, specs: list[_Spec], n_samples: int,
 
 def _digital(file: Path, spec: _Spec, count: int) -> np.ndarray:
     """``count`` integers of a signal file as they follow each other, int16."""
+    size = math.ceil(_BYTES[spec.format] * count)
+    if size > _LONGEST_SIGNAL:
+        raise RecordError(f"{file.name} has {size} bytes of signal, more than {_LONGEST_SIGNAL}; cut it in parts")
     with file.open("rb", buffering=0) as values:  # half the time of np.fromfile
         values.seek(spec.offset)
-        data = values.read(math.ceil(_BYTES[spec.format] * count))
+        data = values.read(size)
     match spec.format:
         case "16":
             return np.frombuffer(data, "<i2")
@@ -472,7 +491,6 @@ def _ptbxl_patient(header: Path, ecg_id: int) -> _Patient | None:
         return None
 
 
-@lru_cache(maxsize=128)  # a find is remembered, a failure is not: the table may be fetched meanwhile
 def _ptbxl_file(folder: Path) -> Path:
     """PTB-XL's table, above the folder or in the data root."""
     for parent in (folder, *folder.parents, data_root()):
@@ -482,7 +500,7 @@ def _ptbxl_file(folder: Path) -> Path:
     raise FileNotFoundError("ptbxl_database.csv")
 
 
-@lru_cache(maxsize=4)
+@_while_unchanged
 def _ptbxl_table(file: Path) -> dict[int, _Patient]:
     """ecg_id → row; the table may have passed through pandas or a spreadsheet."""
     columns = list(_Patient._fields)
@@ -561,7 +579,7 @@ def _mat_elements(data: memoryview) -> Iterator[tuple[int, memoryview]]:
         data = data[end:]
 
 
-@lru_cache(maxsize=4)
+@_while_unchanged
 def _reference(file: Path) -> dict[str, tuple[str, ...]]:
     """CPSC 2018's REFERENCE.csv: record → one to three integers; it may have passed through pandas or a spreadsheet."""
     try:

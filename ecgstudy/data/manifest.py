@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from fnmatch import fnmatchcase
 from multiprocessing.pool import ThreadPool
@@ -12,6 +12,9 @@ from typing import Any, get_origin, get_type_hints
 import yaml
 
 from ecgstudy import paths
+
+# Data sets with 12-lead or two-lead signals, in the order in which the audit tells of them.
+SIGNALS = ("ludb", "mitdb", "ptb-xl", "challenge-2021", "cpsc-2018-original")
 
 
 class DataError(Exception):
@@ -176,6 +179,17 @@ class Report:
         if self.missing or self.wrong:
             lines.append(f"`ecgstudy data fetch {self.name}` brings what is missing or wrong and nothing else")
         return "\n".join(lines)
+
+
+def at_hand(data_sets: Sequence[str] = SIGNALS) -> dict[str, Path]:
+    """Folders of those data sets that are under ``$ECGSTUDY_DATA``."""
+    found = {}
+    for name in data_sets:
+        try:
+            found[name] = locate(name)
+        except DataError:
+            continue
+    return found
 
 
 def verify(name: str, manifest: Path = paths.MANIFEST) -> Report:
