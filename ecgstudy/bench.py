@@ -26,8 +26,8 @@ from torch import nn
 
 from ecgstudy import fast
 from ecgstudy.data import cohort, synthetic
-from ecgstudy.data.audit import at_hand
 from ecgstudy.data.formats import wfdb
+from ecgstudy.data.manifest import at_hand
 from ecgstudy.data.records import read_record
 from ecgstudy.explain import maps
 from ecgstudy.paths import RESULTS, listed, written_whole

@@ -20,9 +20,10 @@ from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpec
 from nbclient.exceptions import DeadKernelError
 
-from ecgstudy.paths import NOTEBOOKS, REPOSITORY, data_root, files_below, is_sidecar, written_whole
+from ecgstudy.paths import NOTEBOOKS, REPOSITORY, data_root, files_below, is_sidecar, label_tables, stamp, written_whole
 from ecgstudy.profiles import BookError as BookError
 from ecgstudy.profiles import ProfileError, nearest, profile_values, typed
+from ecgstudy.text import without_folders
 
 
 class OwnKernel(AsyncKernelManager):
@@ -52,10 +53,8 @@ def _state() -> bytes:
     for path in sorted([*code, *results, REPOSITORY / "requirements.lock", REPOSITORY / "data_manifest.yaml"]):
         digest.update(path.relative_to(REPOSITORY).as_posix().encode() + path.read_bytes())
     root = data_root()
-    # Recordings are large and never change under one name: size and time of change stand for their content.
-    for file in files_below(root):
-        stat = file.stat() if file.exists() else file.lstat()  # a link to nothing is what it is
-        digest.update(os.fsencode(file) + f" {stat.st_size} {stat.st_mtime_ns}".encode())
+    for path in [*files_below(root), *label_tables([root])]:
+        digest.update(os.fsencode(os.path.relpath(path, root)) + f" {stamp(path)}".encode())
     return digest.digest()
 
 
@@ -162,6 +161,7 @@ def _execute(source: Path, target: Path, parameters: dict[str, Any], key: str) -
         # Where papermill wrote, and when, belongs to this machine and not to the book.
         notebook.metadata.pop("papermill", None)
         for cell in notebook.cells:
+            _hide_folders(cell.get("outputs", []))
             cell.metadata.pop("papermill", None)
             if "injected-parameters" in cell.metadata.get("tags", []):
                 cell.metadata["tags"].append("remove-cell")
@@ -201,6 +201,22 @@ def _told(source: Path, executed: Path, error: BaseException) -> str:
     return f"{source.name} could not be executed, it stopped {where}: {type(error).__name__}: {error}"
 
 
+def _hide_folders(outputs: list[nbformat.NotebookNode]) -> None:
+    """Take the folders of this machine out of all text that cells left: a warning, say, names the file it is from."""
+
+    def shorter(text: Any) -> Any:
+        if isinstance(text, list):
+            return [shorter(line) for line in text]
+        return without_folders(text) if isinstance(text, str) else text
+
+    for output in outputs:
+        for key in output.keys() & {"text", "evalue", "traceback"}:
+            output[key] = shorter(output[key])
+        for kind, content in output.get("data", {}).items():
+            if not kind.startswith("image/"):
+                output["data"][kind] = shorter(content)
+
+
 def _computed() -> dict[str, str]:
     """Markdown that pages of prose include: what ``results/`` says, so that no page holds a number of its own."""
     from ecgstudy import claims, verify
@@ -229,7 +245,7 @@ def render(profile: str) -> Path:
         with Sphinx's own words, when a page does not render cleanly.
     """
     build = build_folder(profile)
-    source, stamp = build / "source", build / "rendered.sha256"
+    source, rendered = build / "source", build / "rendered.sha256"
     with written_whole(source) as staging:
         # The staging tree mirrors the repository, so that links to the source of a page hold.
         shutil.copytree(REPOSITORY / "book", staging / "book", ignore=lambda _, names: set(filter(is_sidecar, names)))
@@ -244,12 +260,15 @@ def render(profile: str) -> Path:
         # What shapes the pages besides their sources.
         digest = hashlib.sha256((REPOSITORY / "ecgstudy" / "pages.py").read_bytes())
         digest.update((REPOSITORY / "requirements.lock").read_bytes())
-        for path in sorted(p for p in staging.rglob("*") if p.is_file()):
-            digest.update(path.relative_to(staging).as_posix().encode() + path.read_bytes())
+        digest.update(_content(staging))
     page = build / "_build" / "html" / "index.html"
-    if page.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == digest.hexdigest():
+    # With the pages in it, so that one that was lost or emptied is rendered again.
+    if (
+        rendered.exists()
+        and rendered.read_text(encoding="utf-8") == f"{digest.hexdigest()} {_content(page.parent).hex()}"
+    ):
         return page
-    stamp.unlink(missing_ok=True)
+    rendered.unlink(missing_ok=True)
     program = Path(sys.executable).with_name("jupyter-book")
     options = ["--path-output", str(build), "-W", "-n", "--keep-going", "--all"]
     result = subprocess.run(
@@ -260,5 +279,13 @@ def render(profile: str) -> Path:
     if result.returncode or not page.exists():
         lines = [line for line in result.stderr.splitlines() if "WARNING" in line or "ERROR" in line]
         raise BookError("the book does not render:\n" + "\n".join(lines or result.stderr.splitlines()[-30:]))
-    stamp.write_text(digest.hexdigest(), encoding="utf-8")
+    rendered.write_text(f"{digest.hexdigest()} {_content(page.parent).hex()}", encoding="utf-8")
     return page
+
+
+def _content(folder: Path) -> bytes:
+    """Fingerprint of all files of a folder."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    return digest.digest()

@@ -15,6 +15,7 @@ from ecgstudy import __version__
 from ecgstudy.data.manifest import DataError
 from ecgstudy.paths import RESULTS, data_root, needs_checkout, written_whole
 from ecgstudy.profiles import BookError, ProfileError, check_profile, nearest
+from ecgstudy.text import printable
 
 
 class Commands(TyperGroup):
@@ -52,7 +53,7 @@ def _fail(error: Exception) -> typer.Exit:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if isinstance(error, MemoryError):
         text = "the memory is too small: free some, or take fewer records"
-    typer.secho(f"ecgstudy: {text}", fg="red", err=True)
+    typer.secho(printable(f"ecgstudy: {text}", keep="\n"), fg="red", err=True)
     return typer.Exit(1)
 
 
@@ -320,14 +321,15 @@ def data_verify(name: Annotated[str, typer.Argument(help="A data set of `ecgstud
 def data_audit() -> None:
     """Read every real record at hand and write what the book's audit shows of them to results/audit.csv."""
     needs_checkout("`ecgstudy data audit`")
-    from ecgstudy.data import audit, cohort
+    from ecgstudy.data import audit, cohort, manifest
 
-    there = audit.at_hand()
-    paths = cohort.record_paths(list(there) or audit.SIGNALS)  # which raises, where nothing is at hand
+    there = manifest.at_hand()
+    paths = cohort.record_paths(list(there) or manifest.SIGNALS)  # which raises, where nothing is at hand
     table = audit.renewed(audit.audit(cohort.read_all(paths)), there)
-    table.to_csv(RESULTS / "audit.csv", index=False)
+    with written_whole(RESULTS / "audit.csv") as partial:
+        table.to_csv(partial, index=False)
     typer.echo(f"{RESULTS / 'audit.csv'}: {len(table):,} records, of which {len(paths):,} were read now")
-    if lacking := [name for name in audit.SIGNALS if name not in there]:
+    if lacking := [name for name in manifest.SIGNALS if name not in there]:
         typer.echo(f"not at hand under {data_root()}, their rows are as they were: {', '.join(lacking)}")
 
 

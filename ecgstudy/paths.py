@@ -4,13 +4,19 @@ import errno
 import json
 import os
 import re
+import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import platformdirs
+from filelock import FileLock, Timeout
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,10 +126,13 @@ def listed(folder: Path, pattern: str = "*") -> list[Path]:
     return sorted(path for path in found if not any(map(is_sidecar, path.relative_to(folder).parts)))
 
 
-def files_below(folder: Path) -> Iterator[Path]:
-    """Yield every file below a folder but sidecars, in order; links to folders are followed, each folder once."""
+def files_below(folder: Path, onerror: Callable[[OSError], None] | None = None) -> Iterator[Path]:
+    """Yield every file below a folder but sidecars, in order; links to folders are followed, each folder once.
+
+    ``onerror`` is told of folders that cannot be listed; they are passed by.
+    """
     seen = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    for parent, folders, names in os.walk(folder, onerror=onerror, followlinks=True):
         if (real := os.path.realpath(parent)) in seen:  # a link back up
             folders.clear()
             continue
@@ -134,10 +143,12 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yield ``<path>.<pid>.partial`` to write to; it takes the name ``path`` only once it is whole and on disk.
+    """Yield a path to write to; what is there takes the name ``path`` only once it is whole and on disk.
 
     ``path`` may become a file or a folder. On any exception (a full disk, an interrupt) what was written is
-    removed and an earlier ``path`` stays as it was. What a killed process left is removed by the next one.
+    removed and an earlier ``path`` stays as it was. Of several writers the last one to end wins. Each writes into a
+    folder of its own beside ``path``, ``<path>.<random>.partial``, and holds a lock there for as long as it lives: what
+    a killed one left is therefore known on any machine and in any container, and removed by the next one.
 
     Raises
     ------
@@ -145,45 +156,184 @@ def written_whole(path: Path) -> Iterator[Path]:
         with the path and what to do, when the disk is full.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    for left in path.parent.glob(f"{path.name}.*.partial"):
-        if not _alive(int(left.suffixes[-2][1:])):
-            _remove(left)
     try:
-        yield partial
-        for part in [*partial.rglob("*"), partial] if partial.is_dir() else [partial]:
-            handle = os.open(part, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-        if path.is_dir():
-            shutil.rmtree(path)
-        partial.replace(path)
-    except BaseException as error:
-        _remove(partial)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_dead(path)
+        with _own_folder(path) as folder:
+            partial = folder / path.name
+            yield partial
+            for part in [*partial.rglob("*"), partial] if partial.is_dir() else [partial]:
+                _flush(part)
+            _install(partial, path, folder)
+    except Exception as error:
         # safetensors, written in Rust, says it in words alone.
-        if getattr(error, "errno", None) == errno.ENOSPC or f"(os error {errno.ENOSPC})" in str(error):
-            raise OSError(
-                errno.ENOSPC,
-                f"the disk is full, nothing of {path} was kept: free some space there and run the command again",
-            ) from error
-        raise
+        full = {getattr(error, "errno", None)} & {errno.ENOSPC, errno.EDQUOT}
+        if not full and f"(os error {errno.ENOSPC})" not in str(error):
+            raise
+        raise OSError(
+            errno.ENOSPC,
+            f"the disk is full, nothing of {path} was kept: free some space there and run the command again",
+        ) from error
+
+
+@contextmanager
+def _own_folder(path: Path) -> Iterator[Path]:
+    """Make a new folder beside ``path``, locked; it is gone at the end."""
+    while True:
+        folder = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
+        folder.mkdir()
+        lock = FileLock(folder / "lock")
+        try:
+            lock.acquire()
+            break
+        except FileNotFoundError:  # another writer took it for a dead one's before it was locked
+            continue
+    try:
+        yield folder
+    finally:
+        lock.release()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_dead(path: Path) -> None:
+    """Remove what killed writers of ``path`` left: empty, with a lock that nobody holds, or without one for a day."""
+    for left in path.parent.iterdir():
+        if not (left.name.startswith(f"{path.name}.") and left.name.endswith(".partial")):
+            continue
+        with suppress(OSError, Timeout):  # somebody else removes it, or may
+            if (left / "lock").exists():
+                with FileLock(left / "lock", timeout=0):
+                    shutil.rmtree(left, ignore_errors=True)
+            elif time.time() - left.lstat().st_mtime > 86400:
+                _remove(left)
+            else:
+                left.rmdir()
 
 
 def _remove(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def _alive(process: int) -> bool:
+def _flush(part: Path) -> None:
+    """See to it that a file or folder is on disk; Windows flushes no folders, and files only when open for writing."""
+    posix = os.name == "posix"
+    if part.is_dir() and not posix:
+        return
+    handle = os.open(part, os.O_RDONLY if posix else os.O_RDWR)
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _install(partial: Path, path: Path, aside: Path) -> None:
+    """Give ``partial`` the name ``path``; a folder that has it steps aside, again if another writer was faster."""
+    for turn in range(100):
+        try:
+            partial.replace(path)
+            return
+        except OSError:
+            if not (partial.is_dir() and path.is_dir()):
+                raise
+        with suppress(FileNotFoundError):
+            path.replace(aside / f"earlier {turn}")
+    raise FileExistsError(errno.EEXIST, f"{path} is written by many processes at once: run the command again")
+
+
+def stamp(file: Path) -> tuple[int, ...]:
+    """Size, time of change and whether it may be read of a file: they stand for its content, for recordings are large.
+
+    Of what cannot be looked at, such as a link to nothing, the system's error stands there.
+    """
+    try:
+        stat = file.stat()
+    except OSError as error:
+        return (error.errno or -1,)
+    return stat.st_size, stat.st_mtime_ns, os.access(file, os.R_OK)
+
+
+def label_tables(folders: Iterable[Path]) -> list[Path]:
+    """Tables of labels that are there for the records of folders: in them, above them, or in the data root."""
+    above = {place for folder in (*folders, data_root()) for place in (folder, *folder.parents)}
+    names = ("REFERENCE.csv", "ptbxl_database.csv", "ptb-xl/ptbxl_database.csv")
+    return sorted(table for place in above for name in names if os.path.exists(table := place / name))  # noqa: PTH110
+
+
+@contextmanager
+def alone(folder: Path, waiting: str = "") -> Iterator[None]:
+    """Hold the lock of a cached folder: of processes that want the same one makes it, the others wait and open it.
+
+    ``waiting`` is told to the terminal if it has to wait.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if waiting:
+            print(waiting, file=sys.stderr, flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def write_sealed(path: Path, about: Mapping[str, Any]) -> None:
+    """Write ``about`` as JSON, with the CRC-32 of itself and of every other file of its folder."""
+    files = {file.name: crc32(file) for file in sorted(path.parent.iterdir()) if file != path}
+    sealed = {**about, "crc32": files}
+    path.write_text(json.dumps({**sealed, "seal": _seal(sealed)}, indent=1), encoding="utf-8")
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Read what ``write_sealed`` wrote, if every file of the folder is as it was then.
+
+    What was written without checksums, as committed runs were, is taken as it is. A file is read again only when its
+    size or time of change is another.
+
+    Raises
+    ------
+    BrokenError
+        naming the file that is not, and the folder to delete.
+    """
+    remedy = f"delete the folder {path.parent} and run again"
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        seal = about.pop("seal", None)
+        files = about["crc32"] if seal else {}
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise BrokenError(f"{path} is not whole ({error}): {remedy}") from error
+    if seal and seal != _seal(about):
+        raise BrokenError(f"{path} is not whole: {remedy}")
+    for name, crc in files.items():
+        try:
+            same = crc32(path.with_name(name)) == crc
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise BrokenError(f"{path.with_name(name)} is not whole: {remedy}")
+    about.pop("crc32", None)
+    return about
+
+
+def _seal(about: Mapping[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(about, sort_keys=True).encode()):08x}"
+
+
+def crc32(file: Path) -> str:
+    """CRC-32 of a file in hexadecimal: 2 GB/s, and no damage by chance passes but one in four thousand million."""
+    stat = file.stat()
+    return _crc32(file, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+
+@lru_cache(maxsize=4096)
+def _crc32(file: Path, *_: int) -> str:
+    crc = 0
+    with file.open("rb") as data:
+        while block := data.read(1 << 20):
+            crc = zlib.crc32(block, crc)
+    return f"{crc:08x}"
 
 
 def write_compact(frame: "pd.DataFrame", path: Path) -> None:

@@ -20,6 +20,11 @@ MM = 1 / 25.4  # of an inch
 CHART = (("I", "II", "III"), ("aVR", "aVL", "aVF"), ("V1", "V2", "V3"), ("V4", "V5", "V6"))
 
 
+def plain(text: str) -> str:
+    """Text as a figure shows it as it is: a dollar would begin a formula, and an odd one end the figure."""
+    return str(text).replace("$", r"\$")
+
+
 def style() -> None:
     """One look for all figures of the book."""
     sns.set_theme(context="paper", style="ticks", palette="colorblind", font_scale=1.05)
@@ -58,7 +63,7 @@ def paper_ecgs(records: Sequence[tuple[Record, str]], *, row_mm: float = 26) -> 
     for ax, (record, title) in zip(axes[:, 0], records, strict=True):
         _paper(ax, seconds, -4 * height, 0)
         _chart(ax, record, seconds, height)
-        ax.set_title(title, fontsize=10, loc="left")
+        ax.set_title(plain(title), fontsize=10, loc="left")
         ax.text(seconds, -4 * height - 0.05, "25 mm/s   10 mm/mV", ha="right", va="top", fontsize=8)
     figure.tight_layout()
     return figure
@@ -141,9 +146,9 @@ def map_over_ecg(
                 ax.fill_between(
                     t, bottom, bottom + 0.06 * np.ptp(ax.get_ylim()), where=where, color="#117733", linewidth=0
                 )
-        axes[0, column].set_title(name, fontsize=10, loc="left")
+        axes[0, column].set_title(plain(name), fontsize=10, loc="left")
         axes[-1, column].set_xlabel("time (s)")
-    figure.suptitle(title or "", fontsize=10)
+    figure.suptitle(plain(title or ""), fontsize=10)
     figure.tight_layout()
     bar = figure.colorbar(lines, ax=axes, fraction=0.03, pad=0.02)
     bar.set_label("for (+) or against (−)")
@@ -227,8 +232,8 @@ def counts(table: pd.DataFrame, *, label: str = "records") -> Figure:
     figure, ax = plt.subplots(figsize=(1.6 + 0.62 * table.shape[1], 0.8 + 0.38 * table.shape[0]))
     shade = np.log1p(table.to_numpy(dtype=float))
     sns.heatmap(shade, annot=table.to_numpy(), fmt="d", cmap="Blues", cbar=False, ax=ax, annot_kws={"fontsize": 9})
-    ax.set_xticklabels(table.columns, rotation=45, ha="right")
-    ax.set_yticklabels(table.index, rotation=0)
+    ax.set_xticklabels([plain(name) for name in table.columns], rotation=45, ha="right")
+    ax.set_yticklabels([plain(name) for name in table.index], rotation=0)
     ax.set_xlabel("")
     ax.set_ylabel("")
     ax.set_title(label, fontsize=10, loc="left")

@@ -22,10 +22,10 @@ from torch.nn import functional as F
 
 from ecgstudy import fast, metrics, training
 from ecgstudy.data import synthetic
-from ecgstudy.data.audit import at_hand
 from ecgstudy.data.cohort import Cohort, read_all, real_cohort, record_paths, synthetic_cohort
 from ecgstudy.data.delineations import read_delineation
 from ecgstudy.data.labels import CLASSES
+from ecgstudy.data.manifest import at_hand
 from ecgstudy.data.records import LEADS, Record
 from ecgstudy.paths import RESULTS, written_whole
 from ecgstudy.preprocessing import detrend, fill_gaps, resample

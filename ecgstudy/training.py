@@ -31,7 +31,16 @@ from tqdm import tqdm
 from ecgstudy import fast
 from ecgstudy.data.cohort import Cohort
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.paths import RESULTS, cache_root, told_if_broken, write_compact, written_whole
+from ecgstudy.paths import (
+    RESULTS,
+    alone,
+    cache_root,
+    read_sealed,
+    told_if_broken,
+    write_compact,
+    write_sealed,
+    written_whole,
+)
 from ecgstudy.systems import System, batches, parameter_count
 
 Split = Mapping[str, NDArray[np.intp]]  # "train", "valid" and, if there is one, "test": records of the cohort
@@ -92,6 +101,8 @@ def train(
 ) -> Run:
     """Train a system once, or open the run that is there; an interrupted one goes on after its last epoch.
 
+    While another process trains the same run, this one waits for it and opens what it made.
+
     Parameters
     ----------
     system
@@ -110,7 +121,8 @@ def train(
     Raises
     ------
     ValueError
-        when the cohort's rate is not the system's, or a record is in two parts of the split.
+        when the cohort's rate is not the system's, a record is in two parts of the split, or the run that is there is
+        not as it was written.
     """
     if system.fs != cohort.fs:
         raise ValueError(
@@ -126,19 +138,22 @@ def train(
     if run := opened(name, system):
         return run
     folder = cache_root() / "runs" / name
-    unfinished = cache_root() / "unfinished" / f"{name}.safetensors"
-    network, log = _fit(system, cohort, split, seed, start, unfinished, f"{note or system.name:<12}", quiet)
-    with written_whole(folder) as partial:
-        partial.mkdir()
-        (partial / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
-        log.to_csv(partial / "log.csv", index=False)
-        save_file(network.state_dict(), partial / "weights.safetensors")
-        predictions = _predictions(system, network, cohort, split)
-        write_compact(predictions, partial / "predictions.parquet")
-        scores, card = _scores(system, cohort, predictions), _card(system, network, cohort, split, log, predictions)
-        (partial / "metrics.json").write_text(json.dumps(scores, indent=1), encoding="utf-8")
-        (partial / "card.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
-    unfinished.unlink(missing_ok=True)
+    with alone(folder, "" if quiet else f"{note or system.name}: another process trains this run, waiting for it"):
+        if run := opened(name, system):
+            return run
+        unfinished = cache_root() / "unfinished" / f"{name}.safetensors"
+        network, log = _fit(system, cohort, split, seed, start, unfinished, f"{note or system.name:<12}", quiet)
+        with written_whole(folder) as partial:
+            partial.mkdir()
+            (partial / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
+            log.to_csv(partial / "log.csv", index=False)
+            save_file(network.state_dict(), partial / "weights.safetensors")
+            predictions = _predictions(system, network, cohort, split)
+            write_compact(predictions, partial / "predictions.parquet")
+            scores = _scores(system, cohort, predictions)
+            (partial / "metrics.json").write_text(json.dumps(scores, indent=1), encoding="utf-8")
+            write_sealed(partial / "card.json", _card(system, network, cohort, split, log, predictions))
+        unfinished.unlink(missing_ok=True)
     return Run(folder, system)
 
 
@@ -167,9 +182,18 @@ def fingerprint(*parts: pd.DataFrame | Mapping[str, Tensor]) -> str:
 
 
 def opened(name: str, system: System) -> Run | None:
-    """Open a run of a system, from ``results/runs`` or from the cache; None if it is in neither."""
+    """Open a run of a system, from ``results/runs`` or from the cache; None if it is in neither.
+
+    Raises
+    ------
+    ValueError
+        when a file of one in the cache is not as it was written: which, and the folder to delete. Those in
+        ``results/runs`` are ``verify``'s to check.
+    """
     for folder in (RESULTS / "runs" / name, cache_root() / "runs" / name):
         if (folder / "card.json").exists():
+            if folder.is_relative_to(cache_root()):
+                read_sealed(folder / "card.json")
             return Run(folder, system)
     return None
 

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ecgstudy.data import audit, cohort
+from ecgstudy.data import audit, cohort, manifest
 from ecgstudy.data.records import LEADS, Record, RecordError
 from ecgstudy.paths import RESULTS
 
@@ -65,7 +65,7 @@ def test_what_is_not_at_hand_keeps_its_committed_rows():
     assert renewed.query("source == 'PTB-XL'")["fs"].tolist() == [1.0] * 3
     rest = renewed.query("source != 'PTB-XL'").reset_index(drop=True)
     pd.testing.assert_frame_equal(rest, audit.committed().query("source != 'PTB-XL'").reset_index(drop=True))
-    assert audit.renewed(fresh, audit.SIGNALS) is fresh
+    assert audit.renewed(fresh, manifest.SIGNALS) is fresh
 
 
 def test_the_real_cohort_is_counted_without_second_copies():
@@ -105,7 +105,7 @@ def test_the_committed_audit_is_a_table_of_the_same_form(table):
 
 
 def test_the_studys_records_are_listed_by_data_set(table):
-    sizes = {name: len(audit.study_records(name)) for name in audit.SIGNALS}
+    sizes = {name: len(audit.study_records(name)) for name in manifest.SIGNALS}
     assert sizes == {"ludb": 200, "mitdb": 48, "ptb-xl": 500, "challenge-2021": 452, "cpsc-2018-original": 10}
     assert {"A0001", "HR00001", "JS20004"} <= audit.study_records("challenge-2021")
     assert "00001_hr" in audit.study_records("ptb-xl")
@@ -113,7 +113,7 @@ def test_the_studys_records_are_listed_by_data_set(table):
 
 @pytest.mark.slow
 def test_the_committed_audit_is_what_reading_gives(real_data):
-    fresh = audit.audit(cohort.read_all(cohort.record_paths(audit.SIGNALS)))
+    fresh = audit.audit(cohort.read_all(cohort.record_paths(manifest.SIGNALS)))
     committed = audit.committed()
     pd.testing.assert_frame_equal(
         fresh.sort_values(["source", "name"], ignore_index=True),
@@ -152,6 +152,6 @@ def test_examples_are_of_the_class(real_data):
 
 def test_without_real_recordings_examples_are_simulated(tmp_path, monkeypatch):
     monkeypatch.setenv("ECGSTUDY_DATA", str(tmp_path))
-    assert audit.at_hand() == {}
+    assert manifest.at_hand() == {}
     assert audit.example().source == "synthetic"
     assert [r.source for r, _ in audit.examples("AF")] == ["synthetic"]

@@ -1,8 +1,12 @@
 import dataclasses
+import errno
+import hashlib
+import json
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,7 +15,7 @@ import pytest
 from ecgstudy.data import cohort, synthetic
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.manifest import DataError
-from ecgstudy.data.records import LEADS, Record, RecordError
+from ecgstudy.data.records import LEADS, Record, RecordError, by_machine, find_records, read_record
 from ecgstudy.paths import BrokenError, cache_root
 from ecgstudy.preprocessing import resample
 from ecgstudy.profiles import ProfileError
@@ -105,7 +109,7 @@ def test_a_signal_file_that_lost_its_end_is_noticed():
     built = build([record("a", 0)], identity={"test": "cut"})
     with (built.folder / "signals.bin").open("r+b") as file:
         file.truncate(1000)
-    with pytest.raises(RecordError, match=r"signals\.bin is not whole: delete the folder"):
+    with pytest.raises(BrokenError, match=r"signals\.bin is not whole: delete the folder"):
         build([record("a", 0)], identity={"test": "cut"})
 
 
@@ -123,7 +127,7 @@ def test_a_broken_cache_says_what_to_delete(file, content):
     built = build([record("a", 0)], identity={"test": "broken"})
     good = (built.folder / file).read_bytes()
     (built.folder / file).write_bytes(content)
-    with pytest.raises(BrokenError, match=r"is broken \(.*\): delete it and run the command again") as told:
+    with pytest.raises(BrokenError, match=r"is not whole.*: delete the folder .* and run again") as told:
         build([record("a", 0)], identity={"test": "broken"})
     assert str(built.folder) in str(told.value)
     (built.folder / file).write_bytes(good)
@@ -132,7 +136,7 @@ def test_a_broken_cache_says_what_to_delete(file, content):
 def test_a_lost_signal_file_says_what_to_delete():
     built = build([record("a", 0)], identity={"test": "lost"})
     (built.folder / "signals.bin").unlink()
-    with pytest.raises(BrokenError, match="delete it"):
+    with pytest.raises(BrokenError, match=r"signals\.bin is not whole: delete the folder"):
         build([record("a", 0)], identity={"test": "lost"})
 
 
@@ -310,6 +314,8 @@ def test_real_cohort_of_a_few(real_data):
 def test_real_cohort(real_data):
     built = cohort.real_cohort(100)
     assert len(built) == 937
+    # Committed runs and answers name it so.
+    assert cohort.real_cohort(125).checksum == "33f5758b7237784c"
     assert built.labels.sum(axis=0).tolist() == [415, 87, 26, 19, 52, 50, 42, 49, 11]
     assert (~built.labels.any(axis=1)).sum() == 241
     assert (built.left_out["reason"] == "same signal").all()
@@ -321,3 +327,182 @@ def test_missing_data_set_names_place_and_remedy(tmp_path, monkeypatch):
     monkeypatch.setenv("ECGSTUDY_DATA", str(tmp_path))
     with pytest.raises(Exception, match=rf"(?s)looked in {tmp_path}.*ecgstudy data fetch cpsc-2018-original"):
         cohort.real_cohort(100)
+
+
+# What names a cache
+
+
+def test_labels_patients_and_folds_in_memory_name_the_cache():
+    identity = {"test": "stale"}
+    first = build([record("a", 0, labels=("AF",), fold=1), record("b", 1)], identity=identity)
+    for change in ({"labels": ("PVC",)}, {"patient": "p"}, {"fold": 2}, {"age": 60.0}, {"codes": ("x",)}):
+        changed = record("a", 0, **{"labels": ("AF",), "fold": 1, **change})
+        other = build([changed, record("b", 1)], identity=identity)
+        assert other.folder != first.folder
+        assert [CLASSES[c] for c in np.flatnonzero(other.labels[0])] == sorted(changed.labels)
+        assert other.table.loc[0, ["patient_id", "fold"]].tolist() == [changed.patient_id, changed.fold]
+        # Patients and folds reach a run through its split only, whose records are in the run's name.
+        assert (other.checksum == first.checksum) == (changed.labels == {"AF"})
+    signal = build([record("a", 5, labels=("AF",), fold=1), record("b", 1)], identity=identity)
+    np.testing.assert_array_equal(signal[0], record("a", 5).signal)
+    assert build([record("a", 0, labels=("AF",), fold=1), record("b", 1)], identity=identity).folder == first.folder
+
+
+SOURCES = {"sources": ("cpsc-2018-original", "ptb-xl", "challenge-2021")}
+
+
+def test_tables_of_labels_name_the_cache(small_data):
+    without = cohort.real_cohort(100, **SOURCES)
+    assert len(without) == 6 and without.labels.sum() == 2  # the Challenge's stand in the headers
+    reference = small_data / "cpsc-2018-original" / "REFERENCE.csv"
+    reference.write_text("Recording,First_label,Second_label,Third_label\nA0001,5,,\nA0002,8,,\n")
+    table = "ecg_id,patient_id,age,sex,report,scp_codes,strat_fold\n1,7,50,0,x,{'AFIB': 100.0},FOLD\n2,8,50,1,x,{},2\n"
+    (small_data / "ptbxl_database.csv").write_text(table.replace("FOLD", "1"))
+    found = cohort.real_cohort(100, **SOURCES)
+    named = dict(zip(found.table["name"], found.labels, strict=True))
+    assert [CLASSES[named[name].argmax()] for name in ("A0001", "A0002", "00001_hr")] == ["RBBB", "STD", "AF"]
+    assert found.checksum != without.checksum
+    # In the same process, of the same size.
+    reference.write_text("Recording,First_label,Second_label,Third_label\nA0001,7,,\nA0002,8,,\n")
+    (small_data / "ptbxl_database.csv").write_text(table.replace("FOLD", "9"))
+    again = cohort.real_cohort(100, **SOURCES)
+    about = again.table.set_index("name")
+    assert about.loc["A0001", "codes"] == "7" and about.loc["00001_hr", "fold"] == 9
+    assert again.checksum != found.checksum
+
+
+@pytest.mark.parametrize("change", ["header", "signal", "renamed", "table above", "permission", "second file"])
+def test_whatever_a_reading_depends_on_names_the_cache(small_data, monkeypatch, change):
+    folder = small_data / "challenge-2021" / "training" / "georgia" / "g1"
+    header, signal = folder / "E00001.hea", folder / "E00001.mat"
+    if change == "second file":  # whatever a header calls it
+        signal = signal.rename(folder / "E00001.signal")
+        header.write_text(header.read_text().replace("E00001.mat", "E00001.signal"))
+    before = cohort.real_cohort(100, sources=("challenge-2021",))
+    match change:
+        case "header":
+            header.write_text(header.read_text().replace("164889003", "284470004"))
+        case "signal" | "second file":
+            signal.write_bytes(signal.read_bytes()[:-2] + b"\x07\x07")
+        case "renamed":
+            header.rename(folder / "E00003.hea")
+        case "table above":
+            (small_data.parent / "ptbxl_database.csv").write_text("ecg_id\n")
+        case "permission":
+            access = os.access
+            monkeypatch.setattr(os, "access", lambda path, *a: Path(path) != signal and access(path, *a))
+    assert cohort.real_cohort(100, sources=("challenge-2021",)).folder != before.folder
+
+
+def test_annotations_above_and_hidden_files_do_not(small_data):
+    before = cohort.real_cohort(100, sources=("challenge-2021",))
+    (small_data / "challenge-2021" / "RECORDS").touch()
+    (small_data / "challenge-2021" / "training" / "georgia" / "g1" / ".DS_Store").touch()
+    assert cohort.real_cohort(100, sources=("challenge-2021",)).folder == before.folder
+
+
+def test_files_that_change_while_they_are_read_are_told(small_data, monkeypatch):
+    def read(path):
+        (small_data / "cpsc-2018-original" / "REFERENCE.csv").write_text("A0001,5\n")
+        return read_record(path)
+
+    monkeypatch.setattr(cohort, "read_record", read)
+    with pytest.raises(cohort.manifest.DataError, match="changed while it was built, nothing was kept: run again"):
+        cohort.real_cohort(100, sources=("cpsc-2018-original",))
+    monkeypatch.undo()
+
+
+# What the machine fails at
+
+
+def failing(times, error, only="E00001"):
+    """Read records, but fail ``times`` at one of them as a machine does."""
+    left = [times]
+
+    def read(path):
+        if path.stem == only and left[0]:
+            left[0] -= 1
+            raise RecordError(f"{path}: cannot be read ({error}); run again") from error
+        return read_record(path)
+
+    return read
+
+
+MACHINE = [OSError(code, os.strerror(code)) for code in (errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ESTALE)]
+
+
+@pytest.mark.parametrize("error", [*MACHINE, MemoryError()], ids=repr)
+def test_what_the_machine_fails_at_is_read_again_or_told_but_not_kept(small_data, monkeypatch, error):
+    monkeypatch.setattr(cohort, "read_record", failing(1, error))
+    assert len(cohort.real_cohort(100, sources=("challenge-2021",))) == 2
+    monkeypatch.setattr(cohort, "read_record", failing(3, error))
+    with pytest.raises(RecordError, match="E00001"):
+        cohort.real_cohort(50, sources=("challenge-2021",))
+    assert len(cohort.real_cohort(50, sources=("challenge-2021",))) == 2  # the third failure passed
+    with pytest.raises(RecordError, match="a could not be read, nothing of the cohort was kept"):
+        build([("a", error), record("b", 0)])
+
+
+def test_a_failing_disk_is_the_machines_and_a_missing_file_the_records(small_data, monkeypatch):
+    path = small_data / "challenge-2021" / "training" / "georgia" / "g1" / "E00001"
+    for code, machines in ((errno.EIO, True), (errno.ENOENT, False), (errno.EACCES, False)):
+
+        def fail(*_, code=code, **__):
+            raise OSError(code, os.strerror(code))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "open", fail)
+            with pytest.raises(RecordError) as caught:
+                read_record(path)
+        assert by_machine(caught.value) == machines
+    assert by_machine(MemoryError()) and not by_machine(RecordError("no samples"))
+
+
+def test_a_folder_that_the_machine_cannot_list_is_told(small_data, monkeypatch):
+    scandir = os.scandir
+
+    def fail(folder):
+        if Path(folder).name == "g1":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", fail)
+    with pytest.raises(RecordError, match="g1: cannot be listed"):
+        find_records(small_data)
+
+
+# What is left of a cache
+
+
+@pytest.mark.parametrize("harm", ["zeros", "order", "cohort.json", "parquet"])
+def test_a_cache_that_is_not_as_it_was_written_is_noticed(harm):
+    records, identity = [record(name, i) for i, name in enumerate("abc")], {"test": f"harm {harm}"}
+    folder = build(records, identity=identity).folder
+    match harm:
+        case "zeros":
+            with (folder / "signals.bin").open("r+b") as file:
+                file.seek(5000)
+                file.write(bytes(300))
+        case "order":
+            table = pd.read_parquet(folder / "table.parquet")
+            table[::-1].to_parquet(folder / "table.parquet")
+        case "cohort.json":
+            (folder / "cohort.json").write_text((folder / "cohort.json").read_text()[:50])
+        case "parquet":
+            (folder / "left_out.parquet").write_bytes(b"PAR1")
+    with pytest.raises(BrokenError, match=r"is not whole.*: delete the folder .* and run again"):
+        build(records, identity=identity)
+
+
+def test_checksums_of_cohorts_that_committed_runs_name(real_data):
+    """The real cohort's, of a sixth of it: the whole one's is a slow test's."""
+    config = {"version": cohort.CACHE_VERSION, "fs": 100.0, "dtype": "float32"}
+    config |= {"cohort": "synthetic", "simulator": synthetic.VERSION}
+    config |= {"records": 4, "seed": 3, "seconds": 6.0, "balance": 1}
+    by_hand = hashlib.sha256(json.dumps(config).encode()).hexdigest()[:16]
+    assert cohort.synthetic_cohort(4, 100.0, seed=3, seconds=6.0, balance=1).checksum == by_hand
+    few = cohort.real_cohort(125.0, limit=2)
+    digest = hashlib.sha256(b"125.0")
+    for signal_hash, labels in zip(few.table["signal_hash"], few.labels, strict=True):
+        digest.update(f"{signal_hash} {sorted(np.array(CLASSES)[labels].tolist())}".encode())
+    assert few.checksum == digest.hexdigest()[:16]

@@ -1,4 +1,7 @@
+import ast
 import errno
+import json
+import os
 import subprocess
 import sys
 
@@ -7,15 +10,18 @@ import pandas as pd
 import pytest
 
 from ecgstudy.paths import (
+    REPOSITORY,
     RESULTS,
     BrokenError,
     files_below,
     is_sidecar,
     listed,
     read_json,
+    read_sealed,
     read_table,
     told_if_broken,
     write_compact,
+    write_sealed,
     written_whole,
 )
 
@@ -138,3 +144,156 @@ def test_files_are_listed_without_sidecars(tmp_path):
     found = [path.relative_to(root).as_posix() for path in files_below(root)]
     assert found == ["gone.hea", "a/1.hea", "a/deep/1.hea", "linked/2.hea"]
     assert [path.relative_to(root).as_posix() for path in listed(root, "*/*.hea")] == ["a/1.hea", "linked/2.hea"]
+
+
+KILLED = """
+import os, signal
+from pathlib import Path
+from ecgstudy.paths import written_whole
+
+os.getpid = lambda: 1  # as in two containers on one folder
+with written_whole(Path("target")) as partial:
+    partial.write_text("somebody's")
+    print("begun", flush=True)
+    input()
+"""
+
+
+def test_a_killed_writers_part_is_removed_and_a_live_ones_kept_whatever_their_numbers(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    command = {"args": [sys.executable, "-c", KILLED], "cwd": tmp_path, "text": True}
+    writers = [subprocess.Popen(**command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)]
+    assert [writer.stdout.readline() for writer in writers] == ["begun\n"] * 2
+    killed, live = writers
+    killed.kill()
+    killed.communicate()
+    assert len(list(tmp_path.iterdir())) == 2
+    with written_whole(tmp_path / "target") as partial:
+        partial.write_text("ours")
+    assert sorted(p.name.split(".")[0] for p in tmp_path.iterdir()) == ["target", "target"]
+    assert (tmp_path / "target").read_text() == "ours"
+    live.communicate("\n")
+    assert live.returncode == 0
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["somebody's"]
+
+
+def test_parts_without_a_lock_are_removed_after_a_day(tmp_path):
+    fresh, old = tmp_path / "file[1].12.partial", tmp_path / "file[1].13.partial"
+    for left in (fresh, old):
+        left.mkdir()
+        (left / "half").touch()
+    os.utime(old, (0, 0))
+    with written_whole(tmp_path / "file[1]") as partial:
+        partial.touch()
+    assert {p.name for p in tmp_path.iterdir()} == {"file[1]", fresh.name}
+
+
+TOGETHER = """
+import os, sys
+from pathlib import Path
+from ecgstudy.paths import written_whole
+
+os.getpid = lambda: 1
+children = []
+for number in range(4):
+    child = os.fork()
+    if not child:
+        for turn in range(20):
+            with written_whole(Path("folder")) as partial:
+                partial.mkdir()
+                for name in "ab":
+                    (partial / name).write_text(f"{number} {turn}")
+            with written_whole(Path("file")) as partial:
+                partial.write_text("x" * 1000 * number)
+        os._exit(0)
+    children.append(child)
+failed = [child for child in children if os.waitpid(child, 0)[1]]
+left, written = sorted(os.listdir(".")), {p.read_text() for p in Path("folder").iterdir()}
+assert not failed and left == ["file", "folder"] and len(written) == 1, (failed, left, written)
+"""
+
+
+def test_many_writers_of_one_target_all_succeed(tmp_path):
+    result = subprocess.run([sys.executable, "-c", TOGETHER], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_folder_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target" / "whole").touch()
+    with pytest.raises(IsADirectoryError), written_whole(tmp_path / "target") as partial:
+        partial.write_text("a file for a folder")
+    assert [p.name for p in tmp_path.rglob("*")] == ["target", "whole"]
+
+
+def sealed(folder):
+    folder.mkdir()
+    (folder / "data.bin").write_bytes(bytes(range(256)) * 10)
+    (folder / "table").write_text("one\ntwo\n")
+    write_sealed(folder / "about.json", {"name": "x", "fs": 100.0})
+    return folder / "about.json"
+
+
+def test_what_is_sealed_comes_back(tmp_path):
+    assert read_sealed(sealed(tmp_path / "a")) == {"name": "x", "fs": 100.0}
+
+
+@pytest.mark.parametrize("harm", ["zeros", "cut", "gone", "order", "about", "empty", "seal"])
+def test_any_change_of_what_is_sealed_is_noticed(tmp_path, harm):
+    about = sealed(tmp_path / "a")
+    data, table = about.with_name("data.bin"), about.with_name("table")
+    wrong = {"order": table, "about": about, "empty": about, "seal": about}.get(harm, data)
+    match harm:
+        case "zeros":
+            data.write_bytes(data.read_bytes()[:500] + bytes(100) + data.read_bytes()[600:])
+        case "cut":
+            data.write_bytes(data.read_bytes()[:-1])
+        case "gone":
+            data.unlink()
+        case "order":
+            table.write_text("two\none\n")
+        case "about":
+            about.write_text(about.read_text().replace("100.0", "200.0"))
+        case "empty":
+            about.write_text("")
+        case "seal":
+            about.write_text(about.read_text().replace('"crc32"', '"other"'))
+    with pytest.raises(ValueError, match=rf"{wrong.name} is not whole.*: delete the folder .*/a and run again"):
+        read_sealed(about)
+
+
+WRITERS = {"to_csv", "to_parquet", "to_json", "write_text", "write_bytes", "savefig", "save_file", "save"}
+# What is written elsewhere than under results/ and the caches, or inside of a block of a caller's.
+NOT_WHOLE = {
+    ("paths.py", "write_compact"),
+    ("paths.py", "write_sealed"),
+    ("cohort.py", "_write"),
+    ("synthetic.py", "write"),
+    ("beats.py", "checksum"),  # to a text in memory
+    ("bench.py", "other"),  # a temporary folder
+    ("book.py", "render"),  # _build
+    ("pages.py", "_redirect"),
+}
+
+
+def test_everything_is_written_whole():
+    code = {path: path.read_text() for path in (REPOSITORY / "ecgstudy").rglob("*.py")}
+    for path in (REPOSITORY / "notebooks").glob("*.ipynb"):
+        cells = [c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"]
+        code[path] = "\n".join("".join(cell["source"]) for cell in cells)
+    found = set()
+    for path, text in code.items():
+        if not any(f".{writer}(" in text or f" {writer}(" in text for writer in WRITERS):
+            continue
+        within = {}  # node → innermost function, and whether it is in a block of written_whole
+        for node in ast.walk(ast.parse(text)):
+            function, whole = within.get(node, ("", False))
+            if isinstance(node, ast.FunctionDef):
+                function = node.name
+            elif isinstance(node, ast.With):
+                whole |= any("written_whole(" in ast.unparse(item.context_expr) for item in node.items)
+            elif isinstance(node, ast.Call) and not whole:
+                name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+                found |= {(path.name, function)} if name in WRITERS else set()
+            within.update(dict.fromkeys(ast.iter_child_nodes(node), (function, whole)))
+    assert ("paths.py", "write_compact") in found and found <= NOT_WHOLE, found - NOT_WHOLE

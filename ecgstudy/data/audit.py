@@ -1,6 +1,6 @@
 """The data audit: one row a record, and the tables that are drawn from it."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from itertools import chain
 from pathlib import Path
 
@@ -9,25 +9,13 @@ import pandas as pd
 
 from ecgstudy.data import synthetic
 from ecgstudy.data.beats import DS1, DS2, read_beats
+from ecgstudy.data.cohort import skipping
 from ecgstudy.data.delineations import read_delineation
 from ecgstudy.data.labels import CLASSES, unmapped
-from ecgstudy.data.manifest import DataError, locate
-from ecgstudy.data.records import Record, find_records, read_record
+from ecgstudy.data.manifest import SIGNALS, at_hand
+from ecgstudy.data.records import LEADS, Record, find_records, read_record
 from ecgstudy.paths import RESULTS
-
-# Data sets with 12-lead or two-lead signals, in the order in which the audit tells of them.
-SIGNALS = ("ludb", "mitdb", "ptb-xl", "challenge-2021", "cpsc-2018-original")
-
-
-def at_hand(data_sets: Sequence[str] = SIGNALS) -> dict[str, Path]:
-    """Folders of those data sets that are under ``$ECGSTUDY_DATA``."""
-    found = {}
-    for name in data_sets:
-        try:
-            found[name] = locate(name)
-        except DataError:
-            continue
-    return found
+from ecgstudy.text import printable
 
 
 def committed() -> pd.DataFrame:
@@ -72,7 +60,8 @@ def audit(records: Iterable[Record | tuple[str, Exception]]) -> pd.DataFrame:
 def _row(record: Record | tuple[str, Exception]) -> dict:
     if isinstance(record, tuple):
         name, error = record
-        return {"name": name, "source": "unreadable", "error": str(error), "notes": "", "codes": "", "flat": ""}
+        text = printable(str(error))
+        return {"name": printable(name), "source": "unreadable", "error": text, "notes": "", "codes": "", "flat": ""}
     x = record.signal
     finite = np.isfinite(x)
     low, high = np.percentile(x[finite], [0.1, 99.9]) if finite.any() else (np.nan, np.nan)
@@ -180,18 +169,27 @@ def traps(table: pd.DataFrame) -> pd.DataFrame:
     return found.sort_values("records", ascending=False).reset_index()
 
 
-def wave_counts(ludb: Path, limit: int | None = None) -> pd.DataFrame:
-    """LUDB's marked waves by kind: how many, and of how many the onset or offset is missing."""
-    waves = pd.concat([read_delineation(path) for path in find_records(ludb)[:limit]])
+def wave_counts(ludb: Path, limit: int | None = None, failed: list[dict[str, str]] | None = None) -> pd.DataFrame:
+    """LUDB's marked waves by kind: how many, and of how many the onset or offset is missing.
+
+    Records whose annotation cannot be read are left out, and added to ``failed`` (name, error).
+    """
+    found = [waves for _, waves in skipping(read_delineation, find_records(ludb)[:limit], failed)]
+    waves = pd.concat(found) if found else pd.DataFrame(columns=["wave", "onset", "offset"])
     groups = waves.groupby("wave")
     ends = {"marked": groups.size(), "without onset": groups["onset"].apply(lambda s: int(s.isna().sum()))}
     ends["without offset"] = groups["offset"].apply(lambda s: int(s.isna().sum()))
     return pd.DataFrame(ends).reset_index()
 
 
-def beat_counts(mitdb: Path, limit: int | None = None) -> pd.DataFrame:
-    """MIT-BIH's beats by AAMI class: in all, in DS1 and in DS2."""
-    beats = pd.concat([read_beats(path).assign(record=path.stem) for path in find_records(mitdb)[:limit]])
+def beat_counts(mitdb: Path, limit: int | None = None, failed: list[dict[str, str]] | None = None) -> pd.DataFrame:
+    """MIT-BIH's beats by AAMI class: in all, in DS1 and in DS2.
+
+    Records whose annotation cannot be read are left out, and added to ``failed`` (name, error).
+    """
+    paths = find_records(mitdb)[:limit]
+    found = [beats.assign(record=path.stem) for path, beats in skipping(read_beats, paths, failed)]
+    beats = pd.concat(found) if found else pd.DataFrame(columns=["aami", "record"])
     halves = {"all": slice(None), "DS1": beats["record"].isin(DS1), "DS2": beats["record"].isin(DS2)}
     counted = {
         half: beats.loc[rows, "aami"].value_counts().reindex(list("NSVFQ"), fill_value=0)
@@ -203,17 +201,16 @@ def beat_counts(mitdb: Path, limit: int | None = None) -> pd.DataFrame:
 def example(*, label: str | None = None, seed: int = 0) -> Record | None:
     """One record to look at: real, from the 2021 challenge if that is at hand, or simulated where none is.
 
-    With a ``label``, a real record of ten seconds or more that carries it, or None where there is none at hand.
+    With a ``label``, a real record of ten seconds or more that carries it, or None where there is none at hand. Without
+    one, a simulated record where no real one can be shown.
     """
     folders = at_hand(["challenge-2021", "ptb-xl", "cpsc-2018-original"])
-    if not folders:
-        return synthetic.simulate(0, seed).record if label is None else None
-    for path in chain.from_iterable(map(find_records, folders.values())):
-        record = read_record(path)
+    for _, record in skipping(read_record, chain.from_iterable(map(find_records, folders.values()))):
         marred = any(note.startswith(("flat", "clipped", "amplitude", "missing")) for note in record.notes)
-        if record.seconds >= 10 and not marred and (label is None or label in record.labels):
+        whole = record.leads == LEADS and record.seconds >= 10 and not marred
+        if whole and (label is None or label in record.labels):
             return record
-    return None
+    return synthetic.simulate(0, seed).record if label is None else None
 
 
 def examples(label: str, seed: int = 0) -> list[tuple[Record, str]]:

@@ -11,9 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ecgstudy.data import manifest, synthetic
+from ecgstudy.data.cohort import skipping
 from ecgstudy.data.formats import read_annotation
 from ecgstudy.data.heart import PAC, PVC
-from ecgstudy.data.records import LEADS, Record, read_record
+from ecgstudy.data.records import LEADS, Record, RecordError, read_record
 from ecgstudy.preprocessing import fill_gaps
 
 VERSION = 1  # raised when the same beats would come with another rhythm or median beat
@@ -165,26 +166,34 @@ def _gather(parts: Iterable[tuple[Record, pd.DataFrame]]) -> Beats:
         rhythms.append(rhythm(marks["sample"].to_numpy() / record.fs)[kept])
         about = {"record": record.name, "patient_id": record.patient_id}
         tables.append(marks[kept].assign(**about)[["record", "patient_id", "sample", "symbol", "aami"]])
+    if not tables:
+        raise manifest.DataError("no record with beats can be read: fetch them again, `ecgstudy data fetch mitdb`")
     return Beats(np.concatenate(signals), np.concatenate(rhythms), pd.concat(tables, ignore_index=True), medians)
 
 
-def mitdb_beats(records: Iterable[str] = (*DS1, *DS2)) -> Beats:
+def mitdb_beats(records: Iterable[str] = (*DS1, *DS2), failed: list[dict[str, str]] | None = None) -> Beats:
     """Beats N, S, V and F of MIT-BIH records, by default of the 44 without pacing.
+
+    A record that cannot be read, or whose annotation cannot, is left out, and added to ``failed`` (name, error).
 
     Raises
     ------
     manifest.DataError
-        when MIT-BIH is not at hand: where it was looked for, the command that fetches it.
+        when MIT-BIH is not at hand (where it was looked for, the command that fetches it), or none of it can be read.
     """
     folder = manifest.locate("mitdb")
 
-    def parts() -> Iterable[tuple[Record, pd.DataFrame]]:
-        for name in sorted(records):
-            record = read_record(folder / name)
-            first = record.leads.index("MLII")  # the second one in record 114
-            yield replace(record, signal=record.signal[[first, 1 - first]]), read_beats(folder / name)
+    def read(path: Path) -> tuple[Record, pd.DataFrame]:
+        record = read_record(path)
+        if "MLII" not in record.leads or len(record.leads) != 2:
+            raise RecordError(f"{path}: has {' and '.join(record.leads)}, not MLII and another lead; fetch it again")
+        first = record.leads.index("MLII")  # the second one in record 114
+        marks, samples = read_beats(path), record.signal.shape[1]
+        if not marks["sample"].between(0, samples - 1).all():
+            raise RecordError(f"{path}.atr: marks beats outside of the record's {samples} samples; fetch both again")
+        return replace(record, signal=record.signal[[first, 1 - first]]), marks
 
-    return _gather(parts())
+    return _gather(part for _, part in skipping(read, [folder / name for name in sorted(records)], failed))
 
 
 def simulated_beats(records: int, seed: int = 0, seconds: float = 30) -> Beats:

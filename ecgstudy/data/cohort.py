@@ -2,14 +2,16 @@
 
 import hashlib
 import json
+import operator
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
@@ -17,16 +19,35 @@ from scipy.sparse.csgraph import connected_components
 
 from ecgstudy.data import labels as label_table
 from ecgstudy.data import manifest, synthetic
-from ecgstudy.data.audit import at_hand
-from ecgstudy.data.records import LEADS, Record, RecordError, find_records, read_record
-from ecgstudy.paths import cache_root, data_root, told_if_broken, written_whole
+from ecgstudy.data.records import LEADS, Record, RecordError, by_machine, find_records, read_record
+from ecgstudy.paths import (
+    alone,
+    cache_root,
+    data_root,
+    is_sidecar,
+    label_tables,
+    read_sealed,
+    stamp,
+    told_if_broken,
+    write_sealed,
+    written_whole,
+)
 from ecgstudy.preprocessing import fill_gaps, resample
 from ecgstudy.profiles import ProfileError, typed
+from ecgstudy.text import printable, without_folders
+
+T = TypeVar("T")
 
 # Raised when the same input would give another cache.
 CACHE_VERSION = 1
 # The real nine-class cohort, in this order: where one signal stands under two names, the first is kept.
 REAL_SOURCES = ("cpsc-2018-original", "ptb-xl", "challenge-2021")
+
+
+_COLUMNS = (
+    *("name", "source", "patient_id", "signal_hash", "fs", "seconds", "samples", "offset"),
+    *("age", "sex", "fold", "codes", "notes"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +68,8 @@ class Cohort:
     left_out
         Records that are not in it: name, reason (unreadable, or the same signal as another), detail.
     checksum
-        Of the records' signals and labels as they were read and of the rate: names the cohort in every run.
+        Of the records' signals and labels as they were read and of the rate: names the cohort in every run. Patients
+        and folds are not in it: a run depends on them through its split alone, whose records its name holds.
     dtype
         On disk: ``float32`` mV or ``int16`` microvolts.
     """
@@ -143,13 +165,15 @@ def build_cohort(
     Parameters
     ----------
     records
-        Read one at a time, only if there is no cache yet; memory does not grow with their signals. A pair
-        (name, error) stands for a record that cannot be read: it is left out and listed. Of records with the same
-        signal the first is kept.
+        Those that are in memory (a list, say, or an iterator over one) name the cache with all that is known of them.
+        What reads them as it goes (a generator) is asked for one at a time, and only if there is no cache yet; memory
+        does not grow with their signals. A pair (name, error) stands for a record that cannot be read: it is left out
+        and listed. Of records with the same signal the first is kept.
     fs
         Rate of the cohort in Hz.
     identity
-        What the records are (JSON-able): with ``fs`` and ``dtype`` it names the cache.
+        What the records are (JSON-able): with ``fs`` and ``dtype`` it names the cache. Of a generator it must say all
+        that what it yields depends on.
     dtype
         ``float32``, or ``int16`` in steps of 1 µV within ±32.7 mV for half the disk.
     by_content
@@ -157,22 +181,64 @@ def build_cohort(
         way) of ``identity``.
     total, progress
         ``progress(done, total)`` is called after each record.
+
+    Raises
+    ------
+    RecordError
+        where a record could not be read for the machine's sake (a disk's error, no memory): nothing is kept. Or where
+        a cache is not as it was written, with the folder to delete.
     """
     config = _config(fs, dtype, identity)
-    key = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
-    folder = cache_root() / "cohorts" / key
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # Of two processes that want the same cohort the second waits for the first instead of building it again.
-    with FileLock(folder.with_suffix(".lock")):
-        if not (folder / "cohort.json").exists():
-            with written_whole(folder) as partial:
-                partial.mkdir()
-                _write(partial, records, config, by_content, total, progress)
+    known, records = _in_memory(records)
+    for named in (config, config | {"in_memory": known}):
+        # Caches from before they had checksums are not opened.
+        key = hashlib.sha256(json.dumps(named | {"layout": 2}, sort_keys=True).encode()).hexdigest()[:16]
+        folder = cache_root() / "cohorts" / key
+        # Of two processes that want the same cohort the second waits for the first instead of building it again.
+        with alone(folder):
+            if not (folder / "cohort.json").exists():
+                with written_whole(folder) as partial:
+                    partial.mkdir()
+                    checksum, samples = _write(partial, records, config, by_content, total, progress)
+                    about = {"in_memory": known, "checksum": checksum, "samples": samples}
+                    write_sealed(partial / "cohort.json", config | about)
+        if known in (None, read_sealed(folder / "cohort.json")["in_memory"]):
+            break  # else the cache of this identity was made of other records, or of the same with other labels
     return _open(folder)
 
 
 def _config(fs: float, dtype: str, identity: Mapping[str, Any]) -> dict[str, Any]:
     return {"version": CACHE_VERSION, "fs": fs, "dtype": dtype, **identity}
+
+
+def _in_memory(
+    records: Iterable[Record | tuple[str, Exception]],
+) -> tuple[str | None, Iterable[Record | tuple[str, Exception]]]:
+    """Hash of all that is known of records that are in memory, None for such as are still to be read."""
+    if operator.length_hint(records, -1) < 0:
+        return None, records
+    records, digest = list(records), hashlib.sha256()
+    for record in records:
+        about = [str(part) for part in record] if isinstance(record, tuple) else _about(record)
+        digest.update(repr(about).encode("utf-8", "backslashreplace"))
+    return digest.hexdigest(), records
+
+
+def _about(record: Record) -> dict[str, Any]:
+    return {
+        "name": record.name,
+        "source": record.source,
+        "patient_id": record.patient_id,
+        "signal_hash": record.signal_hash,
+        "leads": record.leads,
+        "fs": float(record.fs),
+        "labels": sorted(record.labels),
+        "age": record.age,
+        "sex": record.sex,
+        "fold": record.fold,
+        "codes": "|".join(record.codes),
+        "notes": "|".join(record.notes),
+    }
 
 
 def _write(
@@ -182,7 +248,8 @@ def _write(
     by_content: bool,
     total: int | None,
     progress: Callable[[int, int | None], None] | None,
-) -> None:
+) -> tuple[str, int]:
+    """Write signals and tables of a cohort; returns its checksum and how many samples a lead has in all."""
     rows, labels, left_out = [], [], []
     seen: dict[str, str] = {}
     digest, offset = hashlib.sha256(json.dumps(config["fs"] if by_content else config).encode()), 0
@@ -191,7 +258,11 @@ def _write(
             if progress:
                 progress(done, total)
             if isinstance(record, tuple):
-                left_out.append({"name": record[0], "reason": "unreadable", "detail": str(record[1])})
+                name, error = record
+                if by_machine(error):
+                    raise RecordError(f"{name} could not be read, nothing of the cohort was kept: {error}") from error
+                detail = printable(without_folders(str(error)))
+                left_out.append({"name": printable(name), "reason": "unreadable", "detail": detail})
                 continue
             reason = _unfit(record, seen)
             if reason:
@@ -205,23 +276,8 @@ def _write(
             if by_content:
                 digest.update(f"{record.signal_hash} {sorted(record.labels)}".encode())
             labels.append(record.labels)
-            rows.append(
-                {
-                    "name": record.name,
-                    "source": record.source,
-                    "patient_id": record.patient_id,
-                    "signal_hash": record.signal_hash,
-                    "fs": float(record.fs),
-                    "seconds": record.seconds,
-                    "samples": x.shape[1],
-                    "offset": offset,
-                    "age": record.age,
-                    "sex": record.sex,
-                    "fold": record.fold,
-                    "codes": "|".join(record.codes),
-                    "notes": "|".join(record.notes),
-                }
-            )
+            about = _about(record) | {"seconds": record.seconds, "samples": x.shape[1], "offset": offset}
+            rows.append({column: about[column] for column in _COLUMNS})
             offset += x.shape[1]
     if not rows:
         raise ValueError(f"no record to make a cohort of ({len(left_out)} left out): {config}")
@@ -229,8 +285,7 @@ def _write(
     table[list(label_table.CLASSES)] = label_table.multi_hot(labels)
     table.to_parquet(folder / "table.parquet")
     pd.DataFrame(left_out, columns=["name", "reason", "detail"]).to_parquet(folder / "left_out.parquet")
-    about = {**config, "checksum": digest.hexdigest()[:16], "samples": offset}
-    (folder / "cohort.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+    return digest.hexdigest()[:16], offset
 
 
 def _unfit(record: Record, seen: dict[str, str]) -> dict[str, str] | None:
@@ -242,10 +297,10 @@ def _unfit(record: Record, seen: dict[str, str]) -> dict[str, str] | None:
 
 
 def _open(folder: Path) -> Cohort:
+    about = read_sealed(folder / "cohort.json")
     with told_if_broken(folder):
-        about = json.loads((folder / "cohort.json").read_text(encoding="utf-8"))
         table = pd.read_parquet(folder / "table.parquet")
-        cohort = Cohort(
+        return Cohort(
             folder=folder,
             fs=about["fs"],
             table=table.drop(columns=list(label_table.CLASSES)),
@@ -254,15 +309,12 @@ def _open(folder: Path) -> Cohort:
             checksum=about["checksum"],
             dtype=about["dtype"],
         )
-        expected = about["samples"] * len(LEADS) * np.dtype(cohort.dtype).itemsize
-        size = (folder / "signals.bin").stat().st_size
-    if size != expected:
-        raise RecordError(f"{folder / 'signals.bin'} is not whole: delete the folder {folder} and run again")
-    return cohort
 
 
 def record_paths(data_sets: Sequence[str], limit: int | None = None) -> list[Path]:
     """Every record of data sets under ``$ECGSTUDY_DATA``, or at most ``limit`` of each folder, evenly spaced.
+
+    A folder that may not be listed stands among them, so that ``read_all`` tells of it.
 
     Raises
     ------
@@ -270,20 +322,62 @@ def record_paths(data_sets: Sequence[str], limit: int | None = None) -> list[Pat
         when a data set is not at hand: which, where it was looked for, the command that fetches it.
     """
     by_folder: dict[Path, list[Path]] = {}
+    unlisted: list[Path] = []
     for data_set in data_sets:
-        for path in find_records(manifest.locate(data_set)):
+        for path in find_records(manifest.locate(data_set), unlisted):
             by_folder.setdefault(path.parent, []).append(path)
     thinned = [paths[:: max(1, len(paths) // limit)][:limit] if limit else paths for paths in by_folder.values()]
-    return [path for paths in thinned for path in paths]
+    return [*(path for paths in thinned for path in paths), *unlisted]
 
 
 def read_all(paths: Sequence[Path]) -> Iterator[Record | tuple[str, Exception]]:
-    """Read records one after the other; what cannot be read comes as (name, error) in its place."""
+    """Read records one after the other; what cannot be read comes as (name, error) in its place.
+
+    The errors name files relative to the data root: they are shown on pages and in tables that readers publish.
+
+    Raises
+    ------
+    RecordError
+        where a record cannot be read for the machine's sake, not even a second time (see ``by_machine``).
+    """
     for path in paths:
         try:
-            yield read_record(path)
+            yield patiently(read_record, path)
         except RecordError as error:
-            yield path.stem, error
+            if by_machine(error):
+                raise
+            yield told(path, error)
+
+
+def patiently(read: Callable[[Path], T], path: Path) -> T:
+    """Read a file, once more where the machine failed: a disk or a network may stumble, and no hour's work with it."""
+    try:
+        return read(path)
+    except RecordError as error:
+        if not by_machine(error):
+            raise
+    return read(path)
+
+
+def told(path: Path, error: RecordError) -> tuple[str, RecordError]:
+    """Name of a record that cannot be read, and its error without the folders of this machine."""
+    outside = None if path.is_relative_to(data_root()) else path.parent
+    return printable(path.stem), RecordError(printable(without_folders(str(error), outside)))
+
+
+def skipping(
+    read: Callable[[Path], T], paths: Iterable[Path], failed: list[dict[str, str]] | None = None
+) -> Iterator[tuple[Path, T]]:
+    """Paths and what was read of them; those that cannot be read are left out and added to ``failed`` (name, error)."""
+    for path in paths:
+        try:
+            yield path, patiently(read, path)
+        except RecordError as error:
+            if by_machine(error):
+                raise
+            if failed is not None:
+                name, short = told(path, error)
+                failed.append({"name": name, "error": str(short)})
 
 
 def real_cohort(
@@ -305,20 +399,39 @@ def real_cohort(
     Raises
     ------
     manifest.DataError
-        when a source is not under ``$ECGSTUDY_DATA``.
+        when a data set is not at hand, or files changed while they were read.
     """
     paths = record_paths(sources, limit)
-    # Size and time of change stand for content: hashing 260 MB at every start would cost more than it saves.
-    files = [
-        file for path in paths for suffix in (".hea", ".dat", ".mat") if (file := path.with_suffix(suffix)).exists()
-    ]
-    stamps = [(f.relative_to(data_root()).as_posix(), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    before = _dependencies(paths)
     identity = {
         "cohort": "real",
         "manifest": manifest.manifest_checksum(),
-        "files": hashlib.sha256(repr(stamps).encode()).hexdigest(),
+        "records": hashlib.sha256(repr([os.path.relpath(path, data_root()) for path in paths]).encode()).hexdigest(),
+        "files": before,
+        "reader": _reader(),
     }
-    return build_cohort(read_all(paths), fs=fs, identity=identity, total=len(paths), **options)
+
+    def records() -> Iterator[Record | tuple[str, Exception]]:
+        yield from read_all(paths)
+        if _dependencies(paths) != before:
+            raise manifest.DataError("files of the cohort changed while it was built, nothing was kept: run again")
+
+    return build_cohort(records(), fs=fs, identity=identity, total=len(paths), **options)
+
+
+def _dependencies(paths: Sequence[Path]) -> str:
+    """Hash of all that the reading of records depends on: the files beside them, and tables of labels above them."""
+    root, folders = data_root(), {path.parent for path in paths}
+    beside = (file for folder in folders for file in folder.iterdir() if not is_sidecar(file.name))
+    files = sorted({*beside, *label_tables(folders)})
+    return hashlib.sha256(repr([(os.path.relpath(file, root), stamp(file)) for file in files]).encode()).hexdigest()
+
+
+@cache
+def _reader() -> str:
+    """Hash of the code that reads: other code may read other labels in the same files."""
+    code = [*Path(__file__).parent.glob("*.py"), Path(__file__).parents[1] / "preprocessing.py"]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(code))).hexdigest()
 
 
 def synthetic_cohort(
@@ -371,7 +484,7 @@ def real_sources() -> tuple[str, ...]:
     manifest.DataError
         when none is: where they were looked for, the command that fetches one.
     """
-    there = tuple(at_hand(REAL_SOURCES))
+    there = tuple(manifest.at_hand(REAL_SOURCES))
     if not there:
         raise manifest.DataError(
             f"no real recordings are at hand: looked in {data_root()} for {', '.join(REAL_SOURCES)}\n"

@@ -8,13 +8,13 @@ import struct
 import sys
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, wraps
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,8 @@ from ecgstudy.paths import data_root
 with warnings.catch_warnings():  # that wfdb 4.3 uses what pandas 3 deprecates is no concern of the reader's
     warnings.simplefilter("ignore", DeprecationWarning)
     import wfdb
+
+T = TypeVar("T")
 
 _SEX = {"m": "M", "male": "M", "f": "F", "female": "F"}
 _MV_PER_UNIT = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "nv": 1e-6, "v": 1e3}
@@ -135,6 +137,19 @@ class Reading:
     patient_id: str | None = None
     fold: int | None = None
     notes: list[str] = field(default_factory=list)
+
+
+def _while_unchanged(read: Callable[[Path], T]) -> Callable[[Path], T]:
+    """Remember what was read of a file for as long as its size and time of change stay."""
+    remembered = lru_cache(maxsize=4)(lambda file, *_: read(file))
+
+    @wraps(read)
+    def fresh(file: Path) -> T:
+        stat = file.stat()
+        return remembered(file, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+    fresh.cache_clear = remembered.cache_clear
+    return fresh
 
 
 class _Spec(NamedTuple):
@@ -811,7 +826,6 @@ def _ptbxl_patient(header: Path, ecg_id: int) -> _Patient | None:
         return None
 
 
-@lru_cache(maxsize=128)  # a find is remembered, a failure is not: the table may be fetched meanwhile
 def _ptbxl_file(folder: Path) -> Path:
     """PTB-XL's table, above the folder or in the data root."""
     for parent in (folder, *folder.parents, data_root()):
@@ -821,7 +835,7 @@ def _ptbxl_file(folder: Path) -> Path:
     raise FileNotFoundError("ptbxl_database.csv")
 
 
-@lru_cache(maxsize=4)
+@_while_unchanged
 def _ptbxl_table(file: Path) -> dict[int, _Patient]:
     """ecg_id → row; the table may have passed through pandas or a spreadsheet."""
     checked_size(file, _LARGEST_TABLE)
@@ -903,7 +917,7 @@ def _mat_elements(data: memoryview) -> Iterator[tuple[int, memoryview]]:
         data = data[end:]
 
 
-@lru_cache(maxsize=4)
+@_while_unchanged
 def _reference(file: Path) -> dict[str, tuple[str, ...]]:
     """CPSC 2018's REFERENCE.csv: record → one to three integers; it may have passed through pandas or a spreadsheet."""
     checked_size(file, _LARGEST_TABLE)

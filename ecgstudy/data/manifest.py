@@ -4,7 +4,7 @@ import hashlib
 import math
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from fnmatch import fnmatchcase
 from multiprocessing.pool import ThreadPool
@@ -19,6 +19,8 @@ LARGEST_LIST = 2**26  # bytes of a checksum list, some 500,000 files
 _LARGEST_MANIFEST = 2**20  # bytes
 _LONGEST_NAME = 240  # bytes: file systems allow 255, and ".partial" comes on top of it
 _UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+# Data sets with 12-lead or two-lead signals, in the order in which the audit tells of them.
+SIGNALS = ("ludb", "mitdb", "ptb-xl", "challenge-2021", "cpsc-2018-original")
 
 
 class DataError(Exception):
@@ -200,6 +202,17 @@ class Report:
         if self.missing or self.wrong:
             lines.append(f"`ecgstudy data fetch {self.name}` brings what is missing or wrong and nothing else")
         return "\n".join(lines)
+
+
+def at_hand(data_sets: Sequence[str] = SIGNALS) -> dict[str, Path]:
+    """Folders of those data sets that are under ``$ECGSTUDY_DATA``."""
+    found = {}
+    for name in data_sets:
+        try:
+            found[name] = locate(name)
+        except DataError:
+            continue
+    return found
 
 
 def verify(name: str, manifest: Path = paths.MANIFEST) -> Report:

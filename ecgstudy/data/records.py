@@ -1,5 +1,6 @@
 """Read one ECG, of whichever data set and format, into one form: float32 mV, standard lead order, labels, notes."""
 
+import errno
 import hashlib
 import math
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from ecgstudy.data.labels import classes_of
 from ecgstudy.data.leads import CANONICAL, check_electrodes, check_limb_leads
 from ecgstudy.data.leads import LEADS as LEADS
 from ecgstudy.paths import files_below
+from ecgstudy.text import printable
 
 _HIGHEST_ECG = 20.0  # mV, beyond any surface ECG: noted
 _HIGHEST_VALUE = 1e6  # mV, beyond any amplifier: refused
@@ -54,6 +56,8 @@ class Record:
         What reading met beyond the plain case and what it did about it, each "kind: detail".
     fold
         The data set's official fold (PTB-XL's ``strat_fold``, 1 to 10), None where there is none.
+
+    Characters that do not print are written as their escapes in all of these texts.
     """
 
     name: str
@@ -68,6 +72,14 @@ class Record:
     sex: str | None = None
     notes: tuple[str, ...] = ()
     fold: int | None = None
+
+    def __post_init__(self) -> None:
+        """Make every text printable: all that tables, pages and terminals show of a record stands here."""
+        for name, value in vars(self).items():
+            if isinstance(value, str):
+                object.__setattr__(self, name, printable(value))
+            elif isinstance(value, tuple):
+                object.__setattr__(self, name, tuple(printable(v) if isinstance(v, str) else v for v in value))
 
     @property
     def seconds(self) -> float:
@@ -130,32 +142,63 @@ def read_record(
     ----------
     The header format: physionet.org/physiotools/wag/header-5.htm; signal formats: signal-5.htm there.
     """
-    file = _find(Path(path).absolute())
-    read = {".hea": read_wfdb, ".mat": read_struct}.get(file.suffix, read_array)
+    file = Path(path).absolute()
     try:
+        file = _find(file)
+        read = {".hea": read_wfdb, ".mat": read_struct}.get(file.suffix, read_array)
         with np.errstate(over="ignore", under="ignore"):  # what overflows is infinite, and refused as such
             return _record(read(file, source, leads), file.stem, fs, leads)
     except RecordError as error:
-        raise RecordError(f"{file}: {error}") from error.__cause__
+        raise RecordError(printable(f"{file}: {error}")) from error.__cause__
     except (OSError, MemoryError) as error:
-        raise RecordError(f"{file}: cannot be read ({error}); check that the file is there and readable") from error
+        remedy = "run again" if by_machine(error) else "check that the file is there and readable"
+        raise RecordError(printable(f"{file}: cannot be read ({error or 'no memory left'}); {remedy}")) from error
 
 
-def find_records(folder: str | Path) -> list[Path]:
+# Errors of the system that tell of the file: it is gone, another kind of thing, or not ours to read.
+_OF_THE_FILE = {
+    None,  # raised by a library, of what stands in the file
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO, errno.EINVAL),
+    *(errno.EACCES, errno.EPERM),
+}
+
+
+def by_machine(error: BaseException) -> bool:
+    """Whether an error, or what it was raised from, is the machine's and may pass: a disk, a network or the memory.
+
+    Such a failure says nothing of the record: it is read again, or reported, but never kept as the record's.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, MemoryError) or (isinstance(seen, OSError) and seen.errno not in _OF_THE_FILE):
+            return True
+        seen = seen.__cause__
+    return False
+
+
+def find_records(folder: str | Path, unlisted: list[Path] | None = None) -> list[Path]:
     """Every record under a folder, sorted, each once: paths for `read_record`.
 
     A ``.csv`` counts if its first line is all numbers or names a standard lead; links to folders are followed; what
     systems and editors leave beside data (``._1.hea``, ``1.hea~``) does not count.
+    Folders that may not be listed are passed by, and added to ``unlisted``.
 
     Raises
     ------
     RecordError
-        if there is no such folder.
+        if there is no such folder, or the machine fails to list one.
     """
+
+    def pass_by(error: OSError) -> None:
+        if by_machine(error):
+            raise RecordError(printable(f"{error.filename}: cannot be listed ({error}); run again")) from error
+        if unlisted is not None:
+            unlisted.append(Path(error.filename))
+
     folder = Path(folder)
     if not folder.is_dir():
         raise RecordError(f"{folder}: no such folder; check the path or fetch the data set")
-    files = list(files_below(folder))
+    files = list(files_below(folder, pass_by))
     headers = {path for path in files if path.suffix == ".hea"}
     found = []
     for path in files:
@@ -178,8 +221,10 @@ def _find(path: Path) -> Path:
     for candidate in candidates:
         if candidate.suffix in (".hea", ".mat", ".npy", ".csv") and candidate.is_file():
             return candidate
+    if path.is_dir():
+        raise RecordError("is a folder, not a record; name a record in it, or allow that it is listed")
     names = ", ".join(dict.fromkeys(candidate.name for candidate in candidates))
-    raise RecordError(f"{path}: no such record (looked for {names}); check the path or fetch the data set")
+    raise RecordError(f"no such record (looked for {names}); check the path or fetch the data set")
 
 
 def _record(reading: Reading, name: str, fs: float | None, leads: Sequence[str] | None) -> Record:

@@ -6,6 +6,7 @@ and ``QRS detector``.
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ecgstudy.data import synthetic
-from ecgstudy.data.cohort import Cohort
+from ecgstudy.data.cohort import Cohort, skipping
 from ecgstudy.data.delineations import read_delineation
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.data.manifest import locate
-from ecgstudy.data.records import LEADS, find_records, read_record
+from ecgstudy.data.manifest import DataError, locate
+from ecgstudy.data.records import LEADS, Record, find_records, read_record
 from ecgstudy.explain import faithfulness, methods, trials
 from ecgstudy.preprocessing import fill_gaps, resample
 from ecgstudy.systems import System
@@ -118,25 +119,30 @@ def synthetic_cases(
     return _cases(rows, fs)
 
 
-def ludb_cases(fs: float, *, per_class: int | None = None) -> Cases:
+def ludb_cases(fs: float, *, per_class: int | None = None, failed: list[dict[str, str]] | None = None) -> Cases:
     """LUDB's records at ``fs`` Hz with the keys that its delineated waves give; PAC and PVC have none.
+
+    A record that cannot be read, or whose annotation cannot, is left out, and added to ``failed`` (name, error).
 
     Raises
     ------
     manifest.DataError
-        when LUDB is not at hand.
+        when LUDB is not at hand, or nothing of it can be read.
     """
     rows = []
     full = dict.fromkeys(CLASSES, 0)
-    for path in find_records(locate("ludb")):
+
+    def read(path: Path) -> tuple[Record, pd.DataFrame | None]:
         record = read_record(path)
+        return record, read_delineation(path) if record.labels & set(trials.WAVE_CLASSES) else None
+
+    for _, (record, waves) in skipping(read, find_records(locate("ludb")), failed):
         wanted = [
             c for c in CLASSES if c in record.labels and c in trials.WAVE_CLASSES and full[c] < (per_class or 1000)
         ]
         if not wanted:
             continue
         signal = resample(fill_gaps(record.signal), record.fs, fs)
-        waves = read_delineation(path)
         for edge in ("onset", "peak", "offset"):
             waves[edge] = (waves[edge].astype("Float64") * (fs / record.fs)).round().astype("Int64")
         labels = np.isin(CLASSES, list(record.labels))
@@ -147,6 +153,8 @@ def ludb_cases(fs: float, *, per_class: int | None = None) -> Cases:
                 full[c] += 1
                 about = (record.patient_id, record.name)
                 rows.append((signal, CLASSES.index(c), keys[c], union, st, labels, *about))
+    if not rows:
+        raise DataError("no record of LUDB can be read with its annotation: fetch it again, `ecgstudy data fetch ludb`")
     return _cases(rows, fs)
 
 

@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 
 from ecgstudy import leaderboard, training
-from ecgstudy.data.audit import at_hand
 from ecgstudy.data.beats import FS, SAMPLES
 from ecgstudy.data.cohort import REAL_SOURCES, Cohort, named_cohort, record_paths
+from ecgstudy.data.manifest import at_hand
 from ecgstudy.explain import evaluation, methods, questions, trials
 from ecgstudy.explain.beat_maps import WINDOWS
 from ecgstudy.paths import RESULTS, written_whole

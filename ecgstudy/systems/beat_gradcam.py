@@ -31,7 +31,7 @@ from ecgstudy import fast
 from ecgstudy.data.beats import BEAT_CLASSES, SAMPLES, SEGMENTS, Beats
 from ecgstudy.fast import BatchNorm1d, Conv1d
 from ecgstudy.metrics import class_mean
-from ecgstudy.paths import RESULTS, cache_root, told_if_broken, written_whole
+from ecgstudy.paths import RESULTS, alone, cache_root, read_sealed, told_if_broken, write_sealed, written_whole
 from ecgstudy.systems import batches
 
 
@@ -220,21 +220,33 @@ def train(
     config = {"system": system.name, "version": system.version, **asdict(system), "seed": seed}
     config |= {"beats_checksum": beats.checksum, "parts": parts}
     name = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
+    if run := _opened(name, system):
+        return run
+    folder = cache_root() / "runs" / name
+    with alone(folder, f"{system.network}: another process trains this run, waiting for it"):
+        if run := _opened(name, system):
+            return run
+        network = _fit(system, beats, training, seed)
+        p = predict(network, *system.inputs(beats, test))
+        about = beats.table.iloc[test][["record", "sample"]].reset_index(drop=True)
+        table = pd.concat(
+            [about.assign(beat=test, target=beats.target[test]), pd.DataFrame(p, columns=list(BEAT_CLASSES))], axis=1
+        )
+        with written_whole(folder) as partial:
+            partial.mkdir()
+            save_file(network.state_dict(), partial / "weights.safetensors")
+            table.to_parquet(partial / "predictions.parquet")
+            write_sealed(partial / "config.json", config)
+    return BeatRun(folder, system)
+
+
+def _opened(name: str, system: BeatSystem) -> BeatRun | None:
     for folder in (RESULTS / "runs" / name, cache_root() / "runs" / name):
         if (folder / "config.json").exists():
+            if folder.is_relative_to(cache_root()):
+                read_sealed(folder / "config.json")
             return BeatRun(folder, system)
-    network = _fit(system, beats, training, seed)
-    p = predict(network, *system.inputs(beats, test))
-    about = beats.table.iloc[test][["record", "sample"]].reset_index(drop=True)
-    table = pd.concat(
-        [about.assign(beat=test, target=beats.target[test]), pd.DataFrame(p, columns=list(BEAT_CLASSES))], axis=1
-    )
-    with written_whole(folder) as partial:
-        partial.mkdir()
-        (partial / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
-        save_file(network.state_dict(), partial / "weights.safetensors")
-        table.to_parquet(partial / "predictions.parquet")
-    return BeatRun(folder, system)
+    return None
 
 
 def _fit(system: BeatSystem, beats: Beats, training: NDArray[np.intp], seed: int) -> BeatNetwork:

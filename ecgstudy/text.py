@@ -1,0 +1,51 @@
+"""Text that comes out of files, made fit to be shown: no control characters, no folders of this machine."""
+
+import os
+import re
+import unicodedata
+from pathlib import Path
+
+from ecgstudy.paths import REPOSITORY, cache_root, data_root
+
+
+def printable(text: str, keep: str = "") -> str:
+    r"""Text in which every character that does not print is its escape, such as ``\x1b``, but for those to ``keep``.
+
+    Such are control characters, which may move a cursor or rewrite a terminal's title, marks that turn the direction
+    of writing, and bytes of a file's name that are no text.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep or unicodedata.category(c) == "Zs" else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # how Python holds a byte that is not UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
+
+
+def without_folders(text: str, outside: Path | None = None) -> str:
+    """Text whose paths do not tell whose machine it is: relative to the data root, or to the repository.
+
+    The folder of caches becomes ``$ECGSTUDY_CACHE``, the home folder ``~``; of ``outside``, a folder elsewhere, only
+    what is in it is named.
+    """
+    root = data_root()
+    home = Path.home()
+    # Of a table of labels above the data root, too, no more is told than the way there.
+    known = {str(folder): os.path.relpath(folder, root) for folder in root.parents if len(folder.parts) > 2}
+    known |= {str(home): "~", os.path.realpath(home): "~", str(REPOSITORY): ".", str(cache_root()): "$ECGSTUDY_CACHE"}
+    given = os.environ.get("ECGSTUDY_DATA")
+    known |= {str(folder): "." for folder in (outside, given and Path(given).expanduser().absolute(), root) if folder}
+    for folder, name in sorted(known.items(), key=lambda item: -len(item[0])):
+        if len(Path(folder).parts) > 1:  # not / itself
+            whole = rf"(?<![\w.~-]){re.escape(folder)}(?:{re.escape(os.sep)}(?=\S)|(?![\w.-]))"
+            text = re.sub(whole, lambda found, name=name: _shorter(found[0], name), text)
+    return text
+
+
+def _shorter(found: str, name: str) -> str:
+    if not found.endswith(os.sep):
+        return name
+    return "" if name == "." else f"{name}{os.sep}"
