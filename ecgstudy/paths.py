@@ -141,6 +141,9 @@ def files_below(folder: Path, onerror: Callable[[OSError], None] | None = None) 
         yield from (Path(parent, name) for name in sorted(names) if not is_sidecar(name))
 
 
+_LOCK = ".lock"  # of a writer, in its own folder
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a path to write to; what is there takes the name ``path`` only once it is whole and on disk.
@@ -165,10 +168,10 @@ def written_whole(path: Path) -> Iterator[Path]:
             for part in [*partial.rglob("*"), partial] if partial.is_dir() else [partial]:
                 _flush(part)
             _install(partial, path, folder)
-    except Exception as error:
+    except BaseException as error:
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
         # safetensors, written in Rust, says it in words alone.
-        full = {getattr(error, "errno", None)} & {errno.ENOSPC, errno.EDQUOT}
-        if not full and f"(os error {errno.ENOSPC})" not in str(error):
+        if not full and not any(f"(os error {code})" in str(error) for code in (errno.ENOSPC, errno.EDQUOT)):
             raise
         raise OSError(
             errno.ENOSPC,
@@ -182,11 +185,11 @@ def _own_folder(path: Path) -> Iterator[Path]:
     while True:
         folder = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
         folder.mkdir()
-        lock = FileLock(folder / "lock")
+        lock = FileLock(folder / _LOCK)
         try:
             lock.acquire()
             break
-        except FileNotFoundError:  # another writer took it for a dead one's before it was locked
+        except (FileNotFoundError, FileExistsError):  # another writer took it for a dead one's before it was locked
             continue
     try:
         yield folder
@@ -201,8 +204,8 @@ def _remove_dead(path: Path) -> None:
         if not (left.name.startswith(f"{path.name}.") and left.name.endswith(".partial")):
             continue
         with suppress(OSError, Timeout):  # somebody else removes it, or may
-            if (left / "lock").exists():
-                with FileLock(left / "lock", timeout=0):
+            if (left / _LOCK).exists():
+                with FileLock(left / _LOCK, timeout=0):
                     shutil.rmtree(left, ignore_errors=True)
             elif time.time() - left.lstat().st_mtime > 86400:
                 _remove(left)
@@ -232,8 +235,8 @@ def _install(partial: Path, path: Path, aside: Path) -> None:
         try:
             partial.replace(path)
             return
-        except OSError:
-            if not (partial.is_dir() and path.is_dir()):
+        except OSError as error:  # there is one; Windows calls that a matter of permission
+            if not partial.is_dir() or error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EACCES):
                 raise
         with suppress(FileNotFoundError):
             path.replace(aside / f"earlier {turn}")
@@ -297,23 +300,14 @@ def read_sealed(path: Path) -> dict[str, Any]:
     BrokenError
         naming the file that is not, and the folder to delete.
     """
-    remedy = f"delete the folder {path.parent} and run again"
-    try:
+    with told_if_broken(path.parent):
         about = json.loads(path.read_text(encoding="utf-8"))
         seal = about.pop("seal", None)
-        files = about["crc32"] if seal else {}
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise BrokenError(f"{path} is not whole ({error}): {remedy}") from error
-    if seal and seal != _seal(about):
-        raise BrokenError(f"{path} is not whole: {remedy}")
-    for name, crc in files.items():
-        try:
-            same = crc32(path.with_name(name)) == crc
-        except FileNotFoundError:
-            same = False
-        if not same:
-            raise BrokenError(f"{path.with_name(name)} is not whole: {remedy}")
-    about.pop("crc32", None)
+        if seal and seal != _seal(about):
+            raise ValueError(f"{path.name} is not as it was written")
+        for name, crc in about.pop("crc32", {}).items() if seal else ():
+            if crc32(path.with_name(name)) != crc:
+                raise ValueError(f"{name} is not as it was written")
     return about
 
 

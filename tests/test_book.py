@@ -314,3 +314,46 @@ def test_profile_real_without_data_says_what_is_missing(tmp_path):
     for word in ("challenge-2021", f"looked in {tmp_path}", "ecgstudy data fetch challenge-2021"):
         assert word in result.stderr, result.stderr
     (book.build_folder("real") / "notebooks" / "02_preprocessing.failed.ipynb").unlink(missing_ok=True)
+
+
+def test_folders_of_this_machine_are_in_no_output(tmp_path, monkeypatch):
+    root = tmp_path / "jane.doe" / "ecg"
+    monkeypatch.setenv("ECGSTUDY_DATA", str(root))
+    image = str(root)  # what only looks like a path
+    outputs = [
+        nbformat.v4.new_output(
+            "stream", name="stderr", text=f"{REPOSITORY}/ecgstudy/x.py:3: UserWarning: {root}/a.hea\n"
+        ),
+        nbformat.v4.new_output("display_data", {"text/html": f"<td>{root}/a.hea</td>", "image/png": image}),
+        nbformat.v4.new_output("error", ename="E", evalue=f"in {root}", traceback=[f"File {root}/x"]),
+    ]
+    book._hide_folders(outputs)
+    assert outputs[0]["text"] == "ecgstudy/x.py:3: UserWarning: a.hea\n"
+    assert outputs[1]["data"] == {"text/html": "<td>a.hea</td>", "image/png": image}
+    assert outputs[2]["evalue"] == "in ." and outputs[2]["traceback"] == ["File x"]
+
+
+def test_a_page_that_was_emptied_or_lost_is_rendered_again(tmp_path, monkeypatch):
+    """Sphinx is not started: what counts is when it would be."""
+    html, rendered = tmp_path / "smoke" / "_build" / "html", []
+
+    def run(*_, **__):
+        rendered.append(1)
+        (html / "notebooks").mkdir(parents=True, exist_ok=True)
+        for name in ("index.html", "notebooks/a.html"):
+            (html / name).write_text("<p>page</p>")
+        return subprocess.CompletedProcess([], 0, "", "")
+
+    monkeypatch.setattr(book, "build_folder", lambda profile: tmp_path / profile)
+    monkeypatch.setattr(book, "notebook_names", list)
+    monkeypatch.setattr(book, "_computed", dict)
+    monkeypatch.setattr(book.subprocess, "run", run)
+    assert book.render("smoke") == book.render("smoke") == html / "index.html"
+    assert len(rendered) == 1
+    (html / "notebooks" / "a.html").write_text("")
+    book.render("smoke")
+    (html / "notebooks" / "a.html").unlink()
+    book.render("smoke")
+    book.render("smoke")
+    assert len(rendered) == 3
+    assert (html / "notebooks" / "a.html").read_text()

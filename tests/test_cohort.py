@@ -109,7 +109,7 @@ def test_a_signal_file_that_lost_its_end_is_noticed():
     built = build([record("a", 0)], identity={"test": "cut"})
     with (built.folder / "signals.bin").open("r+b") as file:
         file.truncate(1000)
-    with pytest.raises(BrokenError, match=r"signals\.bin is not whole: delete the folder"):
+    with pytest.raises(BrokenError, match="delete it"):
         build([record("a", 0)], identity={"test": "cut"})
 
 
@@ -127,7 +127,7 @@ def test_a_broken_cache_says_what_to_delete(file, content):
     built = build([record("a", 0)], identity={"test": "broken"})
     good = (built.folder / file).read_bytes()
     (built.folder / file).write_bytes(content)
-    with pytest.raises(BrokenError, match=r"is not whole.*: delete the folder .* and run again") as told:
+    with pytest.raises(BrokenError, match=r"is broken \(.*\): delete it and run the command again") as told:
         build([record("a", 0)], identity={"test": "broken"})
     assert str(built.folder) in str(told.value)
     (built.folder / file).write_bytes(good)
@@ -136,7 +136,7 @@ def test_a_broken_cache_says_what_to_delete(file, content):
 def test_a_lost_signal_file_says_what_to_delete():
     built = build([record("a", 0)], identity={"test": "lost"})
     (built.folder / "signals.bin").unlink()
-    with pytest.raises(BrokenError, match=r"signals\.bin is not whole: delete the folder"):
+    with pytest.raises(BrokenError, match="delete it"):
         build([record("a", 0)], identity={"test": "lost"})
 
 
@@ -490,7 +490,7 @@ def test_a_cache_that_is_not_as_it_was_written_is_noticed(harm):
             (folder / "cohort.json").write_text((folder / "cohort.json").read_text()[:50])
         case "parquet":
             (folder / "left_out.parquet").write_bytes(b"PAR1")
-    with pytest.raises(BrokenError, match=r"is not whole.*: delete the folder .* and run again"):
+    with pytest.raises(BrokenError, match=r"is broken \(.*\): delete it and run the command again"):
         build(records, identity=identity)
 
 

@@ -54,3 +54,37 @@ def test_a_table_rounds_as_intervals_do():
     frame = pd.DataFrame({"x": [0.8775], "n": [12345], "said": ["0.8775"], "is": [True]})
     html = report.table(frame, "").to_html()
     assert all(f">{text}<" in html for text in ("0.878", "12,345", "0.8775", "True"))
+
+
+BAD = "<b>a & b</b> \x1b[31m"
+SHOWN = "&lt;b&gt;a &amp; b&lt;/b&gt; \\x1b[31m"
+
+
+class Thing:
+    def __str__(self):
+        return BAD
+
+
+@pytest.mark.parametrize("index", [False, True])
+def test_text_of_a_table_is_no_markup(index):
+    columns = pd.MultiIndex.from_tuples([("x", BAD), ("y", "n"), ("y", "mixed")], names=[BAD, None])
+    rows = [[BAD, 0.5, 1.23456], [Thing(), 0.25, BAD], [None, np.nan, 2]]
+    frame = pd.DataFrame(rows, columns=columns, index=pd.Index(["p", BAD, "q"], name=BAD))
+    frame[("z", "category")] = pd.Categorical([BAD, "c", None])
+    frame[("z", "text")] = pd.array([BAD, "c", None], dtype="str")
+    before = frame.copy()
+    html = report.table(frame, f"Caption of {BAD}", index=index).to_html()
+    assert "<b>" not in html and "\x1b" not in html
+    assert html.count(SHOWN) == 7 + 3 * index
+    assert f"<caption>Caption of {SHOWN}</caption>" in html
+    assert ">1.235<" in html and ">0.500<" in html and "None" not in html and "nan" not in html
+    pd.testing.assert_frame_equal(frame, before)
+
+
+def test_a_table_of_numbers_and_headings_is_as_before():
+    frame = pd.DataFrame({"system": ["A–B", "Δ'"], 0.5: [1, 20000], "yes": [True, False]}, index=[3, 3.5])
+    html = report.table(frame, "Size & shape, 'as is'.", index=True).to_html()
+    for cell in (">A–B<", ">Δ&#39;<", ">0.5<", ">20,000<", ">True<", ">3.5<", "<caption>Size &amp; shape, 'as is'.<"):
+        assert cell in html
+    assert report.table(frame.iloc[:0], "Empty.").to_html()
+    assert report.table(pd.concat([frame, frame[["yes"]]], axis=1).reset_index(drop=True), "Twice.").to_html()

@@ -6,6 +6,7 @@ import sys
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -224,6 +225,62 @@ def test_workers_end_with_the_process_that_started_them(tmp_path):
         time.sleep(0.1)
     os.kill(worker, 9)
     pytest.fail("the worker outlived its parent by ten seconds")
+
+
+TOGETHER = """
+import os, sys
+import numpy as np
+from ecgstudy import training
+from ecgstudy.data.cohort import synthetic_cohort
+from ecgstudy.systems.cnn_gap import CNNGAPSystem
+
+training.torch.set_num_threads(1)
+system = CNNGAPSystem(fs=100, seconds=6, width=0.03, epochs=1, batch=16)
+data = synthetic_cohort(24, 100, seconds=6, balance=1)
+split = {"train": np.arange(14), "valid": np.arange(14, 20), "test": np.arange(20, 24)}
+children = []
+for child in range(3):
+    if not (child := os.fork()):
+        run = training.train(system, data, split)
+        run.probabilities(split["test"]), run.log, run.card, run.network()
+        os._exit(0)
+    children.append(child)
+sys.exit(sum(os.waitpid(child, 0)[1] for child in children))
+"""
+
+
+def test_three_trainings_of_one_run_all_succeed_and_one_trains(tmp_path):
+    result = subprocess.run([sys.executable, "-c", TOGETHER], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count("another process trains this run, waiting for it") == 2
+    assert result.stderr.count("100%") == 1
+    (run,) = (path for path in (tmp_path / "runs").iterdir() if path.is_dir())
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {run.name, f"{run.name}.lock"}
+
+
+@pytest.mark.parametrize("harm", ["twice", "above 1", "order", "weights", "log", "card"])
+def test_a_cached_run_that_is_not_as_it_was_written_is_noticed(system, data, split, harm):
+    quick = dataclasses.replace(system, epochs=1)
+    folder = training.train(quick, data, split, quiet=True).folder
+    predictions = pd.read_parquet(folder / "predictions.parquet")
+    match harm:
+        case "twice":
+            pd.concat([predictions, predictions[:3]]).to_parquet(folder / "predictions.parquet")
+        case "above 1":
+            predictions.assign(AF=predictions["AF"] + 1).to_parquet(folder / "predictions.parquet")
+        case "order":
+            predictions[::-1].to_parquet(folder / "predictions.parquet")
+        case "weights":
+            content = (folder / "weights.safetensors").read_bytes()
+            (folder / "weights.safetensors").write_bytes(content[:-400] + bytes(400))
+        case "log":
+            (folder / "log.csv").write_text("epoch,loss,valid,seconds\n1,0.1,0.9,1\n")
+        case "card":
+            (folder / "card.json").write_text(
+                (folder / "card.json").read_text().replace('"best_epoch": 1', '"best_epoch": 2')
+            )
+    with pytest.raises(BrokenError, match=rf"{folder} is broken \(.* is not as it was written\): delete it"):
+        training.train(quick, data, split, quiet=True)
 
 
 def test_longer_records_count_once_each(system, data):
