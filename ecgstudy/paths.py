@@ -79,7 +79,7 @@ def told_if_broken(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except MemoryError:
+    except (BrokenError, MemoryError):  # told already, or the machine's
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT, errno.EINVAL):
