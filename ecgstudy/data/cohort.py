@@ -202,9 +202,7 @@ def build_cohort(
                     checksum, samples = _write(partial, records, config, by_content, total, progress)
                     about = {"in_memory": known, "checksum": checksum, "samples": samples}
                     write_sealed(partial / "cohort.json", config | about)
-        with told_if_broken(folder):
-            before = read_sealed(folder / "cohort.json")["in_memory"]
-        if known in (None, before):
+        if known in (None, read_sealed(folder / "cohort.json").get("in_memory")):
             break  # else the cache of this identity was made of other records, or of the same with other labels
     return _open(folder)
 
@@ -299,8 +297,8 @@ def _unfit(record: Record, seen: dict[str, str]) -> dict[str, str] | None:
 
 
 def _open(folder: Path) -> Cohort:
+    about = read_sealed(folder / "cohort.json")
     with told_if_broken(folder):
-        about = read_sealed(folder / "cohort.json")
         table = pd.read_parquet(folder / "table.parquet")
         return Cohort(
             folder=folder,
