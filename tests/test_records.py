@@ -1406,6 +1406,14 @@ def test_real_limb_leads(real):
     assert law in real["PTB-XL", "00162_hr"].notes
     largest = [np.abs(residuals(r.signal[:6], LEADS[:6])[1]).max() for (s, _), r in real.items() if s == "LUDB"]
     assert max(largest) < 0.003 and len(largest) == 200
+    # As the headers have it, each lead spans 1 mV, and that breaks the first law by so much.
+    broken = []
+    for (source, _), record in real.items():
+        if source == "LUDB":
+            limb = record.signal[:6] / np.ptp(record.signal[:6], axis=1, keepdims=True)
+            rest = residuals(limb, LEADS[:6])[1][0]
+            broken.append(np.abs(rest - np.median(rest)).max())
+    assert np.median(broken) == pytest.approx(0.38, abs=0.005)
     # A step is taken for a microvolt because the leads are then as large as PTB-XL's, half of which span so many mV.
     for lead in ("I", "II", "V2", "V5"):
         spans = {"LUDB": [], "PTB-XL": []}
