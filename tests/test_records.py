@@ -314,6 +314,11 @@ def test_null_leads_are_missing(write, tmp_path):
         read_record(write("{name} 1001 250 100000\n{name}.dat 16\n" + "~ 0\n" * 1000, data=bytes(200_000)))
 
 
+def test_fields_that_no_format_needs_may_hold_anything(write):
+    path = write("{name} 1 250 3\n{name}.dat 80 100/mV 8 0 x y z V1\n", data=bytes([128, 129, 130]))
+    np.testing.assert_array_equal(read_record(path).signal, np.float32([[0, 0.01, 0.02]]))
+
+
 @pytest.mark.parametrize("fmt, block, values", [("212", 3, 2), ("310", 4, 3), ("311", 4, 3)])
 def test_padding_of_a_last_block_is_no_surplus(write, fmt, block, values):
     for samples in range(1, 8):

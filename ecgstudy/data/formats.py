@@ -289,7 +289,10 @@ def read_wfdb(header: Path, source: str | None, leads: Sequence[str] | None) -> 
     if several := sorted({spec.per_frame for spec in specs if spec.per_frame > 1}):
         numbers = ", ".join(map(str, several))
         reading.notes.append(f"samples per frame: {numbers} in some leads, their mean read at {parsed.fs:g} Hz")
-    initial = [_number(int, line[5] or "0", "initial value") if line[1][:1] == "8" else 0 for line in described]
+    initial = [
+        _number(int, line[5] or "0", "initial value") if spec.format == "8" else 0
+        for spec, line in zip(specs, described, strict=True)
+    ]
     values = _values(header, files, specs, initial, parsed.n_samples, reading.notes)
     reading.signal = _scaled(values, specs, reading)
     _describe(reading, header, parsed.comments)
