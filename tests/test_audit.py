@@ -89,6 +89,8 @@ def test_traps_are_counted_by_kind(table):
     found = audit.traps(table).set_index("trap")
     assert found.loc["header gain", "records"] == 2
     assert found.loc["flat leads", ["records", "example", "commonest"]].tolist() == [1, "a", "V1"]
+    gains = audit.traps(audit.committed()).set_index("trap").loc["header gain"]
+    assert gains["records"] == 258 and "its own range" in gains["commonest"] and "200/mV" in gains["commonest"]
 
 
 def test_ranges_of_the_readable(table):

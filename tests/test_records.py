@@ -314,6 +314,11 @@ def test_null_leads_are_missing(write, tmp_path):
         read_record(write("{name} 1001 250 100000\n{name}.dat 16\n" + "~ 0\n" * 1000, data=bytes(200_000)))
 
 
+def test_fields_that_no_format_needs_may_hold_anything(write):
+    path = write("{name} 1 250 3\n{name}.dat 80 100/mV 8 0 x y z V1\n", data=bytes([128, 129, 130]))
+    np.testing.assert_array_equal(read_record(path).signal, np.float32([[0, 0.01, 0.02]]))
+
+
 @pytest.mark.parametrize("fmt, block, values", [("212", 3, 2), ("310", 4, 3), ("311", 4, 3)])
 def test_padding_of_a_last_block_is_no_surplus(write, fmt, block, values):
     for samples in range(1, 8):
@@ -1406,6 +1411,14 @@ def test_real_limb_leads(real):
     assert law in real["PTB-XL", "00162_hr"].notes
     largest = [np.abs(residuals(r.signal[:6], LEADS[:6])[1]).max() for (s, _), r in real.items() if s == "LUDB"]
     assert max(largest) < 0.003 and len(largest) == 200
+    # As the headers have it, each lead spans 1 mV, and that breaks the first law by so much.
+    broken = []
+    for (source, _), record in real.items():
+        if source == "LUDB":
+            limb = record.signal[:6] / np.ptp(record.signal[:6], axis=1, keepdims=True)
+            rest = residuals(limb, LEADS[:6])[1][0]
+            broken.append(np.abs(rest - np.median(rest)).max())
+    assert np.median(broken) == pytest.approx(0.38, abs=0.005)
     # A step is taken for a microvolt because the leads are then as large as PTB-XL's, half of which span so many mV.
     for lead in ("I", "II", "V2", "V5"):
         spans = {"LUDB": [], "PTB-XL": []}

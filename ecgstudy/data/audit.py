@@ -156,14 +156,20 @@ def duplicates(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def traps(table: pd.DataFrame) -> pd.DataFrame:
-    """Every kind of note that reading left: in how many records of which sources, and the commonest wording of it."""
+    """Every kind of note that reading left: in how many records of which sources, and its commonest wordings.
+
+    Of the wordings that ten records have at most three are shown, else the commonest.
+    """
     notes = table.assign(note=table["notes"].str.split("|")).explode("note")
     notes = notes[notes["note"].fillna("") != ""]
     notes[["trap", "detail"]] = notes["note"].str.split(": ", n=1, expand=True)
     found = notes.groupby("trap").agg(
         records=("name", "nunique"),
         sources=("source", lambda s: ", ".join(sorted(set(s)))),
-        commonest=("detail", lambda s: s.value_counts().index[0]),
+        commonest=(
+            "detail",
+            lambda s: "; ".join(s.value_counts()[lambda n: (n >= 10) | (n.index == n.index[0])].index[:3]),
+        ),
         example=("name", "first"),
     )
     return found.sort_values("records", ascending=False).reset_index()

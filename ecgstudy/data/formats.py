@@ -346,7 +346,10 @@ def read_wfdb(header: Path, source: str | None, leads: Sequence[str] | None) -> 
     if several := sorted({spec.per_frame for spec in specs if spec.per_frame > 1}):
         numbers = ", ".join(map(str, several))
         reading.notes.append(f"samples per frame: {numbers} in some leads, their mean read at {parsed.fs:g} Hz")
-    initial = [_number(int, line[5] or "0", "initial value") if line[1][:1] == "8" else 0 for line in described]
+    initial = [
+        _number(int, line[5] or "0", "initial value") if spec.format == "8" else 0
+        for spec, line in zip(specs, described, strict=True)
+    ]
     values = _values(header, files, specs, initial, parsed.n_samples, reading.notes)
     reading.signal = _scaled(values, specs, reading)
     _describe(reading, header, parsed.comments)
@@ -560,9 +563,10 @@ def _scaled(values: np.ndarray, specs: list[_Spec], reading: Reading) -> np.ndar
 def _checked_gain(values: np.ndarray, gain: np.ndarray, mv_per_unit: np.ndarray, reading: Reading) -> np.ndarray:
     """Take LUDB's gains for what they are: each lead's own range in steps, which makes every lead span 1 mV.
 
-    Its steps are microvolts: they obey Einthoven's and Goldberger's laws within one, which what the header makes of
-    them breaks by .37 mV (median over its records), and as microvolts they give waves of the size that PTB-XL's have.
-    Both marks, gains that are ranges and steps that obey the laws, show a record of LUDB under any name.
+    Its steps are microvolts: they obey Einthoven's and Goldberger's laws within one. What the header makes of them
+    breaks II = I + III by .38 mV (median over its records of the largest violation). As microvolts they give waves of
+    the size that PTB-XL's have. Both marks, gains that are ranges and steps that obey the laws, show a record of LUDB
+    under any name.
     """
     span = np.fmax.reduce(values, axis=1) - np.fmin.reduce(values, axis=1)
     own_range = (span == gain[:, 0]).all()

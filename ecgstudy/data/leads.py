@@ -7,6 +7,7 @@ shape of the beat, and only where P, QRS and T all say so.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -70,10 +71,16 @@ def residuals(limb: Array, names: Sequence[str]) -> tuple[list[str], Array]:
     laws, residual
         The laws all of whose leads are at hand, and (laws, samples) what should be zero.
     """
+    laws, factors = _factors(tuple(names), limb.dtype)
+    return laws, factors @ limb
+
+
+@lru_cache(maxsize=64)
+def _factors(names: tuple[str, ...], dtype: np.dtype) -> tuple[list[str], Array]:
+    """The laws of these leads, and (laws, leads) factors."""
     rows = [_LIMB.index(name) for name in names]
     laws = [law for law, factors in LAWS.items() if {i for i, factor in enumerate(factors) if factor} <= set(rows)]
-    factors = np.array([LAWS[law] for law in laws], limb.dtype).reshape(len(laws), 6)[:, rows]
-    return laws, factors @ limb
+    return laws, np.array([LAWS[law] for law in laws], dtype).reshape(len(laws), 6)[:, rows]
 
 
 def check_limb_leads(x: Array, names: Sequence[str], spans: Array, fs: float) -> list[str]:
@@ -96,7 +103,7 @@ def check_limb_leads(x: Array, names: Sequence[str], spans: Array, fs: float) ->
     limb = x[: len(rows)] if rows == list(range(len(rows))) else x[rows]  # a view where it can be
     there = [names[row] for row in rows]
     laws, residual = residuals(limb, there)
-    if not laws or np.ptp(residual, axis=1).max() <= _ROUNDING:
+    if not laws or (residual.max(axis=1) - residual.min(axis=1)).max() <= _ROUNDING:
         return []
     limb = limb.astype(np.float64)
     whole = np.isfinite(limb).all(axis=0)

@@ -117,7 +117,11 @@ def read_record(
     The integers of Challenge 2020/2021 are microvolts in every source but ``st_petersburg_incart``, although some
     headers say otherwise: 200/mV in records of ``ptb-xl`` that equal PTB-XL's own integers one by one, 4880/mV in
     three of ``georgia`` whose amplitudes are those of the others. The gain is therefore taken from the source,
-    and a note tells where the header differs.
+    and a note tells where the header differs. LUDB's headers state each lead's own range as its gain, so that every
+    lead would span 1 mV; its steps are microvolts, and are read as such, with a note.
+
+    Notes tell too what is wrong with the leads and was left as it is: limb leads that contradict each other, by how
+    much and why (see `ecgstudy.data.leads`), missing, flat and clipped ones, a scale that was lost.
 
     So that reading ends in seconds whatever a file says, a record has at most 2**27 samples and 1,000 leads, a CSV
     128 MB; what is larger, unpacks to far more than its size, or is no file (a pipe, a device) is refused.
