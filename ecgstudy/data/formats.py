@@ -106,9 +106,7 @@ _ANNOTATION_SYMBOL = dict(wfdb.io.annotation.ann_label_table[["label_store", "sy
 
 
 # A key and its value in a comment; further ones may follow on the line.
-_COMMENT_FIELD = re.compile(
-    r"(?:^|(?<=\s))\s*(?:<(age|sex|dx|diagnoses)>\s*:?|(age|sex|dx|diagnoses)\s*:)", re.IGNORECASE
-)
+_COMMENT_FIELD = re.compile(r"(?:^|(?<=\s))(?:<(age|sex|dx|diagnoses)>\s*:?|(age|sex|dx|diagnoses)\s*:)", re.IGNORECASE)
 
 
 class RecordError(ValueError):
