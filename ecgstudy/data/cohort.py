@@ -202,7 +202,8 @@ def build_cohort(
                     checksum, samples = _write(partial, records, config, by_content, total, progress)
                     about = {"in_memory": known, "checksum": checksum, "samples": samples}
                     write_sealed(partial / "cohort.json", config | about)
-        if known in (None, read_sealed(folder / "cohort.json").get("in_memory")):
+        about = read_sealed(folder / "cohort.json")
+        if known in (None, about.get("in_memory")) or "checksum" not in about:  # of which _open tells
             break  # else the cache of this identity was made of other records, or of the same with other labels
     return _open(folder)
 
