@@ -13,7 +13,7 @@ from ecgstudy.data.delineations import read_delineation
 from ecgstudy.data.labels import CLASSES, unmapped
 from ecgstudy.data.manifest import DataError, locate
 from ecgstudy.data.records import Record, find_records, read_record
-from ecgstudy.paths import RESULTS
+from ecgstudy.paths import RESULTS, told_if_broken
 
 # Data sets with 12-lead or two-lead signals, in the order in which the audit tells of them.
 SIGNALS = ("ludb", "mitdb", "ptb-xl", "challenge-2021", "cpsc-2018-original")
@@ -32,8 +32,10 @@ def at_hand(data_sets: Sequence[str] = SIGNALS) -> dict[str, Path]:
 
 def committed() -> pd.DataFrame:
     """The audit of the study's real recordings as committed in ``results/audit.csv``."""
-    table = pd.read_csv(RESULTS / "audit.csv", keep_default_na=False, na_values={"low": "", "high": ""})
-    return table.astype(dict.fromkeys(CLASSES, bool))
+    file = RESULTS / "audit.csv"
+    with told_if_broken(file):
+        table = pd.read_csv(file, keep_default_na=False, na_values={"low": "", "high": ""})
+        return table.astype(dict.fromkeys(CLASSES, bool))
 
 
 def study_records(data_set: str) -> set[str]:
