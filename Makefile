@@ -16,7 +16,9 @@ BIN := $(VENV)/bin
 # The environment of the book; tests and linting want more.
 READY := $(VENV)/.ready
 TESTS := $(VENV)/.ready-test
+# --no-build: what is built from source would bring build tools that no lock knows.
 INSTALL := $(BIN)/uv pip install --python $(BIN)/python
+LOCKED := $(INSTALL) --no-deps --no-build --require-hashes -r
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --fork-strategy fewest \
     --generate-hashes --no-header --no-annotate --quiet
 
@@ -50,15 +52,15 @@ $(READY): requirements.lock requirements-uv.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else \
 	    f"ecgstudy needs Python 3.11 or newer, and {sys.executable} is {v.major}.{v.minor}: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
-	$(INSTALL) --no-deps --require-hashes -r requirements.lock
-	$(INSTALL) --constraints requirements.lock $(UV_TORCH) $(TORCH)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r requirements-uv.lock
+	$(LOCKED) requirements.lock
+	$(INSTALL) --no-build --constraints requirements.lock $(UV_TORCH) $(TORCH)
 	$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 env-test: $(TESTS)
 $(TESTS): $(READY) requirements-test.lock
-	$(INSTALL) --no-deps --require-hashes -r requirements-test.lock
+	$(LOCKED) requirements-test.lock
 	@touch $@
 
 # What only CUDA builds of torch want is left out: such a build brings the exact packages it needs.

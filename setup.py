@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: a wheel takes the manifest and the profiles along, which stand beside the package."""
+"""What pyproject.toml cannot say: manifest and profiles, which stand beside the package, are shipped with it."""
 
 import shutil
 from pathlib import Path
@@ -6,17 +6,24 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
+SHIPPED = [Path("data_manifest.yaml"), *sorted(Path("notebooks/profiles").glob("*.yaml"))]
+
 
 class BuildWithShipped(build_py):
-    """Copy them to ``ecgstudy/shipped``, where ``ecgstudy.paths`` looks outside a checkout."""
+    """Takes them into a source archive as they are, and into a wheel where ``ecgstudy.paths`` looks for them there."""
+
+    def get_source_files(self) -> list[str]:
+        """Return the files of a source archive, from which a wheel can be built."""
+        return [*super().get_source_files(), *map(str, SHIPPED)]
 
     def run(self) -> None:
         """Build as ever, then copy."""
         super().run()
         if not self.editable_mode:
-            shipped = Path(self.build_lib, "ecgstudy", "shipped")
-            shutil.copytree("notebooks/profiles", shipped / "profiles", dirs_exist_ok=True)
-            shutil.copy("data_manifest.yaml", shipped)
+            for path in SHIPPED:
+                target = Path(self.build_lib, "ecgstudy", "shipped", path)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, target)
 
 
 setup(cmdclass={"build_py": BuildWithShipped})

@@ -9,7 +9,6 @@ import copy
 import json
 import os
 import platform
-import resource
 import sys
 import tempfile
 import time
@@ -108,10 +107,12 @@ def _cohort_build(paths: list[Path], preprocess: Callable[[np.ndarray, int], np.
 
 def cohort_memory(records: int = 100_000) -> dict[str, Any]:
     """Peak memory of this process over building and iterating a cohort, beside what its signals would fill."""
+    import resource  # which Windows lacks
+
     data = cohort.synthetic_cohort(records, 100)
     seen = sum(len(indices) for indices, _, _ in data.batches(256))
     assert seen == records
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # kilobytes on Linux
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** (30 if sys.platform == "darwin" else 20)
     return {
         "ours": peak,
         "other": (data.folder / "signals.bin").stat().st_size / 2**30,

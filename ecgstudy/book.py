@@ -10,6 +10,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def build_folder(profile: str) -> Path:
 
 def _state() -> bytes:
     """Fingerprint of all that every notebook depends on: the package, the pins, the results, the data at hand."""
-    digest = hashlib.sha256(sys.version.encode())
+    digest = hashlib.sha256(f"{sys.version} {version('torch')}".encode())  # torch stands in no lock
     code = [p for p in files_below(REPOSITORY / "ecgstudy") if p.suffix in {".py", ".csv", ".yaml"}]
     results = list(files_below(REPOSITORY / "results"))
     for path in sorted([*code, *results, REPOSITORY / "requirements.lock", REPOSITORY / "data_manifest.yaml"]):

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from ecgstudy.paths import REPOSITORY, RESULTS, written_whole
+from ecgstudy.paths import REPOSITORY, RESULTS, told_if_broken, written_whole
 from ecgstudy.report import interval, number, p_value
 
 FILE = RESULTS / "claims.yaml"
@@ -26,7 +26,8 @@ def load() -> list[dict[str, Any]]:
     ``measured``, how; ``source``, the results file, the row (column → text) and what of it counts, ``value`` or
     ``difference``; ``border`` and on which side of it the claim is (``expected``); ``COMPUTED``; and ``page``.
     """
-    return yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    with told_if_broken(FILE):
+        return yaml.safe_load(FILE.read_text(encoding="utf-8"))
 
 
 def recompute(claim: dict[str, Any]) -> dict[str, Any]:

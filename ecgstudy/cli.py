@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from ecgstudy import __version__
 from ecgstudy.data.manifest import DataError
@@ -27,6 +27,15 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except (BookError, DataError, MemoryError, OSError, ValueError) as error:
             raise _fail(error) from None
+
+
+class OfRepository(TyperCommand):
+    """A command that works on the repository, which an installed package lacks."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command, where there is one."""
+        needs_checkout(f"`{ctx.command_path}`")
+        return super().invoke(ctx)
 
 
 app = typer.Typer(
@@ -65,16 +74,13 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def main(
-    ctx: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say it and end.")
     ] = False,
 ) -> None:
-    """Prepare the terminal; refuse what an installed package without its repository cannot do."""
+    """Prepare the terminal."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # a locale that has no é must not end a command
-    if ctx.invoked_subcommand != "data":
-        needs_checkout(f"`ecgstudy {ctx.invoked_subcommand}`")
 
 
 def _parse(parameters: list[str] | None) -> dict[str, str]:
@@ -87,7 +93,7 @@ def _parse(parameters: list[str] | None) -> dict[str, str]:
     return parsed
 
 
-@app.command()
+@app.command(cls=OfRepository)
 def run(
     notebooks: Annotated[
         list[str] | None, typer.Argument(help="Which notebooks, e.g. 03_cnn_gap; all if none.")
@@ -105,7 +111,7 @@ def run(
         typer.echo(path)
 
 
-@app.command("book")
+@app.command("book", cls=OfRepository)
 def build(profile: Profile = "demo", parameter: Parameters = None) -> None:
     """Execute what has changed and render the book."""
     from ecgstudy import book
@@ -117,7 +123,7 @@ def build(profile: Profile = "demo", parameter: Parameters = None) -> None:
     typer.echo(f"The book: {page.as_uri()}")
 
 
-@app.command()
+@app.command(cls=OfRepository)
 def train(
     entries: Annotated[
         list[str] | None, typer.Argument(help="Which entries, e.g. CNN-GAP, or questions, e.g. gamma; all if none.")
@@ -190,7 +196,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min"
 
 
-@app.command("verify-results")
+@app.command("verify-results", cls=OfRepository)
 def verify_results(
     retrain: Annotated[
         str | None,
@@ -223,7 +229,7 @@ def verify_results(
     raise typer.Exit(0 if right else 1)
 
 
-@app.command()
+@app.command(cls=OfRepository)
 def serve(
     profile: Profile = "demo",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on localhost; 0 takes a free one.")] = 8000,
@@ -317,10 +323,9 @@ def data_verify(name: Annotated[str, typer.Argument(help="A data set of `ecgstud
     raise typer.Exit(0 if report.whole else 1)
 
 
-@data.command("audit")
+@data.command("audit", cls=OfRepository)
 def data_audit() -> None:
     """Read every real record at hand and write what the book's audit shows of them to results/audit.csv."""
-    needs_checkout("`ecgstudy data audit`")
     from ecgstudy.data import audit, cohort, manifest
 
     there = manifest.at_hand()

@@ -21,13 +21,13 @@ from filelock import FileLock, Timeout
 if TYPE_CHECKING:
     import pandas as pd
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-IN_CHECKOUT = (REPOSITORY / "data_manifest.yaml").exists()
-_SHIPPED = REPOSITORY if IN_CHECKOUT else Path(__file__).parent / "shipped"  # in a wheel: see setup.py
-MANIFEST = _SHIPPED / "data_manifest.yaml"
+_PACKAGE = Path(__file__).resolve().parent
+IN_CHECKOUT = (_PACKAGE.parent / "data_manifest.yaml").exists()
+# What a wheel ships (see setup.py) stands for the repository, in the same places; nothing is ever written there.
+REPOSITORY = _PACKAGE.parent if IN_CHECKOUT else _PACKAGE / "shipped"
+MANIFEST = REPOSITORY / "data_manifest.yaml"
 NOTEBOOKS = REPOSITORY / "notebooks"
-PROFILE_FILES = NOTEBOOKS / "profiles" if IN_CHECKOUT else _SHIPPED / "profiles"
-RESULTS = REPOSITORY / "results"
+RESULTS = (REPOSITORY if IN_CHECKOUT else platformdirs.user_data_path("ecgstudy")) / "results"
 
 
 class BrokenError(ValueError):
@@ -47,17 +47,17 @@ def cache_root() -> Path:
 
 
 def needs_checkout(what: str) -> None:
-    """Raise unless the package stands in a checkout of the repository, which has notebooks, pages and results.
+    """Raise unless the package stands in a checkout of the repository, which has chapters, pages and results.
 
     Raises
     ------
     FileNotFoundError
         that says what cannot be done, and the remedy.
     """
-    if not IN_CHECKOUT:
+    if not (REPOSITORY / "_toc.yml").exists():  # neither wheels nor source archives have one
         raise FileNotFoundError(
-            f"{what} needs the repository, with its notebooks and results: clone it and run `make env` there; "
-            "the installed package alone reads, fetches and simulates records, trains systems and explains them"
+            f"{what} needs the repository, with its notebooks and results, which an installed package lacks: "
+            "clone it and run `make env` there"
         )
 
 
@@ -85,6 +85,7 @@ def told_if_broken(path: Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT, errno.EINVAL):
             raise
         if path.is_relative_to(RESULTS):
+            needs_checkout(f"results/{path.relative_to(RESULTS).as_posix()}")
             remedy = f"bring it back with `git restore {path.relative_to(REPOSITORY)}`"
         else:
             remedy = "delete it and run the command again, which makes it anew"

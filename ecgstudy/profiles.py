@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from ecgstudy.paths import PROFILE_FILES
+from ecgstudy.paths import NOTEBOOKS
 
 PROFILES = ("smoke", "demo", "real", "paper")
 # What IPython itself puts into a notebook's namespace; everything else there was declared or passed in.
@@ -159,7 +159,7 @@ def profile_values(profile: str, notebook: str) -> dict[str, Any]:
         when there is no such profile, or its file holds what a parameter does not take.
     """
     check_profile(profile)
-    path = PROFILE_FILES / f"{profile}.yaml"
+    path = NOTEBOOKS / "profiles" / f"{profile}.yaml"
     try:
         # As text: YAML's own typing takes 1e-3 for a text and 010 for 8.
         sections = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)

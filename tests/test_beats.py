@@ -178,9 +178,7 @@ def test_the_annotation_file_itself_may_be_given(tmp_path, given):
 def test_a_long_file_is_refused_unread(tmp_path):
     with (tmp_path / "9.atr").open("wb") as file:
         file.truncate(2**24 + 2)
-    with pytest.raises(
-        RecordError, match=r"9\.atr has 16,777,218 bytes, more than the 4,194,304 that are read"
-    ):
+    with pytest.raises(RecordError, match=r"9\.atr has 16,777,218 bytes, more than the 4,194,304 that are read"):
         read_beats(tmp_path / "9")
 
 

@@ -1,17 +1,25 @@
 """Locks, their conda face, the package. ``python -m tests.test_environment`` writes what follows from them."""
 
+import ast
+import json
 import os
 import re
 import subprocess
 import sys
+import tarfile
 import tomllib
-from importlib.metadata import version
+import zipfile
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
-from ecgstudy.paths import REPOSITORY
+from ecgstudy import claims, cli, leaderboard, paths
+from ecgstudy.data import audit
+from ecgstudy.explain import results
+from ecgstudy.paths import REPOSITORY, RESULTS, listed
 
 LOCKS = ("requirements.lock", "requirements-test.lock", "requirements-uv.lock")
 
@@ -36,10 +44,14 @@ def pins(name):
     return found
 
 
+def split(pin):
+    """Name and version of a pin."""
+    return re.match(r"([\w.-]+)==([^ ;]+)", pin).groups()
+
+
 def lock(*names):
     """Name → version of every pin of the locks (default: the book's), and of torch."""
-    lines = [pin for name in names or LOCKS[:1] for pin in pins(name)]
-    return dict(re.match(r"([\w.-]+)==([^ ;]+)", line).groups() for line in [*lines, torch()])
+    return dict(split(pin) for pin in [*(pin for name in names or LOCKS[:1] for pin in pins(name)), torch()])
 
 
 def conda_face():
@@ -58,34 +70,48 @@ def conda_face():
     return "\n".join([*head, *(f'      - "{line}"' if ";" in line else f"      - {line}" for line in lines), ""])
 
 
+def plain(name):
+    """A package's name as locks spell it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def licences():
-    """The text of book/licences.md: the packages of the book's environment and what each may be used under."""
-    command = [Path(sys.executable).with_name("pip-licenses"), "--from=mixed", "--format=json", "--with-system"]
-    found = yaml.safe_load(subprocess.run(command, capture_output=True, check=True, text=True, encoding="utf-8").stdout)
-    named = {re.sub(r"[-_.]+", "-", package["Name"]).lower(): package for package in found}
-    rows = []
-    for name in sorted(lock()):
-        package = named.get(re.sub(r"[-_.]+", "-", name).lower())
-        if package:  # else of another system
-            licence = package["License"].splitlines()[0].replace("|", "/")
-            rows.append(f"| {name} | {package['Version'].split('+')[0]} | {licence[:80]} |")
-    head = [
+    """The text of book/licences.md: the packages of both environments and what each may be used under."""
+    command = [sys.executable, "-m", "piplicenses", "--from=mixed", "--format=json", "--with-system"]
+    found = json.loads(subprocess.run(command, capture_output=True, check=True, text=True, encoding="utf-8").stdout)
+    named = {plain(package["Name"]): package for package in found}
+    text = [
         "# Licences of what the study stands on",
         "",
-        "The packages that `make book` installs on Linux, with the licence that each states for itself. `make",
-        "licences` writes this page. The licences of the study and of the recordings stand in `LICENSE` and",
-        "`data_manifest.yaml`.",
-        "",
-        "| package | version | licence |",
-        "|---|---|---|",
+        "The packages that `make book` and `make test` install on Linux, each with the licence that it states for",
+        "itself. The command `make licences` writes this page. `LICENSE` has the study's own licence,",
+        "`data_manifest.yaml` those of the recordings.",
     ]
-    return "\n".join([*head, *rows, ""])
+    titles = {"The book": lock(), "Tests and linting, besides": dict(map(split, pins("requirements-test.lock")))}
+    for title, packages in titles.items():
+        text += ["", f"## {title}", "", "| package | version | licence |", "|---|---|---|"]
+        for name in sorted(packages.keys() & named.keys()):  # others are of other systems
+            licence = named[name]["License"].splitlines()[0].replace("|", "/")
+            text.append(f"| {name} | {named[name]['Version'].split('+')[0]} | {licence} |")
+    return "\n".join([*text, ""])
+
+
+def imported():
+    """Names of the modules that the package and the notebooks import, Python's own left out."""
+    sources = [path.read_text(encoding="utf-8") for path in listed(REPOSITORY / "ecgstudy", "**/*.py")]
+    for path in listed(REPOSITORY / "notebooks", "*.ipynb"):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        sources += ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    nodes = [node for source in sources for node in ast.walk(ast.parse(source))]
+    whole = {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
+    parts = {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    return {name.partition(".")[0] for name in whole | parts} - sys.stdlib_module_names
 
 
 def test_environment_yml_holds_the_pins_of_the_lock_and_the_package():
     assert (REPOSITORY / "environment.yml").read_text(encoding="utf-8") == conda_face()
     pip = yaml.safe_load((REPOSITORY / "environment.yml").read_text(encoding="utf-8"))["dependencies"][-1]["pip"]
-    found = dict(re.match(r"([\w.-]+)==([^ ;]+)", line).groups() for line in pip if not line.startswith("--"))
+    found = dict(split(line) for line in pip if not line.startswith("--"))
     assert found == lock()
     assert pip[-1] == "--editable ."
 
@@ -130,70 +156,128 @@ def test_actions_are_pinned_by_their_commit():
             assert re.search(r"@[0-9a-f]{40}$", action), f"{workflow.name}: {action}"
 
 
-def test_the_page_of_licences_names_every_package_of_the_book():
+def test_the_page_of_licences_names_every_package():
     text = (REPOSITORY / "book" / "licences.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| ([\w.-]+) \| (\S+) \| [^|]{2,}\|$", text, re.M))
-    there = {
-        name: v for name, v in lock().items() if not any(p.startswith(f"{name}==") and ";" in p for p in pins(LOCKS[0]))
-    }
-    assert rows.items() >= there.items()
+    rows = dict(re.findall(r"^\| ([\w.-]+) \| (\d\S*) \| [^|]{2,}\|$", text, re.M))
+    here = [pin for name in LOCKS[:2] for pin in pins(name) if ";" not in pin]  # a marker: not on every system
+    assert rows.items() >= dict(map(split, [*here, torch()])).items()
+    assert rows.keys() <= lock(*LOCKS[:2]).keys()
     assert "UNKNOWN" not in text
+
+
+def test_what_is_imported_is_declared_for_the_book():
+    found = packages_distributions()
+    declared = {plain(re.match(r"[\w.-]+", d).group()) for d in project()["dependencies"]}
+    optional = {"torch_ecg"}  # of one bench, which says so
+    lacking = {m for m in imported() - optional - {"ecgstudy"} if not declared & set(map(plain, found.get(m, ())))}
+    assert not lacking
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """The package as a wheel brings it, in an empty folder: no checkout around it."""
+    """The package from a wheel that was built from a source archive, in a folder without a checkout around it."""
     folder = tmp_path_factory.mktemp("installed")
     source = folder / "source"
-    names = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, check=True, text=True).stdout
-    for name in names.splitlines():
-        if name.startswith(("ecgstudy/", "notebooks/profiles/")) or "/" not in name:
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            (source / name).write_bytes((REPOSITORY / name).read_bytes())
-    command = [sys.executable, "setup.py", "--quiet", "build_py", "--build-lib", str(folder / "lib")]
-    subprocess.run(command, cwd=source, capture_output=True, check=True)
-    (folder / "empty").mkdir()
+    for pattern in ("*", "ecgstudy/**/*", "notebooks/**/*"):
+        for path in filter(Path.is_file, listed(REPOSITORY, pattern)):
+            target = source / path.relative_to(REPOSITORY)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
 
-    def call(*arguments):
+    def built(kind, place):
+        code = f"from setuptools import build_meta; print(build_meta.build_{kind}({str(folder)!r}))"
+        said = subprocess.run([sys.executable, "-c", code], cwd=place, capture_output=True, check=True, text=True)
+        return folder / said.stdout.split()[-1]
+
+    with tarfile.open(built("sdist", source)) as archive:
+        archive.extractall(folder / "unpacked", filter="data")
+    with zipfile.ZipFile(built("wheel", *(folder / "unpacked").iterdir())) as wheel:
+        wheel.extractall(folder / "lib")
+    (folder / "empty").mkdir()
+    before = sorted((folder / "lib").rglob("*"))
+
+    def call(*arguments, module="ecgstudy.cli"):
         known = {k: v for k, v in os.environ.items() if not k.startswith(("ECGSTUDY", "XDG"))}
         known |= {"PYTHONPATH": str(folder / "lib"), "HOME": str(folder / "home"), "COLUMNS": "100"}
-        command = [sys.executable, "-m", "ecgstudy.cli", *arguments]
-        return subprocess.run(command, cwd=folder / "empty", env=known, capture_output=True, text=True, check=False)
+        command = [sys.executable, "-B", *(["-m", module] if module else ["-c"]), *arguments]
+        done = subprocess.run(command, cwd=folder / "empty", env=known, capture_output=True, text=True, check=False)
+        assert sorted((folder / "lib").rglob("*")) == before  # nothing is written beside the package
+        return done
 
     return call, folder
 
 
-def test_an_installed_package_has_its_manifest_and_profiles(installed):
+def test_an_installed_package_has_what_it_reads(installed):
     call, folder = installed
-    assert (folder / "lib/ecgstudy/shipped/profiles/demo.yaml").read_bytes() == (
-        REPOSITORY / "notebooks/profiles/demo.yaml"
-    ).read_bytes()
-    listed = call("data", "list")
-    assert listed.returncode == 0, listed.stderr
-    assert "ludb" in listed.stdout and str(folder / "home") in listed.stdout.replace("\n", "")
-    made = call("data", "simulate", "--records", "1", "--out", "made", "--fs", "100")
-    assert made.returncode == 0, made.stderr
-    assert len(list((folder / "empty/made").glob("*.hea"))) == 1
+    for name in ("data_manifest.yaml", "notebooks/profiles/demo.yaml"):
+        assert (folder / "lib/ecgstudy/shipped" / name).read_bytes() == (REPOSITORY / name).read_bytes()
+    names = {str(path.relative_to(REPOSITORY)) for path in listed(REPOSITORY / "ecgstudy", "**/*.*")}
+    assert names <= {str(path.relative_to(folder / "lib")) for path in (folder / "lib").rglob("*")}
+    there = call("data", "list")
+    assert there.returncode == 0, there.stderr
+    assert "ludb" in there.stdout and str(folder / "home") in there.stdout.replace("\n", "")
 
 
-def test_an_installed_package_keeps_its_cache_out_of_site_packages(installed):
-    _, folder = installed
-    code = "import ecgstudy.paths as p; print(p.cache_root(), p.data_root(), p.IN_CHECKOUT)"
-    known = {"PYTHONPATH": str(folder / "lib"), "HOME": str(folder / "home"), "PATH": os.environ["PATH"]}
-    said = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, env=known, capture_output=True, text=True, check=True
-    )
-    cache, data, checkout = said.stdout.split()
-    assert checkout == "False"
-    assert cache.startswith(str(folder / "home")) and data.startswith(str(folder / "home"))
-    assert "cache" in cache.lower() and "ecgstudy" in cache and cache != data
+ALONE = """
+import sys
+from ecgstudy import paths, profiles
+assert not paths.IN_CHECKOUT
+print(*(p.relative_to(paths.Path.home()) for p in (paths.cache_root(), paths.data_root(), paths.RESULTS)), sep="\\n")
+assert profiles.profile_values("smoke", "03_cnn_gap")
+try:
+    paths.read_json(paths.RESULTS / "leaderboard" / "x.json")
+except FileNotFoundError as error:
+    print(error)
+"""
 
 
-@pytest.mark.parametrize("command", ["run", "book", "verify-results", "train", "serve", "data audit"])
-def test_what_needs_the_repository_says_so(installed, command):
-    said = installed[0](*command.split())
-    assert said.returncode == 1
-    assert "clone it" in said.stderr.replace("\n", " ") and "Traceback" not in said.stderr
+def test_an_installed_package_keeps_what_it_makes_in_the_users_folders(installed):
+    said = installed[0](ALONE, module=None)
+    assert said.returncode == 0, said.stderr
+    cache, data, results, told = said.stdout.splitlines()
+    assert "cache" in cache.lower() and "ecgstudy" in cache
+    if sys.platform == "linux":
+        assert (cache, data, results) == (".cache/ecgstudy", ".local/share/ecgstudy", ".local/share/ecgstudy/results")
+    assert re.fullmatch(r"results/leaderboard/x.json needs the repository, .+: clone it and run `make env` there", told)
+
+
+@pytest.fixture
+def no_repository(monkeypatch, tmp_path):
+    for attribute in ("REPOSITORY", "RESULTS"):
+        monkeypatch.setattr(paths, attribute, tmp_path)
+
+
+def test_an_installed_command_that_needs_the_repository_says_so(installed):
+    said = installed[0]("run")
+    assert said.returncode == 1 and not said.stdout
+    assert re.fullmatch(r"ecgstudy: .+ needs the repository, .+: clone it and run `make env` there\n", said.stderr)
+
+
+@pytest.mark.parametrize("command", ["run", "book", "train", "verify-results", "serve", "data audit"])
+def test_what_needs_the_repository_says_so_and_has_its_help(command, no_repository):
+    said = CliRunner().invoke(cli.app, command.split())
+    assert said.exit_code == 1 and not said.stdout
+    assert re.fullmatch(rf"ecgstudy: `.*{command}` needs the repository, .+: clone it .+\n", said.stderr)
+    helped = CliRunner().invoke(cli.app, [*command.split(), "--help"])
+    assert helped.exit_code == 0 and "Usage:" in helped.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "read"),
+    [
+        (audit, "RESULTS", lambda: audit.study_records("ludb")),
+        (claims, "FILE", claims.load),
+        (results, "FILE", results.committed),
+        (results, "RESULTS", results.beats),
+        (leaderboard, "FOLDER", lambda: leaderboard.runs_of("synthetic-large", "ECGMaster")),
+    ],
+)
+def test_results_that_an_installed_package_lacks_are_told_as_such(
+    module, name, read, no_repository, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(module, name, tmp_path / getattr(module, name).relative_to(RESULTS))
+    with pytest.raises(FileNotFoundError, match=r"^results/.+ needs the repository, .+: clone it"):
+        read()
 
 
 if __name__ == "__main__":

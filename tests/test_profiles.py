@@ -150,7 +150,7 @@ def test_a_text_means_the_same_by_every_route(route, monkeypatch, tmp_path):
 
 def test_a_profile_is_typed_as_what_is_passed(monkeypatch, tmp_path):
     shutil.copytree(NOTEBOOKS / "profiles", tmp_path / "profiles")
-    monkeypatch.setattr(profiles, "PROFILE_FILES", tmp_path / "profiles")
+    monkeypatch.setattr(profiles, "NOTEBOOKS", tmp_path)
     file = tmp_path / "profiles" / "demo.yaml"
 
     def found(chapter, name, text):

@@ -14,14 +14,16 @@ from ecgstudy.data.delineations import read_delineation
 from ecgstudy.data.labels import CLASSES, unmapped
 from ecgstudy.data.manifest import SIGNALS, at_hand
 from ecgstudy.data.records import LEADS, Record, find_records, read_record
-from ecgstudy.paths import RESULTS
+from ecgstudy.paths import RESULTS, told_if_broken
 from ecgstudy.text import printable
 
 
 def committed() -> pd.DataFrame:
     """The audit of the study's real recordings as committed in ``results/audit.csv``."""
-    table = pd.read_csv(RESULTS / "audit.csv", keep_default_na=False, na_values={"low": "", "high": ""})
-    return table.astype(dict.fromkeys(CLASSES, bool))
+    file = RESULTS / "audit.csv"
+    with told_if_broken(file):
+        table = pd.read_csv(file, keep_default_na=False, na_values={"low": "", "high": ""})
+        return table.astype(dict.fromkeys(CLASSES, bool))
 
 
 def study_records(data_set: str) -> set[str]:

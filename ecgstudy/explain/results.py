@@ -23,7 +23,7 @@ from ecgstudy.data.cohort import REAL_SOURCES, Cohort, named_cohort, record_path
 from ecgstudy.data.manifest import at_hand
 from ecgstudy.explain import evaluation, methods, questions, trials
 from ecgstudy.explain.beat_maps import WINDOWS
-from ecgstudy.paths import RESULTS, written_whole
+from ecgstudy.paths import RESULTS, needs_checkout, told_if_broken, written_whole
 from ecgstudy.profiles import profile_values
 
 FILE = RESULTS / "explanations.csv.gz"
@@ -36,8 +36,10 @@ CASE_SEED = 1000  # of the simulated records that are explained; cohorts to trai
 
 def _read() -> pd.DataFrame:
     if not FILE.exists():
+        needs_checkout(f"results/{FILE.name}")
         return pd.DataFrame(columns=list(COLUMNS))
-    return pd.read_csv(FILE, keep_default_na=False, na_values=dict.fromkeys(("value", "low", "high"), ""))
+    with told_if_broken(FILE):
+        return pd.read_csv(FILE, keep_default_na=False, na_values=dict.fromkeys(("value", "low", "high"), ""))
 
 
 def committed() -> pd.DataFrame:
@@ -238,7 +240,8 @@ def beats() -> pd.DataFrame:
     ``mass`` is the share in the class's window, the same for every beat, so that excess mass follows from it; the
     correlations are Spearman's over the segments of a beat.
     """
-    table = pd.read_csv(RESULTS / "beats.csv", keep_default_na=False)
+    with told_if_broken(RESULTS / "beats.csv"):
+        table = pd.read_csv(RESULTS / "beats.csv", keep_default_na=False)
     table = table[table["metric"].isin(_BEATS)]
     rows = []
     for network in ("FCN", "LSTM"):
