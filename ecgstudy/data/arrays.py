@@ -335,7 +335,7 @@ def _drop_counters(table: _Table) -> None:
         counts = varies and (forward.all() or (_names_time(name) and forward.mean() > 0.9))  # time may start again
         whole = varies and (present == np.rint(present)).all()
         stated = table.units[column].lower() if table.units else " ".join(words)
-        unit = re.search(r"([\d.]{1,9}(?= ))?\s*\b(" + "|".join(_SECONDS) + r")\b", stated)  # ms, 0.002 sec
+        unit = re.search(r"([\d.]{1,9}(?= ))?\s{0,9}\b(" + "|".join(_SECONDS) + r")\b", stated)  # ms, 0.002 sec
         if not len(present) or counts or (whole and not unit and (words or column == 0)):
             dropped.append(column)
             if unit:
