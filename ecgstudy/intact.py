@@ -509,6 +509,16 @@ def audit_faults(path: Path, command: str) -> list[str]:
     return [fault(path, f"{', '.join(row)}: {what}", remedy) for row, what in faults]
 
 
+def attack_faults(path: Path, remedy: str = "") -> list[str]:
+    """What is wrong with the counts of ``attack.json``."""
+    wrong = []
+    for kind, row in card(path)["kinds"].items():
+        counts = [row[key] for key in ("tried", "refused", "read", "failed")]
+        if not all(isinstance(count, int) and count >= 0 for count in counts) or sum(counts[1:]) != counts[0]:
+            wrong.append(fault(path, f"the counts of {kind} do not add up", remedy))
+    return wrong
+
+
 def bench_faults(path: Path, command: str) -> list[str]:
     """What is wrong with the measurements of ``bench.json``."""
     wrong, remedy = [], f"{restore(path)}, or measure again: `{command}`"

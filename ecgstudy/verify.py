@@ -265,11 +265,15 @@ def check_real() -> Check:
 
 def check_tables() -> Iterator[Check]:
     """The files that are made from recordings: whether such a table can be so."""
-    faults = {"audit.csv": intact.audit_faults, "bench.json": intact.bench_faults}
+    faults = {
+        "audit.csv": intact.audit_faults,
+        "bench.json": intact.bench_faults,
+        "attack.json": intact.attack_faults,
+    }
     for file, command in FROM_RECORDINGS.items():
         path = RESULTS / file
         wrong = intact.tried(path, faults.get(file, intact.table_faults), command)
-        rows = 0 if wrong else len(intact.card(path) if file == "bench.json" else intact.text_table(path))
+        rows = 0 if wrong else len(intact.card(path) if file.endswith(".json") else intact.text_table(path))
         yield Check(file, rows, 0.0, wrong)
 
 

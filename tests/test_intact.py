@@ -361,11 +361,16 @@ def test_a_table_of_recordings_that_cannot_be_so(folder, file, change):
     assert found and all(wrong.startswith(f"{file}: ") and verify.FROM_RECORDINGS[file] in wrong for wrong in found)
 
 
+ATTACK = {"tried": 2, "refused": 1, "read": 1, "failed": 0, "seconds": 1.0}
+
+
 def test_other_files(folder):
+    altered(folder / "attack.json", lambda attack: attack | {"kinds": {"changed": {**ATTACK, "read": 3}}})
+    assert list(verify.check_tables())[-1].wrong[0].startswith("attack.json: the counts of changed do not add up")
     altered(folder / "bench.json", lambda bench: bench | {"reading": bench["reading"] | {"ratio": 99}})
-    assert list(verify.check_tables())[-1].wrong[0].startswith("bench.json: ratio of reading is 99")
+    assert list(verify.check_tables())[-2].wrong[0].startswith("bench.json: ratio of reading is 99")
     (folder / "bench.json").write_text('{"reading": {"ours": NaN}}')
-    assert list(verify.check_tables())[-1].wrong[0].startswith("bench.json: reading has no positive numbers")
+    assert list(verify.check_tables())[-2].wrong[0].startswith("bench.json: reading has no positive numbers")
     for content in ("- claim: [", "- {claim: x}", "", "\0"):
         claims.FILE.write_text(content)
         assert verify.check_claims().wrong, content
