@@ -82,10 +82,10 @@ def read(path: Path, reader: Callable[[Path], Any]) -> Any:
     Broken
         when it is not there or not whole: which, why, and what to do.
     """
+    if not path.exists():
+        raise Broken(fault(path, "it is missing"))
     try:
         return reader(path)
-    except FileNotFoundError:
-        raise Broken(fault(path, "it is missing")) from None
     except Exception as error:  # a damaged file raises whatever its reader has not thought of
         raise Broken(fault(path, f"it cannot be read ({_line(error)})")) from None
 
