@@ -106,6 +106,14 @@ def test_the_committed_audit_is_a_table_of_the_same_form(table):
     assert len(committed) == 1210 and (committed["error"] == "").all()
 
 
+def test_an_audit_with_unreadable_records_comes_back_from_its_file(table, tmp_path, monkeypatch):
+    table.to_csv(tmp_path / "audit.csv", index=False)
+    monkeypatch.setattr(audit, "RESULTS", tmp_path)
+    back = audit.committed()
+    for of in (audit.class_counts, audit.ranges, audit.cooccurrence, audit.traps):
+        pd.testing.assert_frame_equal(of(back), of(table), check_dtype=False)
+
+
 def test_the_studys_records_are_listed_by_data_set(table):
     sizes = {name: len(audit.study_records(name)) for name in manifest.SIGNALS}
     assert sizes == {"ludb": 200, "mitdb": 48, "ptb-xl": 500, "challenge-2021": 452, "cpsc-2018-original": 10}

@@ -369,6 +369,13 @@ def test_a_run_is_kept_and_named_by_what_makes_it(beats, parts, monkeypatch):
     assert bg.train(system, beats, parts[0][::-1], parts[1]).folder == run.folder
     with pytest.raises(ValueError, match="in training and test"):
         bg.train(system, beats, parts[0], parts[0][:5])
+    file = run.folder / "predictions.parquet"
+    whole = file.read_bytes()
+    run.predictions[::-1].to_parquet(file)
+    with pytest.raises(ValueError, match=rf"{run.folder} is broken .*predictions.parquet is not as it was written"):
+        bg.train(system, beats, *parts)
+    file.write_bytes(whole)
+    assert bg.train(system, beats, *parts).folder == run.folder
 
 
 @pytest.mark.parametrize("network", ["fcn", "lstm", "lstm-last"])

@@ -22,8 +22,11 @@ def committed() -> pd.DataFrame:
     """The audit of the study's real recordings as committed in ``results/audit.csv``."""
     file = RESULTS / "audit.csv"
     with told_if_broken(file):
-        table = pd.read_csv(file, keep_default_na=False, na_values={"low": "", "high": ""})
-        return table.astype(dict.fromkeys(CLASSES, bool))
+        # Of a record that could not be read only name and error are known.
+        empty = dict.fromkeys(("fs", "seconds", "leads", "low", "high", "missing", *CLASSES), "")
+        table = pd.read_csv(file, keep_default_na=False, na_values=empty)
+        table[list(CLASSES)] = table[list(CLASSES)].eq(True)
+        return table
 
 
 def study_records(data_set: str) -> set[str]:
