@@ -226,8 +226,7 @@ def captum_map(
                 rows = zip(leads, rest, classes, strict=True)
                 m = torch.stack([_integrated(_Way(joined, *row), steps) for row in rows])
     if method in PROMISING:
-        change, scale = _change(joined, leads.detach(), rest, classes)
-        missed = (change - m.detach().double().sum(dim=(1, 2))).abs() / scale
+        missed = completeness(network, x, classes, m.detach()).abs()
         if few := int((~(missed <= TOLERANCE)).sum()):
             said = (
                 f"{method} of {type(network).__name__} is not complete: in {few} of {len(x)} rows it misses up to "
