@@ -23,12 +23,12 @@ from captum.attr import LayerGradCam
 from scipy import signal
 from torch import nn
 
-from ecgstudy import fast
-from ecgstudy.data import cohort, synthetic
+from ecgstudy import layers, maps
+from ecgstudy.data import cohort
 from ecgstudy.data.formats import wfdb
 from ecgstudy.data.manifest import at_hand
 from ecgstudy.data.records import read_record
-from ecgstudy.explain import maps
+from ecgstudy.data.simulator import synthetic
 from ecgstudy.paths import RESULTS, listed, written_whole
 from ecgstudy.systems import cnn_gap
 
@@ -139,8 +139,8 @@ def training(batches: int = 4, batch: int = 32) -> dict[str, Any]:
     x, y = torch.randn(batch, 12, 1000), (torch.rand(batch, 9) < 0.2).float()
     system = cnn_gap.CNNGAPSystem(fs=100, width=0.125)
     criterion = system.criterion(y.sum(dim=0), batch)
-    precision = fast.best_precision(device)
-    fast.keep_memory()
+    precision = layers.best_precision(device)
+    layers.keep_memory()
 
     def step(network: nn.Module, precision: torch.dtype) -> Callable[[], None]:
         optimiser = system.optimiser(network)

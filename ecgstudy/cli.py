@@ -103,23 +103,23 @@ def run(
     force: Annotated[bool, typer.Option(help="Execute also what has not changed.")] = False,
 ) -> None:
     """Execute the notebooks in order with papermill; what has not changed is not executed again."""
-    from ecgstudy import book
+    from ecgstudy.book.build import run_notebooks
 
     # The kernels may be started elsewhere: a relative folder must mean the same there.
     os.environ["ECGSTUDY_DATA"] = str(data_root())
-    for path in book.run_notebooks(profile, notebooks, _parse(parameter), force=force):
+    for path in run_notebooks(profile, notebooks, _parse(parameter), force=force):
         typer.echo(path)
 
 
 @app.command("book", cls=OfRepository)
 def build(profile: Profile = "demo", parameter: Parameters = None) -> None:
     """Execute what has changed and render the book."""
-    from ecgstudy import book
+    from ecgstudy.book.build import render, run_notebooks
 
     os.environ["ECGSTUDY_DATA"] = str(data_root())
-    book.run_notebooks(profile, None, _parse(parameter))
+    run_notebooks(profile, None, _parse(parameter))
     typer.echo("rendering ...")
-    page = book.render(profile)
+    page = render(profile)
     typer.echo(f"The book: {page.as_uri()}")
 
 
@@ -141,7 +141,7 @@ def train(
     dry: Annotated[bool, typer.Option(help="Only list what is missing.")] = False,
 ) -> None:
     """Train what leaderboard and ablations lack (hours; resumable) and write their tables."""
-    from ecgstudy import ablation_tables, ablations, claims, leaderboard
+    from ecgstudy.studies import ablation_tables, ablations, claims, leaderboard
 
     studies = {f"ablations {cohort}": cohort for cohort in ablations.COHORTS}
     known = [*leaderboard.TRIALS, *studies]
@@ -204,7 +204,7 @@ def verify_results(
     ] = None,
 ) -> None:
     """Recompute the committed results from the committed answers; exit code 1 where something does not agree."""
-    from ecgstudy import verify
+    from ecgstudy.studies import verify
 
     right = True
     for check in verify.checks():
@@ -235,10 +235,10 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on localhost; 0 takes a free one.")] = 8000,
 ) -> None:
     """Show the built book on localhost."""
-    from ecgstudy import book
+    from ecgstudy.book.build import build_folder
 
     check_profile(profile)
-    folder = book.build_folder(profile) / "_build" / "html"
+    folder = build_folder(profile) / "_build" / "html"
     if not (folder / "index.html").exists():
         raise FileNotFoundError(f"no book under {folder}: build it with `make book PROFILE={profile}`")
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
@@ -349,7 +349,7 @@ def data_simulate(
     """Simulate a cohort as WFDB records, with evidence.csv, waves.csv and parameters.json: what is known of them."""
     from rich.progress import track
 
-    from ecgstudy.data import synthetic
+    from ecgstudy.data.simulator import synthetic
 
     out = out.resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

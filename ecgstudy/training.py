@@ -28,7 +28,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ecgstudy import fast
+from ecgstudy import layers
 from ecgstudy.data.cohort import Cohort
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.paths import (
@@ -234,7 +234,7 @@ def ensemble(runs: Sequence[Run], records: NDArray[np.intp]) -> tuple[NDArray[np
 def machine() -> str:
     """What networks are trained on here, as the cards of committed answers name it: processor, device, precision."""
     device = best_device()
-    precision = str(fast.best_precision(device)).removeprefix("torch.")
+    precision = str(layers.best_precision(device)).removeprefix("torch.")
     return f"{platform.machine()} {platform.system()}, {device.type}, {precision}"
 
 
@@ -294,9 +294,9 @@ def _fit(
     note: str,
     quiet: bool,
 ) -> tuple[nn.Module, pd.DataFrame]:
-    fast.keep_memory()
+    layers.keep_memory()
     device = best_device()
-    precision = fast.best_precision(device)
+    precision = layers.best_precision(device)
     x, owner = inputs(system, cohort, split["train"])
     labels = cohort.labels[split["train"]]
     criterion = system.criterion(torch.from_numpy(labels.sum(axis=0)), len(labels))
@@ -408,7 +408,7 @@ def _card(
         "thresholds": dict(zip(CLASSES, map(float, thresholds), strict=True)),
         "seconds": float(log["seconds"].sum()),
         "device": best_device().type,
-        "precision": str(fast.best_precision(best_device())).removeprefix("torch."),
+        "precision": str(layers.best_precision(best_device())).removeprefix("torch."),
         "machine": f"{platform.machine()} {platform.system()}, {torch.get_num_threads()} threads",
         "torch": torch.__version__,
         "python": platform.python_version(),

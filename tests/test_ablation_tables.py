@@ -3,10 +3,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from ecgstudy import ablation_tables, ablations
-from ecgstudy.ablation_tables import Fold, corrected_t, holm, joined, scores_of
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.metrics import best_thresholds, f_beta
+from ecgstudy.studies import ablation_tables, ablations
+from ecgstudy.studies.ablation_tables import Fold, corrected_t, holm, joined, scores_of
 
 
 def test_without_overlap_it_is_the_t_test():

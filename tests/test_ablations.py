@@ -5,12 +5,13 @@ import pandas as pd
 import pytest
 import torch
 
-from ecgstudy import ablation_tables, ablations, leaderboard, training
-from ecgstudy.ablations import AlteredECGMaster, PooledECGMaster, Question
+from ecgstudy import training
 from ecgstudy.data.cohort import synthetic_cohort
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.losses import LOSSES
 from ecgstudy.preprocessing import remove_baseline
+from ecgstudy.studies import ablation_tables, ablations, leaderboard
+from ecgstudy.studies.ablations import AlteredECGMaster, PooledECGMaster, Question
 from ecgstudy.systems.cnn_gap import CNNGAPSystem
 from ecgstudy.systems.ecgmaster import ECGMaster, ECGMasterSystem
 

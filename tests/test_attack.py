@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from ecgstudy import verify
 from ecgstudy.data.records import RecordError
+from ecgstudy.studies import verify
 from tests.attack import archives, kinds, mutations, runner, servers, trivial
 from tests.attack.runner import FAILED, READ, REFUSED, Kind
 

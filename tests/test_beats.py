@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecgstudy.data import manifest, synthetic
+from ecgstudy.data import manifest
 from ecgstudy.data.beats import (
     AAMI,
     BEFORE,
@@ -27,8 +27,9 @@ from ecgstudy.data.beats import (
     simulated_beats,
 )
 from ecgstudy.data.formats import read_annotation, wfdb
-from ecgstudy.data.heart import PAC, PVC
 from ecgstudy.data.records import LEADS, RecordError, read_record
+from ecgstudy.data.simulator import synthetic
+from ecgstudy.data.simulator.heart import PAC, PVC
 
 # wfdb writes with what pandas 3 deprecates
 quietly = pytest.mark.filterwarnings("ignore:The inplace keyword:DeprecationWarning")

@@ -14,7 +14,7 @@ import nbformat
 import papermill
 import pytest
 
-from ecgstudy import book
+from ecgstudy.book import build
 from ecgstudy.paths import NOTEBOOKS, REPOSITORY
 from ecgstudy.profiles import ProfileError
 
@@ -29,7 +29,7 @@ def built():
         capture_output=True, text=True, env={k: v for k, v in os.environ.items() if k != "ECGSTUDY_CACHE"},
     )  # fmt: skip
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
-    return book.build_folder("smoke")
+    return build.build_folder("smoke")
 
 
 @pytest.mark.slow
@@ -39,13 +39,13 @@ def test_the_book_builds_and_a_second_time_does_nothing(built):
         [sys.executable, "-m", "ecgstudy.cli", "book", "--profile", "smoke"], capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr
-    assert result.stdout.count("unchanged") == len(book.notebook_names())
+    assert result.stdout.count("unchanged") == len(build.notebook_names())
     assert {p: p.stat().st_mtime_ns for p in built.rglob("*.html")} == before
 
 
 @pytest.mark.slow
 def test_executed_notebooks_warn_of_nothing(built):
-    for name in book.notebook_names():
+    for name in build.notebook_names():
         cells = json.loads((built / "notebooks" / f"{name}.ipynb").read_text())["cells"]
         for cell in cells:
             hidden = "remove-stderr" in cell["metadata"].get("tags", [])
@@ -104,7 +104,7 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 def test_every_page_opens_cleanly(built, served, browser, width):
     html = built / "_build" / "html"
     pages = sorted({p for p in html.rglob("*.html") if "_static" not in p.parts} - {html / "index.html"})
-    assert len(pages) >= 3 + len(book.notebook_names())
+    assert len(pages) >= 3 + len(build.notebook_names())
     for page_file in pages:
         page = browser.new_page(viewport={"width": width, "height": 900})
         errors, requests = [], []
@@ -168,11 +168,11 @@ def test_an_unknown_parameter_stops_bare_papermill_too(tmp_path):
 
 def test_what_does_not_exist_is_told_before_anything_runs():
     with pytest.raises(ProfileError, match="no profile 'damo'; did you mean 'demo'"):
-        book.run_notebooks("damo")
+        build.run_notebooks("damo")
     with pytest.raises(ProfileError, match="no notebook '99_none'"):
-        book.run_notebooks("smoke", ["99_none"])
+        build.run_notebooks("smoke", ["99_none"])
     with pytest.raises(ProfileError, match="no notebook has a parameter 'epoks'"):
-        book.run_notebooks("smoke", parameters={"epoks": 1})
+        build.run_notebooks("smoke", parameters={"epoks": 1})
 
 
 @pytest.mark.slow
@@ -184,10 +184,10 @@ def test_a_failing_notebook_is_told_with_its_cell(tmp_path, monkeypatch):
     ]
     (tmp_path / "02_preprocessing.ipynb").write_text(json.dumps(source))
     shutil.copytree(NOTEBOOKS / "profiles", tmp_path / "profiles")
-    monkeypatch.setattr(book, "NOTEBOOKS", tmp_path)
-    monkeypatch.setattr(book, "build_folder", lambda profile: tmp_path / "build" / profile)
-    with pytest.raises(book.BookError, match=r"02_preprocessing\.ipynb failed in cell \d+: RuntimeError: on purpose"):
-        book.run_notebooks("smoke")
+    monkeypatch.setattr(build, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(build, "build_folder", lambda profile: tmp_path / "build" / profile)
+    with pytest.raises(build.BookError, match=r"02_preprocessing\.ipynb failed in cell \d+: RuntimeError: on purpose"):
+        build.run_notebooks("smoke")
     assert (tmp_path / "build" / "smoke" / "notebooks" / "02_preprocessing.failed.ipynb").exists()
     assert not (tmp_path / "build" / "smoke" / "notebooks" / "02_preprocessing.ipynb").exists()
 
@@ -197,9 +197,9 @@ def bare(tmp_path, monkeypatch):
     """Makes chapter 02 a notebook of the given cells, in a folder whose name papermill would fill in."""
     folder = tmp_path / "{seed} notebooks"
     shutil.copytree(NOTEBOOKS / "profiles", folder / "profiles")
-    monkeypatch.setattr(book, "NOTEBOOKS", folder)
-    monkeypatch.setattr(book, "build_folder", lambda profile: folder / "build" / profile)
-    monkeypatch.setattr(book, "_state", bytes)
+    monkeypatch.setattr(build, "NOTEBOOKS", folder)
+    monkeypatch.setattr(build, "build_folder", lambda profile: folder / "build" / profile)
+    monkeypatch.setattr(build, "_state", bytes)
 
     def make(*cells):
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
@@ -230,8 +230,8 @@ LEAVES = r"cell 3 ends the notebook \(exit, quit or SystemExit\)"
 )
 def test_a_notebook_that_ends_itself_is_not_done(bare, cell, message):
     target = bare("seed = 0; print('before')", cell, "print('after')")
-    with pytest.raises(book.BookError, match=rf"02_preprocessing\.ipynb:? {message}"):
-        book.run_notebooks("smoke", ["02_preprocessing"])
+    with pytest.raises(build.BookError, match=rf"02_preprocessing\.ipynb:? {message}"):
+        build.run_notebooks("smoke", ["02_preprocessing"])
     failed = target.with_name("02_preprocessing.failed.ipynb")
     assert list(target.parent.iterdir()) == [failed]  # so it is not taken for done the next time
     assert outputs(failed)[0] == "before\n" and "after\n" not in outputs(failed)
@@ -247,7 +247,7 @@ def test_notebooks_run_in_the_environment_of_the_command(bare, tmp_path, monkeyp
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share"))
     assert KernelSpecManager().get_kernel_spec("python3").argv[0] == "/nowhere/python"
     target = bare("seed = 0", f"import sys; print(sys.executable == {sys.executable!r})")
-    book.run_notebooks("smoke", ["02_preprocessing"], {"seed": "5"})
+    build.run_notebooks("smoke", ["02_preprocessing"], {"seed": "5"})
     assert outputs(target) == ["True\n"]
     injected = nbformat.read(target, as_version=4).cells[1]
     assert 'profile = "smoke"\nseed = 5' in injected.source and "remove-cell" in injected.metadata["tags"]
@@ -263,8 +263,8 @@ def test_an_interrupt_keeps_what_was_done_and_stamps_nothing(bare, monkeypatch):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(papermill.engines.NotebookExecutionManager, "cell_start", interrupted)
-    with pytest.raises(book.BookError, match=r"interrupted in cell 4: run the command again") as told:
-        book.run_notebooks("smoke", ["02_preprocessing"])
+    with pytest.raises(build.BookError, match=r"interrupted in cell 4: run the command again") as told:
+        build.run_notebooks("smoke", ["02_preprocessing"])
     failed = target.with_name("02_preprocessing.failed.ipynb")
     assert str(failed) in str(told.value) and outputs(failed) == ["before\n"]
     assert list(target.parent.iterdir()) == [failed]
@@ -274,27 +274,27 @@ def test_what_a_killed_run_left_is_removed_by_the_next(bare, tmp_path):
     target = bare("seed = 0", "import os, signal; os.kill(os.getppid(), signal.SIGKILL)")
     run = (
         "import sys; from pathlib import Path; from ecgstudy import book; here = Path(sys.argv[1])\n"
-        "book.NOTEBOOKS, book.build_folder, book._state = here, lambda profile: here / 'build' / profile, bytes\n"
+        "book.NOTEBOOKS, build.build_folder, build._state = here, lambda profile: here / 'build' / profile, bytes\n"
         "book.run_notebooks('smoke', ['02_preprocessing'])"
     )
-    killed = subprocess.run([sys.executable, "-c", run, book.NOTEBOOKS], capture_output=True)
+    killed = subprocess.run([sys.executable, "-c", run, build.NOTEBOOKS], capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert len(list(target.parent.iterdir())) == 1 and not target.exists()
     bare("seed = 0", "print('whole')")
-    book.run_notebooks("smoke", ["02_preprocessing"])
+    build.run_notebooks("smoke", ["02_preprocessing"])
     assert list(target.parent.iterdir()) == [target]
 
 
 def test_a_tuple_is_a_list_and_nothing_else_is_unchanged(monkeypatch, tmp_path):
     given = []
-    monkeypatch.setattr(book, "build_folder", lambda profile: tmp_path)
-    monkeypatch.setattr(book, "_execute", lambda source, target, parameters, key: given.append((parameters, key)))
+    monkeypatch.setattr(build, "build_folder", lambda profile: tmp_path)
+    monkeypatch.setattr(build, "_execute", lambda source, target, parameters, key: given.append((parameters, key)))
     for losses in (("focal", "macro-F1"), ["focal", "macro-F1"], "[focal, macro-F1]"):
-        book.run_notebooks("smoke", ["08_ablations"], {"losses": losses})
+        build.run_notebooks("smoke", ["08_ablations"], {"losses": losses})
     assert given[0] == given[1] == given[2]
     assert given[0][0] == {"profile": "smoke", "losses": ["focal", "macro-F1"]}
     with pytest.raises(ProfileError, match="'losses' takes a list"):
-        book.run_notebooks("smoke", ["08_ablations"], {"losses": {"focal"}})
+        build.run_notebooks("smoke", ["08_ablations"], {"losses": {"focal"}})
 
 
 def test_the_table_of_contents_names_every_page():
@@ -313,7 +313,7 @@ def test_profile_real_without_data_says_what_is_missing(tmp_path):
     assert result.returncode == 1
     for word in ("challenge-2021", f"looked in {tmp_path}", "ecgstudy data fetch challenge-2021"):
         assert word in result.stderr, result.stderr
-    (book.build_folder("real") / "notebooks" / "02_preprocessing.failed.ipynb").unlink(missing_ok=True)
+    (build.build_folder("real") / "notebooks" / "02_preprocessing.failed.ipynb").unlink(missing_ok=True)
 
 
 def test_folders_of_this_machine_are_in_no_output(tmp_path, monkeypatch):
@@ -327,7 +327,7 @@ def test_folders_of_this_machine_are_in_no_output(tmp_path, monkeypatch):
         nbformat.v4.new_output("display_data", {"text/html": f"<td>{root}/a.hea</td>", "image/png": image}),
         nbformat.v4.new_output("error", ename="E", evalue=f"in {root}", traceback=[f"File {root}/x"]),
     ]
-    book._hide_folders(outputs)
+    build._hide_folders(outputs)
     assert outputs[0]["text"] == "ecgstudy/x.py:3: UserWarning: a.hea\n"
     assert outputs[1]["data"] == {"text/html": "<td>a.hea</td>", "image/png": image}
     assert outputs[2]["evalue"] == "in ." and outputs[2]["traceback"] == ["File x"]
@@ -344,16 +344,16 @@ def test_a_page_that_was_emptied_or_lost_is_rendered_again(tmp_path, monkeypatch
             (html / name).write_text("<p>page</p>")
         return subprocess.CompletedProcess([], 0, "", "")
 
-    monkeypatch.setattr(book, "build_folder", lambda profile: tmp_path / profile)
-    monkeypatch.setattr(book, "notebook_names", list)
-    monkeypatch.setattr(book, "_computed", dict)
-    monkeypatch.setattr(book.subprocess, "run", run)
-    assert book.render("smoke") == book.render("smoke") == html / "index.html"
+    monkeypatch.setattr(build, "build_folder", lambda profile: tmp_path / profile)
+    monkeypatch.setattr(build, "notebook_names", list)
+    monkeypatch.setattr(build, "_computed", dict)
+    monkeypatch.setattr(build.subprocess, "run", run)
+    assert build.render("smoke") == build.render("smoke") == html / "index.html"
     assert len(rendered) == 1
     (html / "notebooks" / "a.html").write_text("")
-    book.render("smoke")
+    build.render("smoke")
     (html / "notebooks" / "a.html").unlink()
-    book.render("smoke")
-    book.render("smoke")
+    build.render("smoke")
+    build.render("smoke")
     assert len(rendered) == 3
     assert (html / "notebooks" / "a.html").read_text()

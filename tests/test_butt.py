@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from ecgstudy import training
 from ecgstudy.data.cohort import synthetic_cohort
-from ecgstudy.explain.maps import max_cam
+from ecgstudy.maps import max_cam
 from ecgstudy.systems import butt, parameter_count
 from tests.overfit import eight_labels, fit
 

@@ -5,9 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ecgstudy import ablation_tables, ablations, book, claims, leaderboard, report
-from ecgstudy.explain import methods, results
+from ecgstudy.book import build, report
+from ecgstudy.explain import methods
 from ecgstudy.paths import NOTEBOOKS, REPOSITORY
+from ecgstudy.studies import ablation_tables, ablations, claims, explanations, leaderboard
 
 
 def a_claim(**changes):
@@ -79,7 +80,7 @@ def test_committed_claims_say_who_what_and_where():
 def test_an_interval_decides_by_the_side_it_is_on(low, high, border, expected, said):
     assert claims.verdict(a_claim(border=border, expected=expected), (low + high) / 2, low, high) == said
     if border is not None and expected == "above" and not math.isnan(low):
-        assert results.verdict(low, high, border) == said
+        assert explanations.verdict(low, high, border) == said
 
 
 def test_an_ablation_is_decided_as_the_ablations_decide_it():
@@ -129,7 +130,7 @@ def test_writing_refreshes_and_a_second_time_changes_nothing(folder):
 
 
 def test_what_the_own_network_is_to_exceed_is_the_best_of_the_others_as_committed():
-    trials = results.committed()
+    trials = explanations.committed()
     trials = trials[(trials["trial"] == "excess mass") & (trials["class"] == "") & (trials["trained"] == "synthetic")]
     board = pd.read_csv(claims.RESULTS / "leaderboard.csv", keep_default_na=False)
     board = board[(board["metric"] == "AUROC") & (board["class"] == "")]
@@ -203,31 +204,31 @@ def test_pages_include_what_is_computed_and_nothing_else():
     included = set()
     for page in (REPOSITORY / "book").glob("*.md"):
         included |= set(re.findall(r"\{include\} computed/(\w+)\.md", page.read_text()))
-    computed = book._computed()
+    computed = build._computed()
     assert included == set(computed)
     assert all(text.endswith("\n") and text.strip() for text in computed.values())
 
 
 def test_the_answers_of_chapter_09_and_the_trials_keep_each_other(tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "FILE", tmp_path / "explanations.csv.gz")
-    columns = list(results.COLUMNS)
+    monkeypatch.setattr(explanations, "FILE", tmp_path / "explanations.csv.gz")
+    columns = list(explanations.COLUMNS)
     trials = pd.DataFrame([("s", "m", "mass", "synthetic", "real", "", 0.12345, 0.1, np.nan, 9, "a")], columns=columns)
     answer = trials.assign(trial="answer 1, x", value=0.5, low=0.4, high=0.6, n=7, run="b c")
-    results.write(trials, answer)
-    assert results.committed()["trial"].tolist() == ["mass"] and results.answers()["run"].tolist() == ["b c"]
-    content = results.FILE.read_bytes()
+    explanations.write(trials, answer)
+    assert explanations.committed()["trial"].tolist() == ["mass"] and explanations.answers()["run"].tolist() == ["b c"]
+    content = explanations.FILE.read_bytes()
     assert content[4:8] == bytes(4)  # gzip's time (RFC 1952): none
-    results.write(results.committed(), results.answers())
-    assert results.FILE.read_bytes() == content
+    explanations.write(explanations.committed(), explanations.answers())
+    assert explanations.FILE.read_bytes() == content
     other = answer.assign(trial="answer 2, y")
     again = pd.concat([answer.assign(value=0.7), other, other.assign(trial="answer 3, z", value=np.nan)])
     for rows in (other, again):
-        results.keep(rows[columns[::-1]])
-        assert results.answers()["trial"].tolist() == ["answer 1, x", "answer 2, y"]
-    assert results.answers()["value"].tolist() == [0.7, 0.5] and len(results.committed()) == 1
-    results.put(pd.concat([trials.assign(value=0.2), trials.assign(cohort="LUDB")]))
-    assert results.committed()["value"].tolist() == [0.2, 0.1235] and len(results.answers()) == 2
-    results.put(trials.assign(trained="x"))
-    assert results.committed()["trained"].tolist() == ["real", "real", "x"]
-    results.write(results.committed().iloc[:1], answer.iloc[:0])
-    assert results.answers().empty and len(results.committed()) == 1
+        explanations.keep(rows[columns[::-1]])
+        assert explanations.answers()["trial"].tolist() == ["answer 1, x", "answer 2, y"]
+    assert explanations.answers()["value"].tolist() == [0.7, 0.5] and len(explanations.committed()) == 1
+    explanations.put(pd.concat([trials.assign(value=0.2), trials.assign(cohort="LUDB")]))
+    assert explanations.committed()["value"].tolist() == [0.2, 0.1235] and len(explanations.answers()) == 2
+    explanations.put(trials.assign(trained="x"))
+    assert explanations.committed()["trained"].tolist() == ["real", "real", "x"]
+    explanations.write(explanations.committed().iloc[:1], answer.iloc[:0])
+    assert explanations.answers().empty and len(explanations.committed()) == 1

@@ -7,15 +7,17 @@ import pytest
 from typer.testing import CliRunner
 
 import ecgstudy
-from ecgstudy import book, cli, verify
+from ecgstudy import cli
+from ecgstudy.book import build
 from ecgstudy.cli import app
 from ecgstudy.data import manifest
 from ecgstudy.data.fetch import record_names
 from ecgstudy.data.formats import wfdb
 from ecgstudy.data.manifest import DataError
 from ecgstudy.data.records import read_record
-from ecgstudy.data.synthetic import simulate
+from ecgstudy.data.simulator.synthetic import simulate
 from ecgstudy.paths import REPOSITORY, RESULTS, BrokenError
+from ecgstudy.studies import verify
 
 
 def call(*arguments):
@@ -137,7 +139,7 @@ def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
 
 
 def test_a_taken_port_is_told_with_its_remedy(tmp_path, monkeypatch):
-    monkeypatch.setattr(book, "build_folder", lambda profile: tmp_path)
+    monkeypatch.setattr(build, "build_folder", lambda profile: tmp_path)
     (tmp_path / "_build" / "html").mkdir(parents=True)
     (tmp_path / "_build" / "html" / "index.html").touch()
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -230,7 +232,7 @@ def test_names_of_records_come_with_commas_or_from_a_file(tmp_path):
 
 
 def test_serve_without_a_book_says_how_to_build_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(book, "build_folder", lambda profile: tmp_path / profile)
+    monkeypatch.setattr(build, "build_folder", lambda profile: tmp_path / profile)
     result = call("serve")
     assert result.exit_code == 1
     assert "make book PROFILE=demo" in result.stderr
@@ -255,7 +257,7 @@ def test_simulated_records_are_wfdb_records_with_their_answer_key(tmp_path):
 
 
 def test_train_lists_what_the_leaderboard_lacks(tmp_path, monkeypatch):
-    from ecgstudy import leaderboard
+    from ecgstudy.studies import leaderboard
 
     monkeypatch.setattr(leaderboard, "FOLDER", tmp_path)
     (tmp_path / "real").mkdir()
@@ -279,7 +281,7 @@ def test_durations_are_said_in_a_unit_that_fits(seconds, said):
 
 
 def test_train_lists_what_the_ablations_lack_and_paper_only_when_asked(tmp_path, monkeypatch):
-    from ecgstudy import ablations, leaderboard
+    from ecgstudy.studies import ablations, leaderboard
 
     monkeypatch.setattr(leaderboard, "FOLDER", tmp_path / "leaderboard")
     monkeypatch.setattr(ablations, "FOLDER", tmp_path / "ablations")
@@ -307,7 +309,7 @@ def test_train_lists_what_the_ablations_lack_and_paper_only_when_asked(tmp_path,
 
 
 def test_train_trains_what_is_missing_and_writes_the_tables(tmp_path, monkeypatch):
-    from ecgstudy import ablation_tables, ablations, claims, leaderboard
+    from ecgstudy.studies import ablation_tables, ablations, claims, leaderboard
 
     done = []
 
@@ -325,8 +327,8 @@ def test_train_trains_what_is_missing_and_writes_the_tables(tmp_path, monkeypatc
     assert done == [("synthetic", [("denoising", "no denoising"), ("denoising", "denoising")], 1)]
     expected = [
         "ablations synthetic: it done after 1.0 min",
-        "ecgstudy.leaderboard",
-        "ecgstudy.ablation_tables",
+        "ecgstudy.studies.leaderboard",
+        "ecgstudy.studies.ablation_tables",
         "claims",
     ]
     assert result.output.splitlines()[-4:] == expected
@@ -335,7 +337,7 @@ def test_train_trains_what_is_missing_and_writes_the_tables(tmp_path, monkeypatc
 def test_verify_results_fails_where_something_does_not_agree(monkeypatch):
     import pandas as pd
 
-    from ecgstudy import verify
+    from ecgstudy.studies import verify
 
     right = verify.Check("a.csv", 1200, 4e-5, [])
     monkeypatch.setattr(verify, "checks", lambda: iter([right]))
@@ -343,7 +345,7 @@ def test_verify_results_fails_where_something_does_not_agree(monkeypatch):
     assert result.exit_code == 0
     lines = result.output.splitlines()
     assert lines[0] == "results/a.csv: 1,200 values, largest difference 4.0e-05"
-    assert "results/realism.csv: not from committed answers; made by `python -m ecgstudy.realism`" in lines
+    assert "results/realism.csv: not from committed answers; made by `python -m ecgstudy.studies.realism`" in lines
     wrong = verify.Check("b.csv", 20, 0.1, [f"row {i}" for i in range(12)])
     monkeypatch.setattr(verify, "checks", lambda: iter([right, wrong]))
     result = call("verify-results")

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ecgstudy.data import cohort, synthetic
+from ecgstudy.data import cohort
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.manifest import DataError
 from ecgstudy.data.records import LEADS, Record, RecordError, by_machine, find_records, read_record
+from ecgstudy.data.simulator import synthetic
 from ecgstudy.paths import BrokenError, cache_root
 from ecgstudy.preprocessing import resample
 from ecgstudy.profiles import ProfileError

@@ -16,10 +16,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from ecgstudy import claims, cli, leaderboard, paths
+from ecgstudy import cli, paths
 from ecgstudy.data import audit
-from ecgstudy.explain import results
 from ecgstudy.paths import REPOSITORY, RESULTS, listed
+from ecgstudy.studies import claims, explanations, leaderboard
 
 LOCKS = ("requirements.lock", "requirements-test.lock", "requirements-uv.lock")
 
@@ -267,8 +267,8 @@ def test_what_needs_the_repository_says_so_and_has_its_help(command, no_reposito
     [
         (audit, "RESULTS", lambda: audit.study_records("ludb")),
         (claims, "FILE", claims.load),
-        (results, "FILE", results.committed),
-        (results, "RESULTS", results.beats),
+        (explanations, "FILE", explanations.committed),
+        (explanations, "RESULTS", explanations.beats),
         (leaderboard, "FOLDER", lambda: leaderboard.runs_of("synthetic-large", "ECGMaster")),
     ],
 )

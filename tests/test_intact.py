@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file, save_file
 
-from ecgstudy import ablations, claims, intact, leaderboard, training, verify
-from ecgstudy.data import synthetic
+from ecgstudy import training
 from ecgstudy.data.labels import CLASSES
+from ecgstudy.data.simulator import synthetic
 from ecgstudy.paths import RESULTS
+from ecgstudy.studies import ablations, claims, intact, leaderboard, verify
 
 RUN, ENTRY, QUESTION, ARM = "3618aac82d8c", "Local evidence", "mask", "mask right"
 

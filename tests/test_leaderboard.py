@@ -5,12 +5,14 @@ import pandas as pd
 import pytest
 import torch
 
-from ecgstudy import leaderboard, metrics, training
-from ecgstudy.data import cohort, synthetic
+from ecgstudy import metrics, training
+from ecgstudy.data import cohort
 from ecgstudy.data.cohort import synthetic_cohort
 from ecgstudy.data.labels import CLASSES
+from ecgstudy.data.simulator import synthetic
+from ecgstudy.studies import leaderboard
+from ecgstudy.systems.baselines import FeatureBaseline
 from ecgstudy.systems.cnn_gap import CNNGAPSystem
-from ecgstudy.systems.features import FeatureBaseline
 
 
 @pytest.fixture

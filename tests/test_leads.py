@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from ecgstudy.data import synthetic
 from ecgstudy.data.formats import wfdb
 from ecgstudy.data.leads import LAWS, LEADS, check_electrodes, residuals
 from ecgstudy.data.records import find_records, read_record
+from ecgstudy.data.simulator import synthetic
 
 FS = 500
 LIMB = LEADS[:6]

@@ -8,8 +8,8 @@ from scipy import ndimage
 from torch.nn import functional as F
 
 from ecgstudy import training
-from ecgstudy.data import synthetic
 from ecgstudy.data.cohort import synthetic_cohort
+from ecgstudy.data.simulator import synthetic
 from ecgstudy.explain import methods
 from ecgstudy.systems import local_evidence, parameter_count
 from ecgstudy.systems.local_evidence import INTERVALS, LocalEvidence, LocalEvidenceSystem, beat_intervals

@@ -7,10 +7,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ecgstudy import leaderboard
-from ecgstudy.data import synthetic
-from ecgstudy.explain import maps, methods
-from ecgstudy.fast import Conv1d, MaxPool1d
+from ecgstudy import maps
+from ecgstudy.data.simulator import synthetic
+from ecgstudy.explain import methods
+from ecgstudy.layers import Conv1d, MaxPool1d
+from ecgstudy.studies import leaderboard
 from ecgstudy.systems.cnn_gap import CNNGAP
 from ecgstudy.systems.ecgmaster import ECGMaster
 from ecgstudy.systems.local_evidence import LocalEvidence

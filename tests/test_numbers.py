@@ -12,10 +12,12 @@ import pytest
 import yaml
 
 import ecgstudy
-from ecgstudy import ablation_tables, claims, leaderboard, metrics, report
+from ecgstudy import metrics
+from ecgstudy.book import report
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.explain import methods, results
+from ecgstudy.explain import methods
 from ecgstudy.paths import NOTEBOOKS, REPOSITORY, RESULTS
+from ecgstudy.studies import ablation_tables, claims, explanations, leaderboard
 
 README = " ".join((REPOSITORY / "README.md").read_text().split())
 PAPERS = [name for name in leaderboard.CHAPTERS if name != "Local evidence"]
@@ -47,7 +49,7 @@ def ablation(question, arm, metric, cohort):
 
 
 def explained(system, method, trial="excess mass", cohort="synthetic", trained="synthetic", table=None):
-    table = results.committed() if table is None else table
+    table = explanations.committed() if table is None else table
     about = {"system": system, "method": method, "trial": trial, "cohort": cohort, "trained": trained, "class": ""}
     for column, text in about.items():
         table = table[table[column] == text]
@@ -95,23 +97,24 @@ def of_explanations():
     yield f"records, the detector's {short(explained(*detector)[0])},"
     yield f"and of {limits(explained(*own, cohort='LUDB'))} on LUDB, the detector's "
     yield f"on LUDB, the detector's {short(explained(*detector, cohort='LUDB')[0])}."
-    real, many = (explained(*own, cohort="LUDB", trained=trained) for trained in ("real", results.MANY))
+    real, many = (explained(*own, cohort="LUDB", trained=trained) for trained in ("real", explanations.MANY))
     yield f"when trained on real records, {limits(real)}; trained on 18,000 simulated ones it has {limits(many)}."
     assert real[1] < explained(*detector, cohort="LUDB")[0] < real[2]
-    six = results.answers()
+    six = explanations.answers()
     few, many = (
-        {who: explained(*who, trial=results.SIX, trained=trained, table=six) for who in (("BUTTeam", "CAM"), own)}
-        for trained in ("synthetic", results.MANY)
+        {who: explained(*who, trial=explanations.SIX, trained=trained, table=six) for who in (("BUTTeam", "CAM"), own)}
+        for trained in ("synthetic", explanations.MANY)
     )
     yield f"excess mass from {short(few['BUTTeam', 'CAM'][0])} to {short(many['BUTTeam', 'CAM'][0])};"
-    tried = six[(six["trained"] == results.MANY) & (six["trial"] == results.SIX)]["system"].unique()
+    tried = six[(six["trained"] == explanations.MANY) & (six["trial"] == explanations.SIX)]["system"].unique()
     theirs = [(name, method) for name in PAPERS if name in tried for method in methods.OWN[name]]
     best = max(
-        (explained(*who, results.SIX, trained=results.MANY, table=six) for who in theirs), key=lambda row: row[0]
+        (explained(*who, explanations.SIX, trained=explanations.MANY, table=six) for who in theirs),
+        key=lambda row: row[0],
     )
     yield f"the best own map of the four papers has {limits(best)}."
     yield f"own network's map rises from {short(few[own][0])} to {short(many[own][0])}."
-    _, low, high = explained("CNN-GAP", "CAM", results.ANSWER + "1, focus on ST", "real", "real", six)
+    _, low, high = explained("CNN-GAP", "CAM", explanations.ANSWER + "1, focus on ST", "real", "real", six)
     yield f"one activation map in five ({short(low)}–{short(high)}) focuses"
     for trial, told in (("seeds", "own maps correlate by {} to {}"), ("folds", "between folds by {} to {}.")):
         own_maps = [explained(name, method, trial)[0] for name in PAPERS for method in methods.OWN[name]]

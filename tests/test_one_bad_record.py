@@ -9,7 +9,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
-from ecgstudy import book
+from ecgstudy.book import build
 from ecgstudy.data import audit, beats, cohort, manifest
 from ecgstudy.explain import evaluation
 from ecgstudy.paths import NOTEBOOKS, REPOSITORY
@@ -144,15 +144,15 @@ def test_answer_keys_go_on(bad_data, request):
 def test_the_books_state_is_told_and_follows_links(small_data, tmp_path):
     name_that_is_no_text(small_data)
     dangling_links(small_data)
-    state = book._state()
-    assert book._state() == state
+    state = build._state()
+    assert build._state() == state
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "x.hea").write_text("x")
     (small_data / "linked").symlink_to(elsewhere)
-    linked = book._state()
+    linked = build._state()
     (elsewhere / "x.hea").unlink()
-    assert state != linked != book._state()
+    assert state != linked != build._state()
 
 
 def test_nothing_of_ludb_or_mitbih_is_told(small_data):

@@ -8,8 +8,9 @@ import pytest
 import yaml
 from papermill.translators import PythonTranslator
 
-from ecgstudy import book, profiles
-from ecgstudy.book import notebook_names
+from ecgstudy import profiles
+from ecgstudy.book import build
+from ecgstudy.book.build import notebook_names
 from ecgstudy.paths import NOTEBOOKS
 from ecgstudy.profiles import PROFILES, ProfileError, profile_values, settings, typed
 
@@ -110,7 +111,7 @@ def by_command_line(monkeypatch, chapter, name, text):
     from ecgstudy.cli import app
 
     found = {}
-    monkeypatch.setattr(book, "_execute", lambda source, target, parameters, key: found.update(parameters))
+    monkeypatch.setattr(build, "_execute", lambda source, target, parameters, key: found.update(parameters))
     result = CliRunner().invoke(app, ["run", chapter, "--profile", "smoke", "--force", "-p", f"{name}={text}"])
     if result.exit_code:
         raise ProfileError(result.stderr)
@@ -134,8 +135,8 @@ ROUTES = [by_command_line, by_papermill, by_raw_papermill]
 
 @pytest.mark.parametrize("route", ROUTES)
 def test_a_text_means_the_same_by_every_route(route, monkeypatch, tmp_path):
-    monkeypatch.setattr(book, "_state", bytes)
-    monkeypatch.setattr(book, "build_folder", lambda profile: tmp_path)
+    monkeypatch.setattr(build, "_state", bytes)
+    monkeypatch.setattr(build, "build_folder", lambda profile: tmp_path)
     for chapter, name, text, value in MEANINGS:
         found = route(monkeypatch, chapter, name, text)
         assert found == value and type(found) is type(value), (name, text, found)
@@ -221,9 +222,9 @@ def test_values_of_another_type_are_refused(name, value):
 
 
 def test_what_parameters_take_is_what_the_package_has():
-    from ecgstudy import leaderboard
     from ecgstudy.explain import methods
     from ecgstudy.losses import LOSSES
+    from ecgstudy.studies import leaderboard
     from ecgstudy.systems import System
 
     assert profiles._LISTS["losses"] == tuple(LOSSES)

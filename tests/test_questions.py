@@ -8,7 +8,8 @@ from scipy.stats import norm, spearmanr
 from torch import nn
 
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.explain import evaluation, questions
+from ecgstudy.explain import evaluation
+from ecgstudy.studies import questions
 from ecgstudy.systems.cnn_gap import CNNGAPSystem
 from ecgstudy.systems.xecgnet import XECGNetSystem
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from scipy import stats
 
-from ecgstudy import realism
-from ecgstudy.data import synthetic
 from ecgstudy.data.cohort import synthetic_cohort
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS
+from ecgstudy.data.simulator import synthetic
+from ecgstudy.studies import realism
 from ecgstudy.systems import parameter_count
 
 

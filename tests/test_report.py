@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ecgstudy import report
+from ecgstudy.book import report
 
 
 def test_intervals_as_the_book_writes_them():

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ecgstudy.data import dipole, disturbance, heart, synthetic
 from ecgstudy.data.delineations import read_delineation
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS, read_record
-from ecgstudy.data.synthetic import CPSC_2018, CRITERIA, answer_key, simulate
+from ecgstudy.data.simulator import dipole, disturbance, heart, synthetic
+from ecgstudy.data.simulator.synthetic import CPSC_2018, CRITERIA, answer_key, simulate
 from ecgstudy.paths import REPOSITORY
 
 COMBINATIONS = list(CPSC_2018)

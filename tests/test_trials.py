@@ -9,12 +9,14 @@ from scipy.stats import entropy as scipy_entropy
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import nn
 
-from ecgstudy.data import synthetic
+from ecgstudy import maps
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS
-from ecgstudy.explain import evaluation, faithfulness, maps, methods, results, trials
-from ecgstudy.explain.fields import SmallGAPSystem
+from ecgstudy.data.simulator import synthetic
+from ecgstudy.explain import evaluation, faithfulness, methods, trials
+from ecgstudy.studies import explanations
 from ecgstudy.systems import butt, cnn_gap, ecgmaster, xecgnet
+from ecgstudy.systems.small_gap import SmallGAPSystem
 
 RNG = np.random.default_rng(0)
 
@@ -607,24 +609,24 @@ def test_deeplift_and_guided_gradcam_are_for_the_systems_that_their_rules_fit():
 
 
 def test_verdicts_and_ranks():
-    assert [results.verdict(*v) for v in ((0.1, 0.2), (-0.2, -0.1), (-0.1, 0.1))] == [
+    assert [explanations.verdict(*v) for v in ((0.1, 0.2), (-0.2, -0.1), (-0.1, 0.1))] == [
         "supported",
         "not supported",
         "undecided",
     ]
-    assert results.verdict(0.4, 0.45, 0.5) == "not supported"
+    assert explanations.verdict(0.4, 0.45, 0.5) == "not supported"
     values = {("x", "mass"): 0.3, ("x", "deletion"): 0.2, ("y", "mass"): 0.1, ("y", "deletion"): 0.6}
     rows = [("s", method, trial, "", value) for (method, trial), value in values.items()]
     table = pd.DataFrame(rows, columns=["system", "method", "trial", "class", "value"])
-    ranks = results.ranks(table)
+    ranks = explanations.ranks(table)
     assert ranks.loc[("s", "x")].tolist() == [1, 1] and ranks.loc[("s", "y")].tolist() == [2, 2]
 
 
 def test_beats_trials_are_those_of_their_own_file():
     """Excess mass by hand: S in 200 of 733 ms, V in 150; what is at chance there has none."""
-    beats = pd.read_csv(results.RESULTS / "beats.csv", keep_default_na=False)
-    found = results.beats().set_index(["system", "method", "trial", "class"])
-    assert list(results.beats().columns) == list(results.COLUMNS) and found.index.is_unique
+    beats = pd.read_csv(explanations.RESULTS / "beats.csv", keep_default_na=False)
+    found = explanations.beats().set_index(["system", "method", "trial", "class"])
+    assert list(explanations.beats().columns) == list(explanations.COLUMNS) and found.index.is_unique
     for name, width in (("S", 200), ("V", 150)):
         row = beats.query("network == 'FCN' and metric == 'map in the window' and `class` == @name").iloc[0]
         share = width / (264 / 0.36)
@@ -632,19 +634,19 @@ def test_beats_trials_are_those_of_their_own_file():
         assert excess["value"] == pytest.approx((float(row["value"]) - share) / (1 - share))
         assert excess["run"] == row["run"]
         assert abs(found.loc[("FCN on beats", "random", "excess mass", name), "value"]) < 0.05
-    committed = results.committed().query("cohort == 'MIT-BIH'").set_index(found.index.names)["value"]
+    committed = explanations.committed().query("cohort == 'MIT-BIH'").set_index(found.index.names)["value"]
     np.testing.assert_allclose(committed, found["value"].astype(float)[committed.index], atol=1e-4)
     assert len(committed) == len(found)
 
 
 def test_the_committed_table_is_whole():
-    table = results.committed()
-    assert list(table.columns) == list(results.COLUMNS)
+    table = explanations.committed()
+    assert list(table.columns) == list(explanations.COLUMNS)
     assert not table.duplicated(["system", "method", "trial", "cohort", "trained", "class"]).any()
     shown = table.dropna(subset="value")
     assert (shown["low"] <= shown["value"] + 1e-4).all() and (shown["value"] <= shown["high"] + 1e-4).all()
     kinds = set(table[["cohort", "trained"]].itertuples(index=False, name=None))
-    simulated = {(cohort, trained) for cohort in ("synthetic", "LUDB") for trained in ("synthetic", results.MANY)}
+    simulated = {(cohort, trained) for cohort in ("synthetic", "LUDB") for trained in ("synthetic", explanations.MANY)}
     assert kinds == simulated | {("LUDB", "real"), ("MIT-BIH", "MIT-BIH")}
     for _, part in table[table["cohort"] != "MIT-BIH"].groupby(["system", "cohort", "trained"]):
         assert set(evaluation.BASELINES) <= set(part["method"])
@@ -656,7 +658,7 @@ def test_the_committed_table_is_whole():
 def smoke_runs(monkeypatch, tmp_path):
     """CNN-GAP of the smoke profile: its first member, one of another seed and one of another fold; no recordings."""
     monkeypatch.setenv("ECGSTUDY_DATA", str(tmp_path))
-    return results.of_profile("CNN-GAP", "smoke")
+    return explanations.of_profile("CNN-GAP", "smoke")
 
 
 def test_a_chapters_network_and_those_it_is_compared_with(smoke_runs):
@@ -667,8 +669,8 @@ def test_a_chapters_network_and_those_it_is_compared_with(smoke_runs):
 
 
 def test_every_method_of_a_network_is_tried(smoke_runs):
-    (table,) = results.tried(*smoke_runs, "synthetic", 1, 3)
-    assert list(table.columns) == list(results.COLUMNS) and not table["value"].isna().any()
+    (table,) = explanations.tried(*smoke_runs, "synthetic", 1, 3)
+    assert list(table.columns) == list(explanations.COLUMNS) and not table["value"].isna().any()
     assert set(table["method"]) == set(methods.methods("CNN-GAP")) | set(evaluation.BASELINES)
     assert set(table["trial"]) >= {"excess mass", "deletion", "random weights", "seeds", "folds"}
     assert set(table["run"]) == {smoke_runs[0].folder.name} and set(table["cohort"]) == {"synthetic"}
@@ -676,18 +678,21 @@ def test_every_method_of_a_network_is_tried(smoke_runs):
 
 def test_question_six_compares_two_networks_on_the_same_explanations(smoke_runs, monkeypatch):
     few, others = smoke_runs
-    monkeypatch.setattr(results, "chapter_runs", lambda *_, **__: [few])
-    monkeypatch.setattr(results.leaderboard, "runs_of", lambda *_: [others["seeds"]])
-    table = results.many_answers("CNN-GAP", per_class=1)
-    assert list(table.columns) == list(results.COLUMNS)
+    monkeypatch.setattr(explanations, "chapter_runs", lambda *_, **__: [few])
+    monkeypatch.setattr(explanations.leaderboard, "runs_of", lambda *_: [others["seeds"]])
+    table = explanations.many_answers("CNN-GAP", per_class=1)
+    assert list(table.columns) == list(explanations.COLUMNS)
     assert set(table.loc[table["trained"] == "synthetic", "run"]) == {few.folder.name}
     values = table.set_index(["method", "trial", "trained"])["value"]
     for method in (*methods.OWN["CNN-GAP"], "saliency", "input × gradient"):
-        first, second = values[method, results.SIX, "synthetic"], values[method, results.SIX, results.MANY]
-        assert values[method, results.SIX + ", many less few", results.MANY] == pytest.approx(second - first)
+        first, second = (
+            values[method, explanations.SIX, "synthetic"],
+            values[method, explanations.SIX, explanations.MANY],
+        )
+        assert values[method, explanations.SIX + ", many less few", explanations.MANY] == pytest.approx(second - first)
         assert first != second
     known = table[table["method"] == "signal energy"]
-    assert set(known["trained"]) == {results.MANY}  # it knows no network, so it is told once
+    assert set(known["trained"]) == {explanations.MANY}  # it knows no network, so it is told once
 
 
 def test_a_small_network_sees_what_it_says():

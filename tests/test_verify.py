@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ecgstudy import ablation_tables, ablations, intact, leaderboard, training, verify
-from ecgstudy.ablations import Question
+from ecgstudy import training
 from ecgstudy.data.cohort import synthetic_cohort
 from ecgstudy.data.labels import CLASSES
+from ecgstudy.studies import ablation_tables, ablations, intact, leaderboard, verify
+from ecgstudy.studies.ablations import Question
 from ecgstudy.systems.cnn_gap import CNNGAPSystem
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from ecgstudy.fast import Conv1d
+from ecgstudy.layers import Conv1d
 from ecgstudy.systems import parameter_count, xecgnet
 from ecgstudy.systems.xecgnet import XECGNet, XECGNetSystem
 from tests.overfit import eight_labels, fit

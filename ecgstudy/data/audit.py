@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ecgstudy.data import synthetic
 from ecgstudy.data.beats import DS1, DS2, read_beats
 from ecgstudy.data.cohort import skipping
 from ecgstudy.data.delineations import read_delineation
 from ecgstudy.data.labels import CLASSES, unmapped
 from ecgstudy.data.manifest import SIGNALS, at_hand
 from ecgstudy.data.records import LEADS, Record, find_records, read_record
+from ecgstudy.data.simulator import synthetic
 from ecgstudy.paths import RESULTS, told_if_broken
 from ecgstudy.text import printable
 

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ecgstudy.data import manifest, synthetic
+from ecgstudy.data import manifest
 from ecgstudy.data.cohort import skipping
 from ecgstudy.data.formats import read_annotation
-from ecgstudy.data.heart import PAC, PVC
 from ecgstudy.data.records import LEADS, Record, RecordError, read_record
+from ecgstudy.data.simulator import synthetic
+from ecgstudy.data.simulator.heart import PAC, PVC
 from ecgstudy.preprocessing import fill_gaps
 
 VERSION = 1  # raised when the same beats would come with another rhythm or median beat

@@ -18,8 +18,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ecgstudy.data import labels as label_table
-from ecgstudy.data import manifest, synthetic
+from ecgstudy.data import manifest
 from ecgstudy.data.records import LEADS, Record, RecordError, by_machine, find_records, read_record
+from ecgstudy.data.simulator import synthetic
 from ecgstudy.paths import (
     alone,
     cache_root,
@@ -438,7 +439,7 @@ def _reader() -> str:
 def synthetic_cohort(
     records: int, fs: float, *, seed: int = 0, seconds: float = 10.0, balance: float = 0.5, **options: Any
 ) -> Cohort:
-    """Simulate a cohort: ``records`` of ``seconds`` each, the same for one seed (see ``ecgstudy.data.synthetic``)."""
+    """Simulate a cohort: ``records`` of ``seconds`` each, the same for one seed (see ``data.simulator.synthetic``)."""
     simulated = (synthetic.simulate(i, seed, fs=fs, seconds=seconds, balance=balance).record for i in range(records))
     identity = _simulated(records, seed, seconds, balance)
     return build_cohort(simulated, fs=fs, identity=identity, by_content=False, total=records, **options)

@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from ecgstudy.data.beats import BEFORE, FS, SAMPLES, SEGMENTS
-from ecgstudy.explain.maps import evaluating, gradients
+from ecgstudy.maps import evaluating, gradients
 from ecgstudy.systems.beat_gradcam import BeatNetwork
 
 # Where in a beat the literature looks, in ms from R. Ventricular: de Chazal et al. 2004 take the QRS from 50 ms before

@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ecgstudy.data import synthetic
 from ecgstudy.data.cohort import Cohort, skipping
 from ecgstudy.data.delineations import read_delineation
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.manifest import DataError, locate
 from ecgstudy.data.records import LEADS, Record, find_records, read_record
+from ecgstudy.data.simulator import synthetic
 from ecgstudy.explain import faithfulness, methods, trials
 from ecgstudy.preprocessing import fill_gaps, resample
 from ecgstudy.systems import System

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ecgstudy.data.records import LEADS
-from ecgstudy.explain.maps import Fill, erase, evaluating, logits_of, validity
 from ecgstudy.explain.trials import r_peaks, relevance
+from ecgstudy.maps import Fill, erase, evaluating, logits_of, validity
 
 
 class Curves(NamedTuple):

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from ecgstudy import maps
 from ecgstudy.data.records import LEADS
-from ecgstudy.explain import maps
 
 with warnings.catch_warnings():  # in a notebook without ipywidgets, captum's progress bar complains when it is imported
     warnings.filterwarnings("ignore", message="IProgress not found")

@@ -27,9 +27,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from ecgstudy import fast
+from ecgstudy import layers
 from ecgstudy.data.beats import BEAT_CLASSES, SAMPLES, SEGMENTS, Beats
-from ecgstudy.fast import BatchNorm1d, Conv1d
+from ecgstudy.layers import BatchNorm1d, Conv1d
 from ecgstudy.metrics import class_mean
 from ecgstudy.paths import RESULTS, alone, cache_root, read_sealed, told_if_broken, write_sealed, written_whole
 from ecgstudy.systems import batches
@@ -250,8 +250,8 @@ def _opened(name: str, system: BeatSystem) -> BeatRun | None:
 
 
 def _fit(system: BeatSystem, beats: Beats, training: NDArray[np.intp], seed: int) -> BeatNetwork:
-    fast.keep_memory()
-    precision = fast.best_precision(torch.device("cpu"))
+    layers.keep_memory()
+    precision = layers.best_precision(torch.device("cpu"))
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     network = system.make().train()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS
-from ecgstudy.fast import BatchNorm1d, Conv1d, Dropout, MaxPool1d
+from ecgstudy.layers import BatchNorm1d, Conv1d, Dropout, MaxPool1d
 from ecgstudy.preprocessing import detrend
 from ecgstudy.systems import System, clip_thrice
 

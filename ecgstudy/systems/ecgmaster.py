@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS
-from ecgstudy.fast import BatchNorm1d, Conv1d, Dropout, MaxPool1d
+from ecgstudy.layers import BatchNorm1d, Conv1d, Dropout, MaxPool1d
 from ecgstudy.losses import Loss, weighted_focal
 from ecgstudy.metrics import best_thresholds, class_mean, counts, f2_g2
 from ecgstudy.preprocessing import denoise, fit_length, remove_baseline

@@ -15,15 +15,15 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from ecgstudy import metrics
-from ecgstudy.data import synthetic
 from ecgstudy.data.cohort import Cohort
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS
-from ecgstudy.fast import BatchNorm1d, Conv1d, Dropout
+from ecgstudy.data.simulator import synthetic
+from ecgstudy.layers import BatchNorm1d, Conv1d, Dropout
 from ecgstudy.losses import Loss
 from ecgstudy.preprocessing import fit_length
 from ecgstudy.systems import Outputs, System
-from ecgstudy.systems.features import qrs_times
+from ecgstudy.systems.baselines import qrs_times
 
 AROUND = (-2, -1, 0, 1, 2)  # intervals that a moment knows, 0 the one it lies in
 INTERVALS = len(AROUND) + 1

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS
-from ecgstudy.fast import BatchNorm1d, Conv1d, MaxPool1d
+from ecgstudy.layers import BatchNorm1d, Conv1d, MaxPool1d
 from ecgstudy.losses import Loss, attention_regulariser
 from ecgstudy.metrics import micro_f1
 from ecgstudy.preprocessing import fit_length

@@ -37,22 +37,22 @@ training.train(CNNGAPSystem(fs=100, seconds=6, width=0.03, epochs=12, batch=8), 
 NOTEBOOK = """
 import sys
 from pathlib import Path
-from ecgstudy import book
+from ecgstudy.book import build
 here = Path(sys.argv[1])
-book.NOTEBOOKS = here / "notebooks"
-book.build_folder = lambda profile: here / "build"
-book.run_notebooks("smoke", ["02_preprocessing"])
+build.NOTEBOOKS = here / "notebooks"
+build.build_folder = lambda profile: here / "build"
+build.run_notebooks("smoke", ["02_preprocessing"])
 """
 RENDER = """
 import sys
 from pathlib import Path
-from ecgstudy import book
+from ecgstudy.book import build
 here = Path(sys.argv[1])
-book.REPOSITORY = here / "repository"
-book.NOTEBOOKS = here / "repository" / "notebooks"
-book.build_folder = lambda profile: here / "build"
-book._computed = lambda: {}
-book.render("smoke")
+build.REPOSITORY = here / "repository"
+build.NOTEBOOKS = here / "repository" / "notebooks"
+build.build_folder = lambda profile: here / "build"
+build._computed = lambda: {}
+build.render("smoke")
 """
 FETCH = """
 import sys

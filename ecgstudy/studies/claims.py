@@ -1,6 +1,6 @@
 """The papers' claims and what became of them: ``results/claims.yaml``, each number of which is a row of a results file.
 
-``python -m ecgstudy.claims`` takes numbers and verdicts from the results files anew.
+``python -m ecgstudy.studies.claims`` takes numbers and verdicts from the results files anew.
 """
 
 from collections import Counter
@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from ecgstudy.book.report import interval, number, p_value
 from ecgstudy.paths import REPOSITORY, RESULTS, told_if_broken, written_whole
-from ecgstudy.report import interval, number, p_value
 
 FILE = RESULTS / "claims.yaml"
 COMPUTED = ("value", "low", "high", "p", "verdict", "why")

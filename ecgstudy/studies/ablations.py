@@ -3,7 +3,7 @@
 Fold k of five is tested by a network of seed k, so that the five runs of an arm differ in data and seed alike and every
 record is tested once. What an arm's runs answered is kept under ``results/ablations/<cohort>/<question>``:
 ``<arm>.parquet`` (run, fold, member, part, record, and a log-odds for each class) and ``<arm>.json`` (configuration,
-runs, logs, machine). ``ecgstudy.ablation_tables`` computes all numbers and verdicts from these.
+runs, logs, machine). ``ecgstudy.studies.ablation_tables`` computes all numbers and verdicts from these.
 """
 
 import json
@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from scipy.special import logit
 from torch import Tensor
 
-from ecgstudy import leaderboard, training
+from ecgstudy import training
 from ecgstudy.data.cohort import Cohort
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.losses import Loss, weighted_focal
 from ecgstudy.paths import RESULTS, read_json, read_table, write_compact, written_whole
 from ecgstudy.preprocessing import fit_length, remove_baseline
+from ecgstudy.studies import leaderboard
 from ecgstudy.systems import System, parameter_count
 from ecgstudy.systems.cnn_gap import CNNGAPSystem
 from ecgstudy.systems.ecgmaster import ECGMaster, ECGMasterSystem

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ecgstudy.data.dipole import DOWER, Wave, plateau, rotation, wave
 from ecgstudy.data.records import LEADS
+from ecgstudy.data.simulator.dipole import DOWER, Wave, plateau, rotation, wave
 
 CONDUCTED, PAC, PVC, ABERRANT = range(4)  # kinds of beats; aberrant: on time, but with a passing bundle branch block
 Labels = frozenset[str]

@@ -1,10 +1,10 @@
 """``results/explanations.csv.gz``: every method of every system in every trial, on simulated records and on real ones.
 
-``python -m ecgstudy.explain.results [SYSTEM ...]`` writes it from networks of the demo profile (trained on simulated
-records) and of the real one, which it trains if they are missing, and from the leaderboard's that were trained on many
-simulated records (``MANY``); it takes the beats' trials from ``beats.csv``. The answers to chapter 09's questions,
-whose trial begins with ``ANSWER``, are written by that chapter (``save``); the first question on real records, and the
-sixth, are answered here.
+``python -m ecgstudy.studies.explanations [SYSTEM ...]`` writes it from networks of the demo profile (trained on
+simulated records) and of the real one, which it trains if they are missing, and from the leaderboard's that were
+trained on many simulated records (``MANY``); it takes the beats' trials from ``beats.csv``. The answers to chapter 09's
+questions, whose trial begins with ``ANSWER``, are written by that chapter (``save``); the first question on real
+records, and the sixth, are answered here.
 """
 
 import gzip
@@ -17,14 +17,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ecgstudy import leaderboard, training
+from ecgstudy import training
 from ecgstudy.data.beats import FS, SAMPLES
 from ecgstudy.data.cohort import REAL_SOURCES, Cohort, named_cohort, record_paths
 from ecgstudy.data.manifest import at_hand
-from ecgstudy.explain import evaluation, methods, questions, trials
+from ecgstudy.explain import evaluation, methods, trials
 from ecgstudy.explain.beat_maps import WINDOWS
 from ecgstudy.paths import RESULTS, needs_checkout, told_if_broken, written_whole
 from ecgstudy.profiles import profile_values
+from ecgstudy.studies import leaderboard, questions
 
 FILE = RESULTS / "explanations.csv.gz"
 COLUMNS = ("system", "method", "trial", "cohort", "trained", "class", "value", "low", "high", "n", "run")

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from ecgstudy import metrics
-from ecgstudy.data import synthetic
 from ecgstudy.data.cohort import build_cohort, synthetic_cohort
 from ecgstudy.data.delineations import read_delineation
 from ecgstudy.data.records import LEADS, Record, read_record
+from ecgstudy.data.simulator import synthetic
 from ecgstudy.preprocessing import resample
-from ecgstudy.systems import features
+from ecgstudy.systems import baselines
 
 FS = 250
 
@@ -33,8 +33,8 @@ def test_waves_drawn_by_hand_are_measured():
     x, at = drawn(st=0.3)
     wander = np.linspace(-0.3, 0.3, 12)[:, None] * np.sin(2 * np.pi * 0.1 * np.arange(x.shape[1]) / FS)
     for signal in (x, x + 5, x + wander):
-        np.testing.assert_allclose(features.qrs_times(signal, FS) / FS, at, atol=0.02)
-        found, beat = features.measure(signal, FS)
+        np.testing.assert_allclose(baselines.qrs_times(signal, FS) / FS, at, atol=0.02)
+        found, beat = baselines.measure(signal, FS)
         assert found["rate"] == pytest.approx(75, abs=0.5)
         assert found["RR deviation"] < 0.01 and found["beat alike, least"] > 0.97
         assert found["P to QRS"] == pytest.approx(0.16 - found["QRS width"] / 2, abs=0.02)
@@ -47,11 +47,11 @@ def test_waves_drawn_by_hand_are_measured():
 
 
 def test_a_longer_pr_and_a_broader_qrs_are_seen():
-    usual, slow = (features.measure(drawn(pr=pr)[0], FS)[0]["P to QRS"] for pr in (0.16, 0.24))
+    usual, slow = (baselines.measure(drawn(pr=pr)[0], FS)[0]["P to QRS"] for pr in (0.16, 0.24))
     assert slow - usual == pytest.approx(0.08, abs=0.02)
     narrow = drawn()[0]
     broad = narrow + sum(wave(narrow.shape[1], t, 0.035, 1) for t in drawn()[1])
-    narrow, broad = (features.measure(x, FS)[0]["QRS width"] for x in (narrow, broad))
+    narrow, broad = (baselines.measure(x, FS)[0]["QRS width"] for x in (narrow, broad))
     assert broad > 1.4 * narrow
 
 
@@ -60,7 +60,7 @@ def test_rhythm():
     premature = regular.copy()
     premature[5] -= 0.3
     irregular = np.cumsum([0.6, 0.5, 0.9, 1.1, 0.6, 0.8, 0.5, 1.2, 0.7, 0.9, 0.6])
-    regular, premature, irregular = (features.measure(drawn(at)[0], FS)[0] for at in (regular, premature, irregular))
+    regular, premature, irregular = (baselines.measure(drawn(at)[0], FS)[0] for at in (regular, premature, irregular))
     assert premature["RR shortest"] == pytest.approx(0.5 / 0.8, abs=0.03)
     assert premature["RR longest"] == pytest.approx(1.1 / 0.8, abs=0.03)
     assert premature["RR early"] > 0 == regular["RR early"]
@@ -73,9 +73,9 @@ def test_rhythm():
 def test_a_beat_of_another_shape_is_found_to_be_early_and_unlike():
     at = np.arange(0.6, 9.4, 0.8)
     at[5] -= 0.3
-    alike = features.measure(drawn(at)[0], FS)[0]
+    alike = baselines.measure(drawn(at)[0], FS)[0]
     ectopic = drawn(np.delete(at, 5))[0] - wave(10 * FS, at[5], 0.04, 1.2) + wave(10 * FS, at[5] + 0.2, 0.06, 0.6)
-    unlike = features.measure(ectopic, FS)[0]
+    unlike = baselines.measure(ectopic, FS)[0]
     assert alike["early alike"] > 0.9
     assert unlike["early alike"] == unlike["beat alike, least"] < 0.2
     assert unlike["beat alike, typical"] > 0.9
@@ -97,7 +97,7 @@ def detected(records):
     """Sensitivity and positive predictive value over (signal at 100 Hz, true times), between first and last mark."""
     hits, right = [], []
     for signal, true in records:
-        found = features.qrs_times(signal, 100) / 100
+        found = baselines.qrs_times(signal, 100) / 100
         hits.append(is_beat(found, true, 0.1))
         right.append(is_beat(true, found[(found > true[0] - 0.1) & (found < true[-1] + 0.1)], 0.1))
     return np.concatenate(hits).mean(), np.concatenate(right).mean()
@@ -120,9 +120,9 @@ def test_beats_of_ludb_are_found(real_data):
 @pytest.mark.parametrize("samples", [50, 130, 1000])
 def test_what_has_no_beat_is_measured_too(samples):
     rng = np.random.default_rng(0)
-    names = list(features.measure(drawn()[0], FS)[0])
+    names = list(baselines.measure(drawn()[0], FS)[0])
     for x in (np.zeros((12, samples)), np.full((12, samples), 3.0), rng.normal(size=(12, samples)) * 0.1):
-        found, beat = features.measure(x.astype(np.float32), 100)
+        found, beat = baselines.measure(x.astype(np.float32), 100)
         assert list(found) == names and np.isfinite(beat).all() and beat.shape == (12, 84)
         # Unknown is only what is about several beats.
         unknown = {name for name, value in found.items() if not np.isfinite(value)}
@@ -133,8 +133,8 @@ def test_flat_and_noisy_leads_do_not_hide_the_beats():
     x, at = drawn()
     x[[1, 4, 7]] = 0
     x[9] = np.random.default_rng(0).normal(size=x.shape[1]) * 3
-    np.testing.assert_allclose(features.qrs_times(x, FS) / FS, at, atol=0.02)
-    found, beat = features.measure(x, FS)
+    np.testing.assert_allclose(baselines.qrs_times(x, FS) / FS, at, atol=0.02)
+    found, beat = baselines.measure(x, FS)
     assert (beat[[1, 4, 7]] == 0).all() and found["R II"] == 0
     assert found["R V6"] == pytest.approx(1, abs=0.08)
 
@@ -153,7 +153,7 @@ def records(cohort):
 
 @pytest.fixture(scope="module")
 def fitted(cohort, records):
-    return features.FeatureBaseline(trees=60).fit(cohort, records[0])
+    return baselines.FeatureBaseline(trees=60).fit(cohort, records[0])
 
 
 def test_simulated_classes_are_told_apart(cohort, records, fitted):
@@ -163,7 +163,7 @@ def test_simulated_classes_are_told_apart(cohort, records, fitted):
 
 
 def test_components_are_those_of_the_training_beats(cohort, records, fitted):
-    beats = features.cohort_features(cohort)[1][records[0]].astype(np.float64)
+    beats = baselines.cohort_features(cohort)[1][records[0]].astype(np.float64)
     for lead, pca in enumerate(fitted.axes):
         centred = beats[:, lead] - beats[:, lead].mean(axis=0)
         _, _, axes = np.linalg.svd(centred, full_matrices=False)
@@ -173,19 +173,19 @@ def test_components_are_those_of_the_training_beats(cohort, records, fitted):
 
 def test_same_seed_same_answer(cohort, records, fitted):
     p = fitted.predict(cohort, records[1])
-    again, other = (features.FeatureBaseline(trees=60, seed=s).fit(cohort, records[0]) for s in (0, 1))
+    again, other = (baselines.FeatureBaseline(trees=60, seed=s).fit(cohort, records[0]) for s in (0, 1))
     np.testing.assert_array_equal(again.predict(cohort, records[1]), p)
     assert (other.predict(cohort, records[1]) != p).any()
     np.testing.assert_array_equal(fitted.predict(cohort, records[1][::-1]), p[::-1])
 
 
 def test_a_class_that_none_or_all_of_the_training_records_have(cohort, records, monkeypatch):
-    measured = features.cohort_features(cohort)
-    monkeypatch.setattr(features, "cohort_features", lambda _: measured)
+    measured = baselines.cohort_features(cohort)
+    monkeypatch.setattr(baselines, "cohort_features", lambda _: measured)
     labels = cohort.labels.copy()
     labels[records[0], 3], labels[records[0], 5] = False, True
     changed = dataclasses.replace(cohort, labels=labels)
-    p = features.FeatureBaseline(trees=5).fit(changed, records[0]).predict(changed, records[1])
+    p = baselines.FeatureBaseline(trees=5).fit(changed, records[0]).predict(changed, records[1])
     assert (p[:, 3] == 0).all() and (p[:, 5] == 1).all()
 
 
@@ -203,4 +203,4 @@ def test_source_baseline_by_hand():
     expected[0] = 1 / 2
     expected[1] = [(1 + 1) / 5, (2 + 1) / 5, *[1 / 5] * 7]
     expected[2] = [(1 + 1) / 3, *[1 / 3] * 8]
-    np.testing.assert_allclose(features.source_baseline(cohort, train, test), expected, rtol=1e-6)
+    np.testing.assert_allclose(baselines.source_baseline(cohort, train, test), expected, rtol=1e-6)

@@ -28,12 +28,12 @@ from ecgstudy.data.labels import CLASSES
 from ecgstudy.paths import RESULTS, listed, read_json, read_table, write_compact, written_whole
 from ecgstudy.profiles import profile_values
 from ecgstudy.systems import System, parameter_count
+from ecgstudy.systems.baselines import FeatureBaseline, source_baseline
+from ecgstudy.systems.benchmark import WangSystem, XResNetSystem
 from ecgstudy.systems.butt import BUTTSystem
 from ecgstudy.systems.cnn_gap import CNNGAPSystem
 from ecgstudy.systems.ecgmaster import ECGMasterSystem
-from ecgstudy.systems.features import FeatureBaseline, source_baseline
 from ecgstudy.systems.local_evidence import LocalEvidenceSystem
-from ecgstudy.systems.outside import WangSystem, XResNetSystem
 from ecgstudy.systems.xecgnet import XECGNetSystem
 
 Answer = tuple[NDArray[np.float32], NDArray[np.bool_]]  # probabilities and calls, (records, 9) each

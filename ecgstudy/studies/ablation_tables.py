@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import expit
 
-from ecgstudy import ablations, metrics
+from ecgstudy import metrics
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.leaderboard import DECIMALS, name_of_all
 from ecgstudy.paths import RESULTS, read_table, written_whole
+from ecgstudy.studies import ablations
+from ecgstudy.studies.leaderboard import DECIMALS, name_of_all
 
 METRICS = ("AUROC", "F1", "F1, tuned", "F2", "F2, tuned", "F2, tuned less at 0.5")
 METRICS += ("exact match", "exact match, multi-label", "epochs")

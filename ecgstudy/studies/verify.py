@@ -16,10 +16,10 @@ import yaml
 from scipy import stats
 from scipy.special import expit
 
-from ecgstudy import ablation_tables, ablations, claims, intact, leaderboard
 from ecgstudy.data.cohort import simulated_checksum
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.paths import RESULTS, listed
+from ecgstudy.studies import ablation_tables, ablations, claims, intact, leaderboard
 from ecgstudy.systems import System
 
 ROUNDING = 0.5e-4 + 1e-9  # of tables of four decimals; more are held to what they show
@@ -27,8 +27,8 @@ ROUNDING = 0.5e-4 + 1e-9  # of tables of four decimals; more are held to what th
 FROM_RECORDINGS = {
     "audit.csv": "ecgstudy data audit",
     "beats.csv": "ecgstudy run 07_beat_gradcam --profile real -p save=true",
-    "explanations.csv.gz": "python -m ecgstudy.explain.results",
-    "realism.csv": "python -m ecgstudy.realism",
+    "explanations.csv.gz": "python -m ecgstudy.studies.explanations",
+    "realism.csv": "python -m ecgstudy.studies.realism",
     "bench.json": "make bench",
     "attack.json": "make attack",
 }

@@ -220,7 +220,7 @@ def _hide_folders(outputs: list[nbformat.NotebookNode]) -> None:
 
 def _computed() -> dict[str, str]:
     """Markdown that pages of prose include: what ``results/`` says, so that no page holds a number of its own."""
-    from ecgstudy import claims, verify
+    from ecgstudy.studies import claims, verify
 
     return {
         "attack": verify.attack_table(),
@@ -259,7 +259,7 @@ def render(profile: str) -> Path:
         for name, text in _computed().items():
             (staging / "book" / "computed" / f"{name}.md").write_text(text, encoding="utf-8")
         # What shapes the pages besides their sources.
-        digest = hashlib.sha256((REPOSITORY / "ecgstudy" / "pages.py").read_bytes())
+        digest = hashlib.sha256((REPOSITORY / "ecgstudy" / "book" / "pages.py").read_bytes())
         digest.update((REPOSITORY / "requirements.lock").read_bytes())
         digest.update(_content(staging))
     page = build / "_build" / "html" / "index.html"

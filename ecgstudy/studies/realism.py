@@ -1,6 +1,6 @@
 """How near simulated records are to real ones: what is measured of both, and how the two are compared.
 
-``python -m ecgstudy.realism`` measures everything on the real recordings at hand and writes
+``python -m ecgstudy.studies.realism`` measures everything on the real recordings at hand and writes
 ``results/realism.csv``, from which the book's chapter on the simulator is drawn.
 """
 
@@ -20,13 +20,13 @@ from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ecgstudy import fast, metrics, training
-from ecgstudy.data import synthetic
+from ecgstudy import metrics, training
 from ecgstudy.data.cohort import Cohort, read_all, real_cohort, record_paths, synthetic_cohort
 from ecgstudy.data.delineations import read_delineation
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.manifest import at_hand
 from ecgstudy.data.records import LEADS, Record
+from ecgstudy.data.simulator import synthetic
 from ecgstudy.paths import RESULTS, written_whole
 from ecgstudy.preprocessing import detrend, fill_gaps, resample
 from ecgstudy.systems import System, batches, clip_thrice
@@ -241,8 +241,8 @@ class StridedCNN(nn.Module):
         layers: list[nn.Module] = []
         channels = len(LEADS)
         for filters, kernel in ((32, 9), (64, 7), (64, 7), (128, 5), (128, 5), (128, 5)):
-            layers += [fast.Conv1d(channels, filters, kernel, stride=2, padding=kernel // 2)]
-            layers += [fast.BatchNorm1d(filters), nn.ReLU()]
+            layers += [layers.Conv1d(channels, filters, kernel, stride=2, padding=kernel // 2)]
+            layers += [layers.BatchNorm1d(filters), nn.ReLU()]
             channels = filters
         self.blocks = nn.Sequential(*layers)
         self.head = nn.Linear(2 * channels, classes)

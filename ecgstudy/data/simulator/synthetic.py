@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ecgstudy.data import disturbance
-from ecgstudy.data import heart as hearts
-from ecgstudy.data.dipole import Wave, draw, eight_to_twelve
-from ecgstudy.data.heart import ABERRANT, CONDUCTED, PAC, PVC
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS, Record
+from ecgstudy.data.simulator import disturbance
+from ecgstudy.data.simulator import heart as hearts
+from ecgstudy.data.simulator.dipole import Wave, draw, eight_to_twelve
+from ecgstudy.data.simulator.heart import ABERRANT, CONDUCTED, PAC, PVC
 
 VERSION = 5  # raised when the same seed would give another record
 

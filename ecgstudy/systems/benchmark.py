@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS
-from ecgstudy.fast import BatchNorm1d, Conv1d, MaxPool1d
+from ecgstudy.layers import BatchNorm1d, Conv1d, MaxPool1d
 from ecgstudy.metrics import best_thresholds, macro_auroc
 from ecgstudy.systems import System, clip_thrice
 

@@ -6,10 +6,11 @@ import torch
 from sklearn.metrics import f1_score, roc_auc_score
 from torch.nn import functional as F
 
-from ecgstudy import leaderboard, systems, training
+from ecgstudy import systems, training
 from ecgstudy.data.cohort import synthetic_cohort
-from ecgstudy.fast import BatchNorm1d
-from ecgstudy.systems import outside, parameter_count
+from ecgstudy.layers import BatchNorm1d
+from ecgstudy.studies import leaderboard
+from ecgstudy.systems import benchmark, parameter_count
 
 
 def convolutions(*shapes):
@@ -25,22 +26,22 @@ def test_parameters_of_xresnet1d101():
     stem = convolutions((12, 32, 5), (32, 32, 5), (32, 64, 5))
     first = convolutions((64, 64, 1), (64, 64, 5), (64, 256, 1), (64, 256, 1))
     others = 32 * convolutions((256, 64, 1), (64, 64, 5), (64, 256, 1))
-    assert parameter_count(outside.XResNet()) == stem + first + others + head(256) == 1_872_777
-    convs = [m for m in outside.XResNet().blocks.modules() if isinstance(m, torch.nn.Conv1d)]
+    assert parameter_count(benchmark.XResNet()) == stem + first + others + head(256) == 1_872_777
+    convs = [m for m in benchmark.XResNet().blocks.modules() if isinstance(m, torch.nn.Conv1d)]
     # 101: one convolution, three in each of 33 blocks, the classifier; here the stem has two more, and a shortcut one.
     assert len(convs) + 1 == 101 + 2 + 1
 
 
 def test_parameters_of_wang():
     blocks = 3 * convolutions((128, 128, 5), (128, 128, 3)) + 2 * convolutions((128, 128, 1))
-    assert parameter_count(outside.WangResNet()) == convolutions((12, 128, 7)) + blocks + head(128) == 473_865
+    assert parameter_count(benchmark.WangResNet()) == convolutions((12, 128, 7)) + blocks + head(128) == 473_865
 
 
-@pytest.fixture(params=[outside.XResNet, outside.WangResNet])
+@pytest.fixture(params=[benchmark.XResNet, benchmark.WangResNet])
 def network(request):
     """A network whose every normalisation does something."""
     torch.manual_seed(0)
-    network = request.param(groups=(2, 2, 1, 2)) if request.param is outside.XResNet else request.param()
+    network = request.param(groups=(2, 2, 1, 2)) if request.param is benchmark.XResNet else request.param()
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm1d):
@@ -61,7 +62,7 @@ def naive(network, x):
         x = F.conv1d(x, conv.weight, None, stride, (conv.weight.shape[-1] - 1) // 2)
         return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias)
 
-    if isinstance(network, outside.XResNet):
+    if isinstance(network, benchmark.XResNet):
         for stride in (2, 1, 1):
             x = normed(x, stride).relu()
         x = F.max_pool1d(x, 3, 2, 1)
@@ -89,7 +90,7 @@ def test_equals_a_naive_network(network, samples):
 
 
 def test_blocks_of_xresnet_start_as_the_identity():
-    blocks = [m for m in outside.XResNet(groups=(2, 2)).eval().blocks if isinstance(m, outside.Residual)]
+    blocks = [m for m in benchmark.XResNet(groups=(2, 2)).eval().blocks if isinstance(m, benchmark.Residual)]
     x = torch.rand(1, 64, 40)
     for block in blocks:
         with torch.no_grad():
@@ -104,11 +105,11 @@ def test_gradient_reaches_every_parameter(network):
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
 
 
-@pytest.mark.parametrize("system", [outside.XResNetSystem, outside.WangSystem])
+@pytest.mark.parametrize("system", [benchmark.XResNetSystem, benchmark.WangSystem])
 def test_overfits_eight_records(system):
     torch.manual_seed(0)
     system = system(dropout=0, rate=2e-3)
-    network = outside.XResNet(groups=(1, 1, 1, 1), dropout=0) if "xresnet" in system.name else system.network()
+    network = benchmark.XResNet(groups=(1, 1, 1, 1), dropout=0) if "xresnet" in system.name else system.network()
     optimiser = system.optimiser(network)
     x, y = torch.randn(8, 12, 128), torch.eye(9)[:8]
     y[:, 8] = torch.tensor([1.0, 0] * 4)
@@ -123,7 +124,7 @@ def test_overfits_eight_records(system):
 
 def test_augmentation_rolls_and_scales_whole_records():
     x = torch.randn(400, 12, 300)
-    system = outside.WangSystem(roll=0.5, gain=2)
+    system = benchmark.WangSystem(roll=0.5, gain=2)
     y = system.augment(x, torch.Generator().manual_seed(0))
     gain = (y.square().sum(dim=(1, 2)) / x.square().sum(dim=(1, 2))).sqrt()
     assert 0.499 < gain.min() < 0.55 and 1.85 < gain.max() < 2.001
@@ -139,11 +140,11 @@ def test_augmentation_rolls_and_scales_whole_records():
 
 def test_no_augmentation_is_the_identity():
     x = torch.randn(5, 12, 300)
-    torch.testing.assert_close(outside.WangSystem(roll=0, gain=1).augment(x, torch.Generator()), x)
+    torch.testing.assert_close(benchmark.WangSystem(roll=0, gain=1).augment(x, torch.Generator()), x)
 
 
 def test_windows_lose_their_offset_but_keep_mv():
-    system, rng = outside.XResNetSystem(), np.random.default_rng(0)
+    system, rng = benchmark.XResNetSystem(), np.random.default_rng(0)
     signal = rng.normal(size=(12, 1000)).astype(np.float32)
     offset = np.arange(12, dtype=np.float32)[:, None]
     (window,), (moved,) = system.windows(signal), system.windows(signal + offset)
@@ -158,7 +159,7 @@ def test_windows_lose_their_offset_but_keep_mv():
 @pytest.mark.parametrize(("records", "shown"), [(33, 32), (34, 34), (64, 64), (65, 64)])
 def test_no_record_is_alone_in_a_batch_of_what_normalises_over_records(records, shown):
     norm = BatchNorm1d(256)
-    head = torch.nn.Sequential(norm, torch.nn.Dropout(), outside.PooledHead(256, 9, 0.5))
+    head = torch.nn.Sequential(norm, torch.nn.Dropout(), benchmark.PooledHead(256, 9, 0.5))
     order, x = torch.randperm(records), torch.randn(records, 256, 4)
     before, state = {name: value.clone() for name, value in head.state_dict().items()}, torch.get_rng_state()
     steps = systems.batches(order, 32, head, x)
@@ -185,7 +186,7 @@ def test_every_system_trains_on_one_record_more_than_its_batches(name, tmp_path,
     system = dataclasses.replace(system, fs=100, seconds=6, epochs=1, batch=4, **small.get(name, {}))
     system = dataclasses.replace(system, **({"oversampling_cap": 1} if name == "CNN-GAP" else {}))
     if name == "xresnet1d101":
-        monkeypatch.setattr(type(system), "network", lambda self: outside.XResNet(groups=(1, 1)))
+        monkeypatch.setattr(type(system), "network", lambda self: benchmark.XResNet(groups=(1, 1)))
     data = synthetic_cohort(9, 100, seconds=6, balance=1)
     run = training.train(system, data, {"train": np.arange(5), "valid": np.arange(5, 9)}, quiet=True)
     assert len(run.log) == 1 and np.isfinite(run.log["loss"]).all()
@@ -195,7 +196,7 @@ def test_epoch_is_chosen_by_auroc_and_thresholds_by_f1():
     rng = np.random.default_rng(0)
     targets = rng.random((200, 9)) < 0.2
     p = (targets * 0.1 + rng.random((200, 9)) * 0.3).astype(np.float32)
-    system = outside.WangSystem()
+    system = benchmark.WangSystem()
     assert system.selection(targets, p) == pytest.approx(roc_auc_score(targets, p, average="macro"))
     chosen = f1_score(targets, p >= system.thresholds(targets, p), average=None)
     others = [f1_score(targets, p >= t, average=None, zero_division=0) for t in np.linspace(0, 0.5, 51)]

@@ -1,6 +1,6 @@
 """Are the committed results whole, and do their parts fit? Files, tables, answers, cards and runs, each by itself.
 
-What ``ecgstudy.verify`` recomputes is right only if what it recomputes from is: here NaN, probabilities above 1, rows
+What ``verify`` recomputes is right only if what it recomputes from is: here NaN, probabilities above 1, rows
 that are twice there or missing, names that are another record's, cards that do not fit their network, weights that do
 not give the predictions beside them. Each fault is a sentence that names its file; nothing ends in an exception.
 """
@@ -17,12 +17,13 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file
 
-from ecgstudy import ablations, leaderboard, training
-from ecgstudy.data import synthetic
+from ecgstudy import training
 from ecgstudy.data.cohort import simulated_checksum
 from ecgstudy.data.labels import CLASSES
+from ecgstudy.data.simulator import synthetic
 from ecgstudy.paths import RESULTS, listed
 from ecgstudy.profiles import profile_values
+from ecgstudy.studies import ablations, leaderboard
 from ecgstudy.systems import System, parameter_count
 
 RECORDS = ["name", "patient_id", "source", "fold", *CLASSES]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS
-from ecgstudy.fast import BatchNorm1d, Conv1d, MaxPool1d
+from ecgstudy.layers import BatchNorm1d, Conv1d, MaxPool1d
 from ecgstudy.preprocessing import fit_length
 from ecgstudy.systems import System
 
