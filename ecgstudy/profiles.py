@@ -16,13 +16,14 @@ _SHELL = {"In", "Out", "get_ipython", "exit", "quit", "open", "papermill"}
 
 # What each parameter takes, in every notebook that has it.
 _WHOLE = {
-    "arm_seeds", "batch", "channels", "convolutions", "deep", "depth", "draws", "epochs", "every", "explained",
+    "arm_seeds", "batch", "channels", "convolutions", "costly_every", "depth", "draws", "epochs", "every", "explained",
     "filters", "folds", "levels", "limit", "mapped", "members", "pairs", "patience", "per_class", "pools", "records",
     "repeats", "replicas", "rhythm", "seed", "seeds", "small_epochs", "small_records", "st_cases", "strips",
     "synthetic_records",
 }  # fmt: skip
 _NUMBERS = {
-    "balance", "chance", "dilation", "dropout", "fs", "gamma", "kernel", "rate", "roll", "seconds", "taught", "width",
+    "balance", "chance", "dilation", "dropout", "fs", "gamma", "kernel", "key_weight", "rate", "roll", "seconds",
+    "width",
 }  # fmt: skip
 _SWITCHES = {"relu", "require_real", "save"}
 _CHOICES = {

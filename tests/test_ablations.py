@@ -12,6 +12,8 @@ from ecgstudy.losses import LOSSES
 from ecgstudy.preprocessing import remove_baseline
 from ecgstudy.studies import ablation_tables, ablations, leaderboard
 from ecgstudy.studies.ablations import AlteredECGMaster, PooledECGMaster, Question
+from ecgstudy.systems import System
+from ecgstudy.systems.catalogue import by_name
 from ecgstudy.systems.cnn_gap import CNNGAPSystem
 from ecgstudy.systems.ecgmaster import ECGMaster, ECGMasterSystem
 
@@ -33,7 +35,7 @@ def small(tmp_path, monkeypatch):
     monkeypatch.setattr(ablations, "QUESTIONS", {"loss": question})
     monkeypatch.setattr(leaderboard, "cohort_of", lambda cohort, fs: data)
     system = CNNGAPSystem(fs=100, seconds=6, width=0.03, epochs=2, batch=16)
-    monkeypatch.setattr(leaderboard, "system_of", lambda name, profile: (system, 3))
+    monkeypatch.setattr(System, "of_profile", lambda profile: (system, 3))
     return data
 
 
@@ -41,7 +43,7 @@ def small(tmp_path, monkeypatch):
 @pytest.mark.parametrize("cohort", ablations.COHORTS)
 def test_arms_differ_from_the_chapters_system_in_what_they_name_alone(question, cohort):
     of = ablations.QUESTIONS[question]
-    chapter, _ = leaderboard.system_of(of.system, leaderboard.TRIALS[cohort][0])
+    chapter, _ = by_name(of.system).of_profile(leaderboard.TRIALS[cohort][0])
     seen = []
     for arm, changes in of.arms.items():
         system, members = ablations.system_of(question, arm, cohort)

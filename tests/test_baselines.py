@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ecgstudy import metrics
+from ecgstudy.data import qrs
 from ecgstudy.data.cohort import build_cohort, synthetic_cohort
 from ecgstudy.data.delineations import read_delineation
 from ecgstudy.data.records import LEADS, Record, read_record
@@ -33,7 +34,7 @@ def test_waves_drawn_by_hand_are_measured():
     x, at = drawn(st=0.3)
     wander = np.linspace(-0.3, 0.3, 12)[:, None] * np.sin(2 * np.pi * 0.1 * np.arange(x.shape[1]) / FS)
     for signal in (x, x + 5, x + wander):
-        np.testing.assert_allclose(baselines.qrs_times(signal, FS) / FS, at, atol=0.02)
+        np.testing.assert_allclose(qrs.ROBUST.find(signal, FS) / FS, at, atol=0.02)
         found, beat = baselines.measure(signal, FS)
         assert found["rate"] == pytest.approx(75, abs=0.5)
         assert found["RR deviation"] < 0.01 and found["beat alike, least"] > 0.97
@@ -97,7 +98,7 @@ def detected(records):
     """Sensitivity and positive predictive value over (signal at 100 Hz, true times), between first and last mark."""
     hits, right = [], []
     for signal, true in records:
-        found = baselines.qrs_times(signal, 100) / 100
+        found = qrs.ROBUST.find(signal, 100) / 100
         hits.append(is_beat(found, true, 0.1))
         right.append(is_beat(true, found[(found > true[0] - 0.1) & (found < true[-1] + 0.1)], 0.1))
     return np.concatenate(hits).mean(), np.concatenate(right).mean()
@@ -133,7 +134,7 @@ def test_flat_and_noisy_leads_do_not_hide_the_beats():
     x, at = drawn()
     x[[1, 4, 7]] = 0
     x[9] = np.random.default_rng(0).normal(size=x.shape[1]) * 3
-    np.testing.assert_allclose(baselines.qrs_times(x, FS) / FS, at, atol=0.02)
+    np.testing.assert_allclose(qrs.ROBUST.find(x, FS) / FS, at, atol=0.02)
     found, beat = baselines.measure(x, FS)
     assert (beat[[1, 4, 7]] == 0).all() and found["R II"] == 0
     assert found["R V6"] == pytest.approx(1, abs=0.08)

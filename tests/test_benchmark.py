@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from ecgstudy import systems, training
 from ecgstudy.data.cohort import synthetic_cohort
 from ecgstudy.layers import BatchNorm1d
-from ecgstudy.studies import leaderboard
 from ecgstudy.systems import benchmark, parameter_count
+from ecgstudy.systems.catalogue import CATALOGUE, by_name
 
 
 def convolutions(*shapes):
@@ -177,12 +177,12 @@ def test_no_record_is_alone_in_a_batch_of_what_normalises_over_records(records, 
             systems.batches(torch.arange(few), size, head, torch.randn(few, 256, 4))
 
 
-@pytest.mark.parametrize("name", [*leaderboard.CHAPTERS, *leaderboard.OUTSIDE])
+@pytest.mark.parametrize("name", [*CATALOGUE])
 def test_every_system_trains_on_one_record_more_than_its_batches(name, tmp_path, monkeypatch):
     monkeypatch.setenv("ECGSTUDY_CACHE", str(tmp_path))
     small = {"CNN-GAP": {"width": 0.03}, "xECGNet": {"width": 0.03}, "ECGMaster": {"width": 0.1, "depth": 1}}
     small |= {"BUTTeam": {"filters": 2, "levels": 2}, "Local evidence": {"channels": 4, "rhythm": 2}}
-    system = leaderboard.system_of(name, "demo")[0]
+    system = by_name(name).of_profile("demo")[0]
     system = dataclasses.replace(system, fs=100, seconds=6, epochs=1, batch=4, **small.get(name, {}))
     system = dataclasses.replace(system, **({"oversampling_cap": 1} if name == "CNN-GAP" else {}))
     if name == "xresnet1d101":

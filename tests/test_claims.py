@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 
 from ecgstudy.book import build, report
-from ecgstudy.explain import methods
 from ecgstudy.paths import NOTEBOOKS, REPOSITORY
-from ecgstudy.studies import ablation_tables, ablations, claims, explanations, leaderboard
+from ecgstudy.studies import ablation_tables, ablations, claims, explanations
+from ecgstudy.systems import catalogue
+from ecgstudy.systems.catalogue import by_name
 
 
 def a_claim(**changes):
@@ -134,8 +135,8 @@ def test_what_the_own_network_is_to_exceed_is_the_best_of_the_others_as_committe
     trials = trials[(trials["trial"] == "excess mass") & (trials["class"] == "") & (trials["trained"] == "synthetic")]
     board = pd.read_csv(claims.RESULTS / "leaderboard.csv", keep_default_na=False)
     board = board[(board["metric"] == "AUROC") & (board["class"] == "")]
-    four = [name for name in leaderboard.CHAPTERS if name != "Local evidence"]
-    own = [(s, m) for s in four for m in methods.OWN[s]]
+    four = [cls.name for cls in catalogue.of_papers()]
+    own = [(s, m) for s in four for m in by_name(s).own_maps]
     compared = {
         "the best own map of the other four": (own, 2.0, 0.0),
         "what knows no network": ([("CNN-GAP", m) for m in ("random", "signal energy", "QRS detector")], 1.0, 0.0),

@@ -11,7 +11,9 @@ from ecgstudy.data.cohort import synthetic_cohort
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.simulator import synthetic
 from ecgstudy.studies import leaderboard
+from ecgstudy.systems import System, catalogue
 from ecgstudy.systems.baselines import FeatureBaseline
+from ecgstudy.systems.catalogue import by_name
 from ecgstudy.systems.cnn_gap import CNNGAPSystem
 
 
@@ -23,7 +25,7 @@ def small(tmp_path, monkeypatch):
     monkeypatch.setattr(leaderboard, "RESULTS", tmp_path)
     monkeypatch.setattr(leaderboard, "cohort_of", lambda trial, fs: data)
     system = CNNGAPSystem(fs=100, seconds=6, width=0.03, epochs=1, batch=16)
-    monkeypatch.setattr(leaderboard, "system_of", lambda name, profile: (system, 2))
+    monkeypatch.setattr(System, "of_profile", lambda profile: (system, 2))
     return data
 
 
@@ -51,9 +53,9 @@ def test_every_record_is_tested_once_by_what_has_not_seen_it(small):
 
 def test_the_runs_of_an_answer_are_opened_or_the_command_is_named(small, monkeypatch):
     leaderboard.answer("synthetic", "CNN-GAP", quiet=True)
-    runs, system = leaderboard.runs_of("synthetic", "CNN-GAP"), leaderboard.system_of("CNN-GAP", "demo")
+    runs, system = leaderboard.runs_of("synthetic", "CNN-GAP"), by_name("CNN-GAP").of_profile("demo")
     assert [run.folder.name for run in runs] == leaderboard.card_of("synthetic", "CNN-GAP")["runs"]
-    monkeypatch.setattr(leaderboard, "system_of", lambda name, profile: {"CNN-GAP": system}[name])
+    monkeypatch.setattr(CNNGAPSystem, "of_profile", lambda profile: system)
     first = leaderboard.runs_of("synthetic", "CNN-GAP, one")
     assert [run.folder for run in first] == [run.folder for run in runs[::2]]
     p, _ = leaderboard.answers_of("synthetic")["CNN-GAP, one"]
@@ -67,7 +69,7 @@ def test_the_runs_of_an_answer_are_opened_or_the_command_is_named(small, monkeyp
         leaderboard.runs_of("synthetic", "CNN-GAP")
 
 
-@pytest.mark.parametrize("entry", leaderboard.CHAPTERS)
+@pytest.mark.parametrize("entry", [cls.name for cls in catalogue.with_chapter()])
 def test_committed_weights_answer_as_committed(entry):
     (run,) = leaderboard.runs_of("synthetic-large", entry)
     assert run.folder.parent.parent == leaderboard.RESULTS
@@ -226,14 +228,14 @@ def test_missing_tells_what_and_how_long(two):
     assert lacking["CNN-GAP"] == pytest.approx(90 * (9 * 12 * 2 / 3) / (15 * 10 * 4 / 5))
     assert lacking["BUTTeam"] is None
     # As published: the multiply-adds of the network for each that the small one has, in ten times the epochs.
-    small, large = (leaderboard.multiply_adds(leaderboard.system_of("CNN-GAP", p)[0]) for p in ("real", "paper"))
+    small, large = (leaderboard.multiply_adds(by_name("CNN-GAP").of_profile(p)[0]) for p in ("real", "paper"))
     assert leaderboard.missing("paper")["CNN-GAP"] == pytest.approx(90 * 10 * large / small)
 
 
 def test_systems_are_those_of_the_chapters():
-    for name in leaderboard.CHAPTERS:
+    for name in [cls.name for cls in catalogue.with_chapter()]:
         for profile in ("demo", "real"):
-            system, members = leaderboard.system_of(name, profile)
+            system, members = by_name(name).of_profile(profile)
             assert system.name == name and members >= 1
 
 

@@ -8,10 +8,12 @@ from scipy import ndimage
 from torch.nn import functional as F
 
 from ecgstudy import training
+from ecgstudy.data import qrs
 from ecgstudy.data.cohort import synthetic_cohort
 from ecgstudy.data.simulator import synthetic
 from ecgstudy.explain import methods
 from ecgstudy.systems import local_evidence, parameter_count
+from ecgstudy.systems.catalogue import by_name
 from ecgstudy.systems.local_evidence import INTERVALS, LocalEvidence, LocalEvidenceSystem, beat_intervals
 
 
@@ -120,7 +122,7 @@ def test_a_record_moved_by_cells_has_its_evidence_moved():
 
 def test_gradient_reaches_every_parameter_and_eight_records_are_learnt():
     torch.manual_seed(0)
-    system = LocalEvidenceSystem(dropout=0, taught=0.1)
+    system = LocalEvidenceSystem(dropout=0, key_weight=0.1)
     network, x, y = system.network(), inputs(8, 400), torch.eye(9)[:8]
     x = torch.cat([x[:, :-1], (torch.rand(8, 9, 400) > 0.5).float(), x[:, -1:]], dim=1)
     y[:, 8] = torch.tensor([1.0, 0] * 4)
@@ -166,7 +168,7 @@ def test_a_planted_wave_is_where_the_map_is():
 
 def test_intervals_are_those_around_each_moment(monkeypatch):
     at = [100, 200, 300, 360, 500, 600, 700, 800]
-    monkeypatch.setattr(local_evidence, "qrs_times", lambda *_: np.array(at))
+    monkeypatch.setattr(qrs.Detector, "find", lambda *_: np.array(at))
     rows = beat_intervals(np.zeros((12, 1250)), 125)
     for moment in range(1250):
         own = next((k for k in range(7) if at[k] < moment <= at[k + 1]), -1 if moment <= at[0] else 7)
@@ -179,7 +181,7 @@ def test_intervals_are_those_around_each_moment(monkeypatch):
 
 @pytest.mark.parametrize("at", [[], [300], [300, 420]])
 def test_a_record_without_three_beats_has_no_intervals(at, monkeypatch):
-    monkeypatch.setattr(local_evidence, "qrs_times", lambda *_: np.array(at, dtype=int))
+    monkeypatch.setattr(qrs.Detector, "find", lambda *_: np.array(at, dtype=int))
     assert not beat_intervals(np.zeros((12, 1250)), 125).any()
 
 
@@ -243,7 +245,7 @@ def test_what_the_key_adds_to_the_loss():
             if targets[i, c] and key[i, c].any():
                 positive = parts[i, c].clip(min=0)
                 expected -= 0.3 * math.log(positive[key[i, c]].sum() / positive.sum()) / 4
-    system, y = LocalEvidenceSystem(taught=0.3), torch.from_numpy(targets).double()
+    system, y = LocalEvidenceSystem(key_weight=0.3), torch.from_numpy(targets).double()
     outputs = (torch.from_numpy(logits), torch.from_numpy(parts), torch.from_numpy(key).double())
     loss = system.objective(outputs, y, system.criterion(y.sum(dim=0), 4))
     assert loss.item() == pytest.approx(expected, rel=1e-9)
@@ -255,7 +257,7 @@ def test_a_keyed_cohort_gives_the_network_its_key_and_predicts_as_without():
     evidence = synthetic.simulate(5, 2, fs=125, balance=1).evidence
     np.testing.assert_array_equal(cohort[5][12:] > 0, synthetic.answer_key(evidence, 1250).any(axis=1))
     np.testing.assert_array_equal(cohort[5][:12], plain[5])
-    system = LocalEvidenceSystem(channels=16, rhythm=8, depth=1, epochs=1, taught=0.1)
+    system = LocalEvidenceSystem(channels=16, rhythm=8, depth=1, epochs=1, key_weight=0.1)
     (with_key,) = system.windows(cohort[5])
     (without,) = system.windows(plain[5])
     assert with_key.shape == (28, 1250) and without.shape == (19, 1250)
@@ -276,7 +278,7 @@ def test_teaching_draws_the_map_into_the_key():
     inside = {}
     for taught in (0, 1):
         torch.manual_seed(0)
-        system = dataclasses.replace(LocalEvidenceSystem(channels=16, rhythm=8, dropout=0), taught=taught)
+        system = dataclasses.replace(LocalEvidenceSystem(channels=16, rhythm=8, dropout=0), key_weight=taught)
         network = system.network()
         optimiser, criterion = system.optimiser(network), system.criterion(y.sum(dim=0), 16)
         for _ in range(40):
@@ -289,14 +291,14 @@ def test_teaching_draws_the_map_into_the_key():
 
 
 def test_its_map_is_among_the_methods():
-    assert methods.methods("Local evidence")[0] == "evidence"
+    assert methods.methods(by_name("Local evidence"))[0] == "evidence"
     network, x = seasoned(), inputs(samples=400)
     classes = torch.tensor([0, 4, 8])
-    found = methods.explain("Local evidence", "evidence", network, x, classes)
+    found = methods.explain(LocalEvidenceSystem, "evidence", network, x, classes)
     with torch.inference_mode():
         logits = network(x)[range(3), classes] - network.bias[classes]
     assert found.shape == (3, 400)
     # At the samples each cell is spread over four, the ends by interpolation.
     np.testing.assert_allclose(found.sum(axis=1) / 4, logits.numpy(), rtol=1e-3, atol=1e-3)
-    by_gradient = methods.explain("Local evidence", "input × gradient", network, x, classes, by_lead=True)
+    by_gradient = methods.explain(LocalEvidenceSystem, "input × gradient", network, x, classes, by_lead=True)
     assert by_gradient.shape == (3, 12, 400)

@@ -12,6 +12,8 @@ from ecgstudy.data.simulator import synthetic
 from ecgstudy.explain import methods
 from ecgstudy.layers import Conv1d, MaxPool1d
 from ecgstudy.studies import leaderboard
+from ecgstudy.systems import catalogue
+from ecgstudy.systems.catalogue import by_name
 from ecgstudy.systems.cnn_gap import CNNGAP
 from ecgstudy.systems.ecgmaster import ECGMaster
 from ecgstudy.systems.local_evidence import LocalEvidence
@@ -316,8 +318,8 @@ def test_integrated_gradients_and_deeplift_are_complete(maximum):
     rectified = Rectified().eval()
     with torch.no_grad():
         change = (rectified(x) - rectified(torch.zeros_like(x))).gather(1, classes[:, None])[:, 0]
-    deep = methods.captum_map("DeepLIFT", rectified, x, classes)
-    torch.testing.assert_close(deep.sum(dim=(1, 2)), change, atol=1e-4, rtol=1e-3)
+    lifted = methods.captum_map("DeepLIFT", rectified, x, classes)
+    torch.testing.assert_close(lifted.sum(dim=(1, 2)), change, atol=1e-4, rtol=1e-3)
 
 
 class Rectified(torch.nn.Module):
@@ -440,7 +442,7 @@ def change_of(network, x, classes):
         return (network(x) - network(flat)).double().gather(1, classes[:, None])[:, 0]
 
 
-@pytest.mark.parametrize("name", leaderboard.CHAPTERS)
+@pytest.mark.parametrize("name", [cls.name for cls in catalogue.with_chapter()])
 def test_maps_of_the_committed_networks_are_complete_where_they_promise_it(name):
     (run,) = leaderboard.runs_of("synthetic-large", name)
     network, system = run.network(), run.system
@@ -452,7 +454,7 @@ def test_maps_of_the_committed_networks_are_complete_where_they_promise_it(name)
     torch.testing.assert_close(
         methods.completeness(network, x, classes, m), (change - m.double().sum(dim=(1, 2))) / change.abs()
     )
-    if "DeepLIFT" in methods.methods(name):
+    if "DeepLIFT" in methods.methods(by_name(name)):
         m = methods.captum_map("DeepLIFT", network, x, classes)
         assert ((m.double().sum(dim=(1, 2)) - change).abs() <= 1e-4 * change.abs()).all()
     else:
@@ -610,7 +612,7 @@ def test_guided_gradcam_of_attention_networks_is_its_rule_written_out_and_stands
         for _ in range(3):
             network.train()(x)
     network.eval()
-    classes, layer = torch.tensor([4, 1]), methods.LAYERS[name]
+    classes, layer = torch.tensor([4, 1]), by_name(name).feature_layer
     ours = methods.captum_map("guided Grad-CAM", network, x, classes, layer=layer)
     ruled = copy.deepcopy(network)
     for module in list(ruled.modules()):

@@ -15,12 +15,13 @@ import ecgstudy
 from ecgstudy import metrics
 from ecgstudy.book import report
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.explain import methods
 from ecgstudy.paths import NOTEBOOKS, REPOSITORY, RESULTS
 from ecgstudy.studies import ablation_tables, claims, explanations, leaderboard
+from ecgstudy.systems import catalogue
+from ecgstudy.systems.catalogue import by_name
 
 README = " ".join((REPOSITORY / "README.md").read_text().split())
-PAPERS = [name for name in leaderboard.CHAPTERS if name != "Local evidence"]
+PAPERS = [cls.name for cls in catalogue.of_papers()]
 NUMBER = r"[−-]?\d?\.\d+"
 INTERVAL = rf"{NUMBER} \({NUMBER}(?:–| to ){NUMBER}\)"
 
@@ -107,7 +108,7 @@ def of_explanations():
     )
     yield f"excess mass from {short(few['BUTTeam', 'CAM'][0])} to {short(many['BUTTeam', 'CAM'][0])};"
     tried = six[(six["trained"] == explanations.MANY) & (six["trial"] == explanations.SIX)]["system"].unique()
-    theirs = [(name, method) for name in PAPERS if name in tried for method in methods.OWN[name]]
+    theirs = [(name, method) for name in PAPERS if name in tried for method in by_name(name).own_maps]
     best = max(
         (explained(*who, explanations.SIX, trained=explanations.MANY, table=six) for who in theirs),
         key=lambda row: row[0],
@@ -117,7 +118,7 @@ def of_explanations():
     _, low, high = explained("CNN-GAP", "CAM", explanations.ANSWER + "1, focus on ST", "real", "real", six)
     yield f"one activation map in five ({short(low)}–{short(high)}) focuses"
     for trial, told in (("seeds", "own maps correlate by {} to {}"), ("folds", "between folds by {} to {}.")):
-        own_maps = [explained(name, method, trial)[0] for name in PAPERS for method in methods.OWN[name]]
+        own_maps = [explained(name, method, trial)[0] for name in PAPERS for method in by_name(name).own_maps]
         yield told.format(short(min(own_maps)), short(max(own_maps)))
 
 

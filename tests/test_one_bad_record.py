@@ -11,7 +11,7 @@ from IPython.utils.capture import capture_output
 
 from ecgstudy.book import build
 from ecgstudy.data import audit, beats, cohort, manifest
-from ecgstudy.explain import evaluation
+from ecgstudy.explain.cases import ludb_cases
 from ecgstudy.paths import NOTEBOOKS, REPOSITORY
 from tests.conftest import annotation
 
@@ -134,7 +134,7 @@ def test_answer_keys_go_on(bad_data, request):
     assert "jane" not in str(unread)
 
     if kind in ("dangling_links", "missing_annotation"):
-        assert set(evaluation.ludb_cases(100).names) == ({"2"} if spoilt else {"1", "2"})
+        assert set(ludb_cases(100).names) == ({"2"} if spoilt else {"1", "2"})
     unread = []
     found = beats.mitdb_beats(["100", "101"], failed=unread)
     gone = {"missing_annotation": {"100"}, "many_kinds": {"101"}}.get(kind, set())
@@ -160,7 +160,7 @@ def test_nothing_of_ludb_or_mitbih_is_told(small_data):
         file.unlink()
     assert audit.wave_counts(small_data / "ludb").empty
     assert audit.beat_counts(small_data / "mitdb")[list("NSV")].to_numpy().sum() == 0
-    for call in (lambda: evaluation.ludb_cases(100), lambda: beats.mitdb_beats(["100", "101"])):
+    for call in (lambda: ludb_cases(100), lambda: beats.mitdb_beats(["100", "101"])):
         with pytest.raises(manifest.DataError, match="fetch"):
             call()
 

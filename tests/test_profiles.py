@@ -13,6 +13,7 @@ from ecgstudy.book import build
 from ecgstudy.book.build import notebook_names
 from ecgstudy.paths import NOTEBOOKS
 from ecgstudy.profiles import PROFILES, ProfileError, profile_values, settings, typed
+from ecgstudy.systems import catalogue
 
 
 def declared(name, injected=""):
@@ -224,12 +225,11 @@ def test_values_of_another_type_are_refused(name, value):
 def test_what_parameters_take_is_what_the_package_has():
     from ecgstudy.explain import methods
     from ecgstudy.losses import LOSSES
-    from ecgstudy.studies import leaderboard
     from ecgstudy.systems import System
 
     assert profiles._LISTS["losses"] == tuple(LOSSES)
-    assert profiles._LISTS["systems"] == tuple(leaderboard.CHAPTERS)
-    assert set(profiles._LISTS["methods"]) == {*methods.BY_LAYER, *methods.BY_SAMPLE, "occlusion"}
+    assert profiles._LISTS["systems"] == tuple(cls.name for cls in catalogue.with_chapter())
+    assert set(profiles._LISTS["methods"]) == set(methods.METHODS) - {"Grad-CAM++"}
     assert profiles._CHOICES["schedule"] == typing.get_args(typing.get_type_hints(System)["schedule"])
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.explain import evaluation
+from ecgstudy.explain.cases import Cases
 from ecgstudy.studies import questions
 from ecgstudy.systems.cnn_gap import CNNGAPSystem
 from ecgstudy.systems.xecgnet import XECGNetSystem
@@ -27,7 +28,7 @@ def some_cases(classes, names=None, seed=0):
     labels = np.stack([np.isin(range(9), np.array(classes)[names == name]) for name in names])
     union = np.stack([key[names == name].any(axis=(0, 1)) for name in names])
     signals = rng.normal(size=(rows, 12, SAMPLES)).astype(np.float32)
-    return evaluation.Cases(signals, np.array(classes), key, union, union, labels, names, names, 100.0)
+    return Cases(signals, np.array(classes), key, union, union, labels, names, names, 100.0)
 
 
 class Sure(nn.Module):
@@ -40,14 +41,14 @@ class Sure(nn.Module):
 def test_focus_is_the_share_of_true_positives_whose_map_lies_in_the_key(monkeypatch):
     std, ste = (CLASSES.index(c) for c in questions.ST)
     cases = some_cases([std] * 5 + [ste] * 3)
-    monkeypatch.setattr(evaluation.Cases, "inputs", lambda self, system: torch.from_numpy(self.signals))
+    monkeypatch.setattr(Cases, "inputs", lambda self, system: torch.from_numpy(self.signals))
     cases.signals[:, 0, 0] = [1, 1, 1, 1, -1, 1, 1, -1]
 
     def made(method, system, network, some):
         """The key itself, but of the record with the second key its other half of time."""
         return np.stack([~k if (k == cases.any_lead[1]).all() else k for k in some.any_lead]).astype(float)
 
-    monkeypatch.setattr(evaluation, "make", made)
+    monkeypatch.setattr(evaluation, "make_maps", made)
     found = questions.focus_on_st(CNNGAPSystem(), [(Sure(), np.full(9, 0.5), cases)], repeats=20)
     # In two parts, each with a network of its own, or in one: the same cases.
     halves = [(Sure(), np.full(9, 0.5), cases.take(part)) for part in np.split(np.arange(8), [3])]
@@ -66,7 +67,7 @@ def test_focus_is_the_share_of_true_positives_whose_map_lies_in_the_key(monkeypa
 
 def test_without_true_positives_there_is_nothing_to_say(monkeypatch):
     cases = some_cases([CLASSES.index("STD")] * 3)
-    monkeypatch.setattr(evaluation.Cases, "inputs", lambda self, system: torch.from_numpy(self.signals))
+    monkeypatch.setattr(Cases, "inputs", lambda self, system: torch.from_numpy(self.signals))
     cases.signals[:, 0, 0] = -1
     found = questions.focus_on_st(CNNGAPSystem(), [(Sure(), np.full(9, 0.5), cases)])
     assert found.empty and {"method", "class", "n", "focus value", "mass high"} <= set(found)
@@ -76,19 +77,19 @@ def test_the_arm_whose_attention_is_the_union_wins_by_what_the_other_lacks(monke
     cases = some_cases([1, 3, 5, 7])
     good, poor = nn.Identity(), nn.Flatten()
     rng = np.random.default_rng(1)
-    noise = rng.random(cases.union.shape)
+    noise = rng.random(cases.any_class.shape)
 
     def made(method, system, network, some, classes):
-        return cases.union.astype(float) if network is good else noise
+        return cases.any_class.astype(float) if network is good else noise
 
-    monkeypatch.setattr(evaluation, "make", made)
+    monkeypatch.setattr(evaluation, "make_maps", made)
     found = questions.on_all_classes(
         XECGNetSystem(fs=100), {"with": [good, good], "without": [poor]}, cases, repeats=20
     )
     value = found.set_index(["arm", "map"])["value"]
     assert value["with", "attention"] == value["with", "response maps"] == 1
     # Mann and Whitney's count of pairs.
-    by_hand = np.mean([(m[k][:, None] > m[~k]).mean() for m, k in zip(noise, cases.union, strict=True)])
+    by_hand = np.mean([(m[k][:, None] > m[~k]).mean() for m, k in zip(noise, cases.any_class, strict=True)])
     assert value["without", "attention"] == pytest.approx(by_hand)
     assert found.iloc[-1][["arm", "map"]].tolist() == ["difference", "attention"]
     assert value["difference", "attention"] == pytest.approx(1 - by_hand)
@@ -102,9 +103,9 @@ def test_response_maps_are_summed_over_the_records_own_classes(monkeypatch):
 
     def made(method, system, network, some, classes):
         """Each class of a record where its evidence is; the classes it lacks shout elsewhere."""
-        return keys.get(int(classes[0]), 10 * ~cases.union).astype(float)
+        return keys.get(int(classes[0]), 10 * ~cases.any_class).astype(float)
 
-    monkeypatch.setattr(evaluation, "make", made)
+    monkeypatch.setattr(evaluation, "make_maps", made)
     arms = {"a": [nn.Identity()], "b": [nn.Identity()]}
     found = questions.on_all_classes(XECGNetSystem(fs=100), arms, cases, repeats=5)
     assert (found.loc[found["map"] == "response maps", "value"] == 1).all()
@@ -120,7 +121,7 @@ def test_the_second_network_has_more_by_what_the_first_lacks(monkeypatch):
             return half
         return np.stack([k if c == 4 else h for k, c, h in zip(some.any_lead, some.classes, half, strict=True)])
 
-    monkeypatch.setattr(evaluation, "make", made)
+    monkeypatch.setattr(evaluation, "make_maps", made)
     found = questions.excess_of_two(CNNGAPSystem(), network, cases, ["CAM", "random"], repeats=50)
     value = found.set_index(["method", "network"])["value"]
     share = 40 / SAMPLES
@@ -161,7 +162,7 @@ def test_families_and_their_agreement():
     trials = ["excess mass", "AUC", "deletion", "wrong class", "noise"]
     ranks = pd.DataFrame({t: rng.permutation(12) for t in trials}, index=index, dtype=float)
     found = questions.families(ranks)
-    assert list(found) == list(evaluation.FAMILIES)
+    assert list(found) == list(trials.FAMILIES)
     assert found["localisation"].tolist() == ((ranks["excess mass"] + ranks["AUC"]) / 2).tolist()
     by_hand = np.mean([spearmanr(found.loc[s].to_numpy()).statistic for s in ("s", "t")], axis=0)
     np.testing.assert_allclose(questions.agreement(found), by_hand)

@@ -10,12 +10,15 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import nn
 
 from ecgstudy import maps
+from ecgstudy.data import qrs
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS
 from ecgstudy.data.simulator import synthetic
-from ecgstudy.explain import evaluation, faithfulness, methods, trials
+from ecgstudy.explain import blind, evaluation, faithfulness, methods, trials
+from ecgstudy.explain.cases import Cases, real_st_cases, st_key, synthetic_cases, wave_key
 from ecgstudy.studies import explanations
-from ecgstudy.systems import butt, cnn_gap, ecgmaster, xecgnet
+from ecgstudy.systems import butt, catalogue, cnn_gap, ecgmaster, xecgnet
+from ecgstudy.systems.catalogue import by_name
 from ecgstudy.systems.small_gap import SmallGAPSystem
 
 RNG = np.random.default_rng(0)
@@ -183,7 +186,7 @@ def test_a_planted_wave_wins_every_localisation(planted):
     found, expected = trials.localisation(exact, key), trials.chance(key)
     for name in trials.LOCALISATION:
         assert found[name].mean() > 0.85, name
-    random = trials.localisation(trials.random_maps(np.repeat(exact, 50, axis=0), RNG), np.repeat(key, 50, axis=0))
+    random = trials.localisation(blind.random_maps(np.repeat(exact, 50, axis=0), RNG), np.repeat(key, 50, axis=0))
     for name in ("mass", "excess mass", "pointing", "AUC", "top-k"):
         error = random[name].std() / np.sqrt(2000)
         assert abs(random[name].mean() - expected[name].mean()) < 4 * error, name
@@ -198,12 +201,12 @@ def methods_map(network, x, classes):
 
 def test_random_maps_keep_values_and_smoothness_and_lose_the_place():
     m = gaussian_filter1d(RNG.normal(size=(200, 100)), 4, axis=1, mode="wrap")
-    r = trials.random_maps(m, RNG)
+    r = blind.random_maps(m, RNG)
     np.testing.assert_allclose(np.sort(r, axis=1), np.sort(m, axis=1))
     assert np.abs(np.diff(r, axis=1)).mean() == pytest.approx(np.abs(np.diff(m, axis=1)).mean(), rel=0.01)
-    assert abs(trials.agreement(m - m.mean(1, keepdims=True), trials.random_maps(m, RNG)).mean()) < 0.1
+    assert abs(trials.agreement(m - m.mean(1, keepdims=True), blind.random_maps(m, RNG)).mean()) < 0.1
     leads = RNG.normal(size=(3, 12, 50))
-    moved = trials.random_maps(leads, RNG)
+    moved = blind.random_maps(leads, RNG)
     for a, b in zip(leads, moved, strict=True):
         np.testing.assert_allclose(np.sort(a.sum(axis=1)), np.sort(b.sum(axis=1)))
 
@@ -263,7 +266,7 @@ def test_the_right_map_is_faithful_and_a_random_one_as_a_random_order(planted):
     # Maps moved to a random time, against orders of the segments drawn at random.
     many, rng = np.repeat(np.arange(40), 12), np.random.default_rng(2)
     level = faithfulness.curves(network, x[many], classes[many], np.zeros_like(m[many]), 25, fill="zero").scores()
-    moved = trials.random_maps(m[many], rng)
+    moved = blind.random_maps(m[many], rng)
     random = faithfulness.curves(network, x[many], classes[many], moved, 25, fill="zero").scores()
     for name, sign in (("deletion", -1), ("insertion", 1), ("comprehensiveness", 1), ("sufficiency", -1)):
         # Repeats of one record are not independent: the error is that of the forty records' means.
@@ -279,7 +282,7 @@ def test_infidelity_equals_captums_and_is_one_for_a_random_map(planted):
 
     x, _, network, classes = (v[:6] if not isinstance(v, nn.Module) else v for v in planted)
     m = methods_map(network, x, classes)
-    ours = faithfulness.infidelity(m, faithfulness.falls(network, x, classes, 25, samples=30, seed=3))
+    ours = faithfulness.infidelity(m, faithfulness.random_erasures(network, x, classes, 25, samples=30, seed=3))
     rng, masks = np.random.default_rng(3), []
     for _ in range(30):
         masks.append((rng.random((6, 20)).argsort(axis=1) < 4).repeat(25, axis=1))
@@ -299,8 +302,8 @@ def test_infidelity_equals_captums_and_is_one_for_a_random_map(planted):
             falls.append((network(x) - network(torch.where(torch.from_numpy(mask)[:, None], 0, x)))[:, 0].numpy())
     np.testing.assert_allclose(ours * (np.array(falls) ** 2).mean(axis=0), theirs, rtol=1e-3, atol=1e-5)
     assert ours.mean() < 0.3
-    fallen = faithfulness.falls(network, x, classes, 25, samples=100, seed=4)
-    random = np.array([faithfulness.infidelity(trials.random_maps(m, RNG), fallen) for _ in range(30)])
+    fallen = faithfulness.random_erasures(network, x, classes, 25, samples=100, seed=4)
+    random = np.array([faithfulness.infidelity(blind.random_maps(m, RNG), fallen) for _ in range(30)])
     nothing = faithfulness.infidelity(np.zeros_like(m), fallen)
     assert (nothing == 1).all() and random.mean() > 0.8
 
@@ -321,13 +324,13 @@ def test_another_beat_takes_an_extra_beat_away():
     assert (moved[0, :, :100] == 0).all() and (moved[0, 12] == padded[0, 12]).all()
 
 
-def test_r_peaks_are_the_simulators_qrs_complexes():
+def test_peaks_of_the_blind_detector_are_the_simulators_qrs_complexes():
     hits = beats = found = 0
     for i in range(30):
         s = synthetic.simulate(i, 11, fs=125)
-        (peaks,) = trials.r_peaks(s.record.signal[None], 125)
-        qrs = s.waves[s.waves["wave"] == "QRS"].groupby("lead", observed=True)
-        true = next(iter(qrs))[1][["onset", "offset"]].to_numpy()
+        peaks = qrs.BLIND.find(s.record.signal, 125)
+        complexes = s.waves[s.waves["wave"] == "QRS"].groupby("lead", observed=True)
+        true = next(iter(complexes))[1][["onset", "offset"]].to_numpy()
         inside = (peaks >= true[:, :1] - 6) & (peaks <= true[:, 1:] + 6)
         hits, beats = hits + inside.any(axis=1).sum(), beats + len(true)
         found += (peaks > true[0, 0]).sum()
@@ -340,9 +343,9 @@ def test_the_qrs_map_and_the_energy_map_find_a_bundle_branch_block_and_not_an_st
         records = [synthetic.simulate(i, 5, fs=125, labels=frozenset({name})) for i in range(12)]
         x = np.stack([s.record.signal for s in records])
         key = np.stack([synthetic.answer_key(s.evidence, 1250, 1)[CLASSES.index(name), 0] for s in records])
-        for baseline in (trials.energy_maps, trials.qrs_maps):
+        for baseline in (blind.energy_maps, blind.qrs_maps):
             mass[name, baseline] = np.nanmean(trials.localisation(baseline(x, 125), key)["excess mass"])
-    for baseline in (trials.energy_maps, trials.qrs_maps):
+    for baseline in (blind.energy_maps, blind.qrs_maps):
         assert mass["LBBB", baseline] > 0.4 > 0.15 > mass["STD", baseline]
 
 
@@ -352,7 +355,7 @@ def test_the_key_from_waves_is_the_simulators_key(name):
     for i in range(6):
         s = synthetic.simulate(i, 7, fs=250, labels=frozenset({name}), noise=0)
         key = synthetic.answer_key(s.evidence, 2500)[CLASSES.index(name)]
-        ours = trials.wave_key(s.waves, name, LEADS, 2500) & key.any(axis=1, keepdims=True)
+        ours = wave_key(s.waves, name, LEADS, 2500) & key.any(axis=1, keepdims=True)
         # Of a beat cut by the record's ends, and of a wave that a lead does not show, waves say nothing.
         found.append((ours[:, 250:2250], key[:, 250:2250]))
     ours, key = (np.stack(k) for k in zip(*found, strict=True))
@@ -361,7 +364,7 @@ def test_the_key_from_waves_is_the_simulators_key(name):
     ours, key = ours.any(axis=1), key.any(axis=1)
     assert (ours & key).sum() / (ours | key).sum() > 0.75
     with pytest.raises(ValueError, match="waves do not say"):
-        trials.wave_key(s.waves, "PVC", LEADS, 2500)
+        wave_key(s.waves, "PVC", LEADS, 2500)
 
 
 def test_randomisation_shuffles_weights_from_the_output_down_and_leaves_the_original():
@@ -427,7 +430,9 @@ def test_every_method_explains_every_system_on_its_record(name):
     network.eval()
     assert maps.validity(x).sum(axis=1).tolist() == [n, n]
     classes = torch.tensor([4, 7])
-    found = {m: methods.explain(name, m, network, x, classes, width=125) for m in methods.methods(name)}
+    found = {
+        m: methods.explain(by_name(name), m, network, x, classes, width=125) for m in methods.methods(by_name(name))
+    }
     for m, values in found.items():
         assert values.shape == (2, n) and np.isfinite(values).all() and values.any(axis=1).all(), m
     with torch.no_grad():
@@ -436,10 +441,10 @@ def test_every_method_explains_every_system_on_its_record(name):
         )
     if name == "CNN-GAP":  # no padding: the record's windows are the input's
         np.testing.assert_allclose(found["occlusion"][:, 3 * 125 + 62], fall[:, 0], atol=0.3 * fall.abs().max().item())
-        by_gradient = methods.explain(name, "Grad-CAM", network, x, classes)
+        by_gradient = methods.explain(by_name(name), "Grad-CAM", network, x, classes)
         np.testing.assert_allclose(found["CAM"], by_gradient * (n // 8), rtol=1e-2, atol=1e-4)
     with pytest.raises(ValueError, match="no method"):
-        methods.explain(name, "guesswork", network, x, classes)
+        methods.explain(by_name(name), "guesswork", network, x, classes)
 
 
 def window(x, number, width=125):
@@ -455,10 +460,10 @@ def test_ludb_waves_make_keys(real_data):
     hits = beats = 0
     for path in sorted((real_data / "ludb").rglob("*.hea"))[:12]:
         record, waves = read_record(path), read_delineation(path)
-        key = trials.wave_key(waves, "RBBB", LEADS, record.signal.shape[1])
+        key = wave_key(waves, "RBBB", LEADS, record.signal.shape[1])
         one = waves[(waves["lead"] == "II") & (waves["wave"] == "QRS")].dropna()
         assert key[1].sum() == (one["offset"] - one["onset"] + 1).sum()
-        (peaks,) = trials.r_peaks(record.signal[None], record.fs)
+        peaks = qrs.BLIND.find(record.signal, record.fs)
         near = np.abs(peaks[:, None] - one["peak"].to_numpy(dtype=float)) < 0.08 * record.fs
         hits, beats = hits + near.any(axis=0).sum(), beats + len(one)
     assert hits / beats > 0.95
@@ -469,7 +474,7 @@ def test_st_key_of_a_record_whose_qrs_are_known():
     x = np.zeros((1, 12, 2500))
     for beat in at:
         x[..., beat - 8 : beat + 9] += np.hanning(17)
-    found = np.flatnonzero(trials.st_key(x, fs)[0])
+    found = np.flatnonzero(st_key(x, fs)[0])
     expected = (at[:, None] + np.arange(15, 39)).ravel()  # 60 to 150 ms; the detector may be 24 ms off
     assert len(found) == len(expected) and np.abs(found - expected).max() <= 6
 
@@ -484,8 +489,8 @@ def test_st_key_lies_in_what_cardiologists_delineated(real_data):
         record, waves = read_record(path), read_delineation(path)
         if record.labels & {"LBBB", "RBBB"}:
             continue
-        key = trials.wave_key(waves, "STD", LEADS, record.signal.shape[1]).any(axis=0)
-        st = trials.st_key(record.signal[None], record.fs)[0]
+        key = wave_key(waves, "STD", LEADS, record.signal.shape[1]).any(axis=0)
+        st = st_key(record.signal[None], record.fs)[0]
         # The first and the last beats are not delineated.
         part = slice(*(np.flatnonzero(key)[[0, -1]] + (0, 1)))
         inside, found, there = inside + (key & st)[part].sum(), found + st[part].sum(), there + key[part].sum()
@@ -497,7 +502,7 @@ def test_real_st_cases_are_whole_records_with_std_or_ste_and_no_block(real_data)
     from ecgstudy.data.cohort import real_cohort
 
     cohort = real_cohort(125)
-    cases = evaluation.real_st_cases(cohort, np.arange(len(cohort)))
+    cases = real_st_cases(cohort, np.arange(len(cohort)))
     assert set(cases.names_of_classes) == {"STD", "STE"} and cases.signals.shape[1:] == (12, 1250)
     assert not cases.labels[:, np.isin(CLASSES, ["LBBB", "RBBB"])].any()
     wanted = cohort.labels[:, np.isin(CLASSES, ["STD", "STE"])].sum()
@@ -521,7 +526,7 @@ def test_rank_among_shifts_equals_a_naive_loop_and_is_even_for_random_maps():
 
 
 def test_cases_have_their_evidence_and_a_wrong_class():
-    cases = evaluation.synthetic_cases(125, 2, seed=1000)
+    cases = synthetic_cases(125, 2, seed=1000)
     assert sorted(cases.names_of_classes) == sorted(list(CLASSES) * 2)
     assert cases.key.any(axis=(1, 2)).all() and cases.labels[np.arange(18), cases.classes].all()
     for row in (0, 7, 13):
@@ -529,15 +534,15 @@ def test_cases_have_their_evidence_and_a_wrong_class():
         np.testing.assert_array_equal(s.record.signal, cases.signals[row])
         keys = synthetic.answer_key(s.evidence, 1250)
         np.testing.assert_array_equal(cases.key[row], keys[cases.classes[row]])
-        np.testing.assert_array_equal(cases.union[row], keys.any(axis=(0, 1)))
-    several = evaluation.synthetic_cases(125, 2, seed=1000, fewest=2)
+        np.testing.assert_array_equal(cases.any_class[row], keys.any(axis=(0, 1)))
+    several = synthetic_cases(125, 2, seed=1000, fewest=2)
     assert (several.labels.sum(axis=1) > 1).all() and "NSR" not in several.names_of_classes
     st = cases.take(np.isin(cases.names_of_classes, ["STD", "STE"]))
     assert (st.st & st.any_lead).sum() / st.any_lead.sum() > 0.8
 
 
 def test_evaluation_puts_the_answer_first_and_random_maps_at_chance(monkeypatch):
-    cases = evaluation.synthetic_cases(125, 5, seed=1000, classes=CLASSES[1:])
+    cases = synthetic_cases(125, 5, seed=1000, classes=CLASSES[1:])
     cases = cases.take(cases.labels.sum(axis=1) == 1)  # so that a record is one row
     system = SmallGAPSystem()
     torch.manual_seed(0)
@@ -548,7 +553,7 @@ def test_evaluation_puts_the_answer_first_and_random_maps_at_chance(monkeypatch)
         return np.array([keys.get(one.numpy().tobytes(), np.zeros(1250)) for one in x], dtype=float)
 
     monkeypatch.setattr(methods, "explain", answers)
-    scores = evaluation.evaluate(system, network, cases, ["CAM"], deep=4)
+    scores = evaluation.evaluate(system, network, cases, ["CAM"], costly_every=4)
     means = scores.mean()
     assert means["CAM", "excess mass"] == 1 and means["CAM", "AUC"] == 1 and means["CAM", "pointing"] == 1
     for trial in ("excess mass", "tolerant excess mass"):
@@ -556,7 +561,7 @@ def test_evaluation_puts_the_answer_first_and_random_maps_at_chance(monkeypatch)
         assert abs(means["random", trial]) < 4 * error
     assert means["signal energy", "random weights"] == pytest.approx(1)  # it never asks the network
     assert scores["CAM", "deletion"].notna().sum() == len(range(0, len(scores), 4))
-    assert set(scores.columns.get_level_values("trial")) == set(evaluation.TRIALS) - {"seeds", "folds", "members"}
+    assert set(scores.columns.get_level_values("trial")) == set(trials.TRIALS) - {"seeds", "folds", "members"}
 
 
 def test_evaluation_is_the_same_twice_and_draws_from_no_global_generator():
@@ -566,21 +571,21 @@ def test_evaluation_is_the_same_twice_and_draws_from_no_global_generator():
     key, classes = np.repeat(blocks(3, 500, 60, rng)[:, None], 12, axis=1), np.array([1, 1, 4])
     about = (key.any(axis=1), key.any(axis=1), np.eye(9, dtype=bool)[classes], np.array(list("abc")))
     signals = rng.normal(size=(3, 12, 500)).astype(np.float32)
-    cases = evaluation.Cases(signals, classes, key, *about, np.array(list("abc")), 125)
+    cases = Cases(signals, classes, key, *about, np.array(list("abc")), 125)
     torch.manual_seed(0)
     networks = [system.network().eval() for _ in range(2)]
     found = []
     for global_seed in (1, 2):
         random.seed(global_seed), np.random.seed(global_seed), torch.manual_seed(global_seed)  # noqa: NPY002
         state = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
-        every = methods.methods(system.name)
+        every = methods.methods(system)
         others = {"seeds": networks[1]}
-        found.append(evaluation.evaluate(system, networks[0], cases, every, deep=3, others=others, seed=0))
+        found.append(evaluation.evaluate(system, networks[0], cases, every, costly_every=3, others=others, seed=0))
         assert random.getstate() == state[0] and torch.equal(torch.get_rng_state(), state[2])
         assert (np.random.get_state()[1] == state[1]).all()  # noqa: NPY002
     pd.testing.assert_frame_equal(*found, check_exact=True)
-    assert set(found[0].columns.get_level_values("trial")) == set(evaluation.TRIALS) - {"folds", "members"}
-    other = evaluation.evaluate(system, networks[0], cases, ["GradientSHAP"], deep=3, seed=1)
+    assert set(found[0].columns.get_level_values("trial")) == set(trials.TRIALS) - {"folds", "members"}
+    other = evaluation.evaluate(system, networks[0], cases, ["GradientSHAP"], costly_every=3, seed=1)
     for method in ("GradientSHAP", "random"):
         assert not np.allclose(other[method, "AUC"], found[0][method, "AUC"])
 
@@ -589,14 +594,17 @@ def test_a_row_is_explained_alike_in_any_batch():
     system = SmallGAPSystem(dilations=(1, 1), pools=3)
     torch.manual_seed(0)
     network, x, classes = system.network().eval(), torch.randn(5, 12, 200), torch.tensor([0, 3, 3, 1, 8])
-    for method in methods.methods(system.name):
-        whole = methods.explain(system.name, method, network, x, classes, seed=3)
-        parts = methods.explain(system.name, method, network, x, classes, seed=3, batch=2)
+    for method in methods.methods(system):
+        whole = methods.explain(system, method, network, x, classes, seed=3)
+        parts = methods.explain(system, method, network, x, classes, seed=3, batch=2)
         np.testing.assert_allclose(parts, whole, atol=1e-5 * np.abs(whole).max(), err_msg=method)
 
 
 def test_deeplift_and_guided_gradcam_are_for_the_systems_that_their_rules_fit():
-    listed = {name: set(methods.methods(name)) & {"DeepLIFT", "guided Grad-CAM"} for name in methods.OWN}
+    listed = {
+        cls.name: set(methods.methods(cls)) & {"DeepLIFT", "guided Grad-CAM"}
+        for cls in (*catalogue.with_chapter(), SmallGAPSystem)
+    }
     both, guided = {"DeepLIFT", "guided Grad-CAM"}, {"guided Grad-CAM"}
     assert listed == {
         "CNN-GAP": both,
@@ -649,7 +657,7 @@ def test_the_committed_table_is_whole():
     simulated = {(cohort, trained) for cohort in ("synthetic", "LUDB") for trained in ("synthetic", explanations.MANY)}
     assert kinds == simulated | {("LUDB", "real"), ("MIT-BIH", "MIT-BIH")}
     for _, part in table[table["cohort"] != "MIT-BIH"].groupby(["system", "cohort", "trained"]):
-        assert set(evaluation.BASELINES) <= set(part["method"])
+        assert set(blind.BASELINES) <= set(part["method"])
         whole = part[(part["class"] == "") & (part["method"] == "random")].set_index("trial")
         assert abs(whole.loc["excess mass", "value"]) < 0.15
 
@@ -671,7 +679,7 @@ def test_a_chapters_network_and_those_it_is_compared_with(smoke_runs):
 def test_every_method_of_a_network_is_tried(smoke_runs):
     (table,) = explanations.tried(*smoke_runs, "synthetic", 1, 3)
     assert list(table.columns) == list(explanations.COLUMNS) and not table["value"].isna().any()
-    assert set(table["method"]) == set(methods.methods("CNN-GAP")) | set(evaluation.BASELINES)
+    assert set(table["method"]) == set(methods.methods(by_name("CNN-GAP"))) | set(blind.BASELINES)
     assert set(table["trial"]) >= {"excess mass", "deletion", "random weights", "seeds", "folds"}
     assert set(table["run"]) == {smoke_runs[0].folder.name} and set(table["cohort"]) == {"synthetic"}
 
@@ -684,7 +692,7 @@ def test_question_six_compares_two_networks_on_the_same_explanations(smoke_runs,
     assert list(table.columns) == list(explanations.COLUMNS)
     assert set(table.loc[table["trained"] == "synthetic", "run"]) == {few.folder.name}
     values = table.set_index(["method", "trial", "trained"])["value"]
-    for method in (*methods.OWN["CNN-GAP"], "saliency", "input × gradient"):
+    for method in (*by_name("CNN-GAP").own_maps, "saliency", "input × gradient"):
         first, second = (
             values[method, explanations.SIX, "synthetic"],
             values[method, explanations.SIX, explanations.MANY],

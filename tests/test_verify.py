@@ -11,6 +11,7 @@ from ecgstudy.data.cohort import synthetic_cohort
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.studies import ablation_tables, ablations, intact, leaderboard, verify
 from ecgstudy.studies.ablations import Question
+from ecgstudy.systems import System
 from ecgstudy.systems.cnn_gap import CNNGAPSystem
 
 
@@ -90,7 +91,7 @@ def small(tmp_path, monkeypatch):
         monkeypatch.setattr(module, "RESULTS", tmp_path)
     monkeypatch.setattr(leaderboard, "cohort_of", lambda cohort, fs: data)
     system = CNNGAPSystem(fs=100, seconds=6, width=0.03, epochs=2, batch=16)
-    monkeypatch.setattr(leaderboard, "system_of", lambda name, profile: (system, 1))
+    monkeypatch.setattr(System, "of_profile", lambda profile: (system, 1))
     for arm in arms:
         ablations.keep("real", "loss", arm)
     return tmp_path

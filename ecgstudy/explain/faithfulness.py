@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ecgstudy.data import qrs
 from ecgstudy.data.records import LEADS
-from ecgstudy.explain.trials import r_peaks, relevance
+from ecgstudy.explain.trials import relevance
 from ecgstudy.maps import Fill, erase, evaluating, logits_of, validity
 
 
@@ -93,7 +94,7 @@ def next_beat(x: Tensor, fs: float) -> Tensor:
     for row, valid in enumerate(validity(x)):
         at = np.flatnonzero(valid)
         record = x[row, : len(LEADS), at]
-        (peaks,) = r_peaks(record[None].numpy(), fs)
+        peaks = qrs.BLIND.find(record.numpy().astype(np.float64), fs)
         if len(peaks) > 1:
             time, jump = np.arange(len(at)), np.append(np.diff(peaks), peaks[-2] - peaks[-1])
             nearest = np.searchsorted((peaks[1:] + peaks[:-1]) / 2, time)
@@ -101,15 +102,25 @@ def next_beat(x: Tensor, fs: float) -> Tensor:
     return y
 
 
-class Falls(NamedTuple):
-    """What random erasures cost: the segments that each takes away (samples, rows, segments), the logit's fall."""
+class Erasures(NamedTuple):
+    """Random erasures and what they cost, the same for every map of the rows.
+
+    Parameters
+    ----------
+    width
+        Samples of a segment.
+    erased
+        Segments that each erasure takes away, (erasures, rows, segments).
+    drop
+        By how much the logit of each row's class is lower then, (erasures, rows).
+    """
 
     width: int
     erased: NDArray[np.bool_]
-    fall: NDArray[np.float64]
+    drop: NDArray[np.float64]
 
 
-def falls(
+def random_erasures(
     network: nn.Module,
     x: Tensor,
     classes: Tensor,
@@ -118,27 +129,46 @@ def falls(
     samples: int = 30,
     share: float = 0.2,
     seed: int = 0,
-) -> Falls:
-    """Set random ``share`` of each record's segments to zero, ``samples`` times; every map can be asked about them."""
+) -> Erasures:
+    """Set a random share of each record's segments to zero, again and again.
+
+    Parameters
+    ----------
+    network
+        It gives logits (rows, classes); it is run as in evaluation mode.
+    x
+        Inputs (rows, leads, samples) of records, with their padding.
+    classes
+        (rows,) the class whose logit is watched.
+    width
+        Samples of a segment.
+    samples
+        How many erasures.
+    share
+        Of the segments that one erasure sets to zero; at least one.
+    seed
+        Of the choice of segments.
+    """
     segment, rng = _segments(x, width), np.random.default_rng(seed)
     count, whole = int(segment.max()) + 1, _logit(network, x, classes)
-    erased, fall = [], []
+    erased, drop = [], []
     for _ in range(samples):
         chosen = rng.random((len(x), count)).argsort(axis=1) < max(1, round(share * count))
         mask = torch.from_numpy(np.take_along_axis(chosen, segment.clip(0), axis=1) & (segment >= 0))
         erased.append(chosen)
-        fall.append(whole - _logit(network, erase(x, mask[:, None], "zero"), classes))
-    return Falls(width, np.array(erased), np.array(fall))
+        drop.append(whole - _logit(network, erase(x, mask[:, None], "zero"), classes))
+    return Erasures(width, np.array(erased), np.array(drop))
 
 
-def infidelity(maps: NDArray[np.floating], falls: Falls) -> NDArray[np.float64]:
+def infidelity(maps: NDArray[np.floating], erasures: Erasures) -> NDArray[np.float64]:
     """Infidelity (Yeh et al. 2019) of signed maps, with optimal scale, over that of a map of zeros: (rows,) in 0 … 1.
 
-    E[(β·a − d)²] / E[d²] over erasures, a the sum of the map over what is erased, d the fall of the logit, β what makes
-    it smallest. 0: the map foretells every fall. Captum's ``infidelity(normalize=True)`` is the numerator.
+    E[(β·a − d)²] / E[d²] over erasures: a is the sum of the map over what is erased, d the drop of the logit, β the
+    scale that makes it smallest. 0: the map predicts every drop. Captum's ``infidelity(normalize=True)`` is the
+    numerator.
     """
-    parts = _by_segment(np.asarray(maps, dtype=np.float64), falls.width)
-    a, d = (parts * falls.erased).sum(axis=-1), falls.fall
+    parts = _by_segment(np.asarray(maps, dtype=np.float64), erasures.width)
+    a, d = (parts * erasures.erased).sum(axis=-1), erasures.drop
     tiny = np.finfo(float).tiny
     beta = (a * d).mean(axis=0) / np.maximum((a**2).mean(axis=0), tiny)
     return ((beta * a - d) ** 2).mean(axis=0) / np.maximum((d**2).mean(axis=0), tiny)

@@ -6,7 +6,8 @@
 import copy
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from ecgstudy import maps
 from ecgstudy.data.records import LEADS
+from ecgstudy.systems import System
 
 with warnings.catch_warnings():  # in a notebook without ipywidgets, captum's progress bar complains when it is imported
     warnings.filterwarnings("ignore", message="IProgress not found")
@@ -25,56 +27,70 @@ with warnings.catch_warnings():  # in a notebook without ipywidgets, captum's pr
 # Modules with a rule of DeepLIFT; captum's for softmax takes the mean over the whole batch, which no time axis is.
 _RULED = set(SUPPORTED_NON_LINEAR) - {nn.Softmax}
 
-# The layer of each system whose output is its feature map over time.
-LAYERS = {
-    "CNN-GAP": "blocks",
-    "xECGNet": "backbone",
-    "BUTTeam": "last",
-    "ECGMaster": "blocks",
-    "Local evidence": "join",
-    "small GAP": "blocks",
-}
-
-# What a system's own algebra or attention says of all classes, (batch, classes, cells), without a gradient.
-OWN: dict[str, dict[str, Callable[[Any, Tensor], Tensor]]] = {
-    "CNN-GAP": {"CAM": maps.cam},
-    "xECGNet": {
-        "response maps": lambda network, x: network.responses(x),
-        "attention": lambda network, x: network.attention(x)[:, None].expand(-1, network.head[-1].out_features, -1),
-    },
-    "BUTTeam": {"CAM": maps.cam, "max CAM": maps.max_cam},
-    "ECGMaster": {
-        "attention": lambda network, x: network.attention(x),
-        "contributions": lambda network, x: network.contributions(x),
-    },
-    "Local evidence": {"evidence": lambda network, x: network.contributions(x)},
-    "small GAP": {"CAM": maps.cam},
-}
-BY_LAYER = {"Grad-CAM": maps.grad_cam, "Grad-CAM++": maps.grad_cam_plus_plus, "HiRes-CAM": maps.hires_cam}
 # Methods that promise maps whose sum is f(x) − f(0), the change of the logit from a flat line; how much of it one may
 # miss, that change taken as at least FLOOR (logits); and at how many steps integrated gradients give up. GradientSHAP
 # promises it of the mean over all that it might draw, not of one map.
 PROMISING = ("integrated gradients", "DeepLIFT")
 TOLERANCE, FLOOR, MOST = 0.01, 0.01, 512
-BY_SAMPLE = ("saliency", "input × gradient", "integrated gradients", "GradientSHAP", "DeepLIFT", "guided Grad-CAM")
-# Whose rules would pass by what these networks compute outside modules: rectifying, and attention times values.
-_UNRULED = {
-    "DeepLIFT": ("xECGNet", "BUTTeam", "ECGMaster", "Local evidence"),
-    "guided Grad-CAM": ("xECGNet", "BUTTeam"),
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a method says of itself.
+
+    Parameters
+    ----------
+    name
+        As tables have it.
+    gives
+        A value for each cell of the feature map (``layer``), for each sample of each lead (``samples``), or for windows
+        that are erased one after the other (``windows``).
+    by_layer
+        For a value by cell: function of network, layer, inputs and classes.
+    own_if_linear
+        Whether a linear head over the pooled feature map makes it one of the system's own maps, up to a factor.
+    costly
+        Whether it runs the network many times for a map.
+    """
+
+    name: str
+    gives: Literal["layer", "samples", "windows"]
+    by_layer: Callable[[nn.Module, str, Tensor, Tensor], Tensor] | None = None
+    own_if_linear: bool = False
+    costly: bool = False
+
+    def suits(self, system: type[System] | System) -> bool:
+        """Whether it tells something of a system that no map of the system's own tells."""
+        if self.gives == "layer" and not system.feature_layer:
+            return False
+        return self.name not in system.rules_miss and not (self.own_if_linear and system.linear_head)
+
+
+METHODS = {
+    method.name: method
+    for method in (
+        Method("Grad-CAM", "layer", maps.grad_cam, own_if_linear=True),
+        Method("Grad-CAM++", "layer", maps.grad_cam_plus_plus),
+        Method("HiRes-CAM", "layer", maps.hires_cam, own_if_linear=True),
+        Method("saliency", "samples"),
+        Method("input × gradient", "samples"),
+        Method("integrated gradients", "samples", costly=True),
+        Method("GradientSHAP", "samples", costly=True),
+        Method("DeepLIFT", "samples"),
+        Method("guided Grad-CAM", "samples"),
+        Method("occlusion", "windows", costly=True),
+    )
 }
-# Where the head is linear over the pooled features, these are the system's own maps by identity.
-_POOLED = ("CNN-GAP", "BUTTeam", "small GAP")
+BY_SAMPLE = tuple(name for name, method in METHODS.items() if method.gives == "samples")  # captum's
 
 
-def methods(system: str) -> list[str]:
+def methods(system: type[System] | System) -> list[str]:
     """Names of the methods that explain a system, its own first; none that is another by identity."""
-    by_sample = (method for method in BY_SAMPLE if system not in _UNRULED.get(method, ()))
-    by_layer = ("Grad-CAM++",) if system in _POOLED else BY_LAYER
-    return [*OWN[system], *by_layer, *by_sample, "occlusion"]
+    return [*system.own_maps, *(name for name, method in METHODS.items() if method.suits(system))]
 
 
 def explain(
-    system: str,
+    system: type[System] | System,
     method: str,
     network: nn.Module,
     x: Tensor,
@@ -109,22 +125,23 @@ def explain(
     Returns
     -------
     array (rows, n) or (rows, leads, n)
-        Signed: positive speaks for the class.
+        Signed: positive values support the class.
     """
     parts = []
     for part, c in zip(x.split(batch), classes.split(batch), strict=True):
-        if method in OWN[system]:
+        if method in system.own_maps:
             with torch.no_grad(), maps.evaluating(network):
-                cells, stride = OWN[system][method](network, part)[range(len(part)), c], network.stride
-        elif method in BY_LAYER:
-            cells, stride = BY_LAYER[method](network, LAYERS[system], part, c), network.stride
+                cells, stride = system.own_maps[method](network, part)[range(len(part)), c], network.stride
+        elif method not in METHODS:
+            known = ", ".join(methods(system))
+            raise ValueError(f"no method {method!r}; of {system.name} there are {known}")
+        elif by_layer := METHODS[method].by_layer:
+            cells, stride = by_layer(network, system.feature_layer, part, c), network.stride
         elif method in BY_SAMPLE:
-            options = {"layer": LAYERS[system], "stride": network.stride, "seed": seed}
+            options = {"layer": system.feature_layer, "stride": network.stride, "seed": seed}
             cells, stride = captum_map(method, network, part, c, **options), 1
-        elif method == "occlusion":
-            cells, stride = maps.occlusion(network, part, c, width, by_lead=by_lead), width
         else:
-            raise ValueError(f"no method {method!r}; of {system} there are {', '.join(methods(system))}")
+            cells, stride = maps.occlusion(network, part, c, width, by_lead=by_lead), width
         if cells.dim() == 3 and not by_lead:
             cells = cells.sum(dim=1)
         parts += maps.on_record(cells, stride, part)

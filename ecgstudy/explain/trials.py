@@ -7,17 +7,76 @@ with intervals over patients. ``chance`` says what a map scores that does not kn
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import ndimage, signal
+from scipy import ndimage
 
 from ecgstudy import metrics
 from ecgstudy.data.labels import CLASSES
 
 Array = NDArray[np.float64]
 LOCALISATION = ("mass", "excess mass", "pointing", "AUC", "AP", "top-k")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a trial says of itself.
+
+    Parameters
+    ----------
+    name
+        As tables have it.
+    family
+        Of the four questions that trials put to a map; ``property`` for what is neither good nor bad.
+    higher_is_better
+        None for a property.
+    costly
+        Whether it runs the network again for every map, so that only some cases go through it.
+    needs
+        Another network of the same system that it compares with: from another ``seed``, of another ``fold`` or
+        ``member``; empty where there is none.
+    """
+
+    name: str
+    family: Literal["localisation", "faithfulness", "sanity", "stability", "property"]
+    higher_is_better: bool | None
+    costly: bool = False
+    needs: str = ""
+
+
+TRIALS = {
+    trial.name: trial
+    for trial in (
+        *(Trial(name, "localisation", True) for name in LOCALISATION),
+        Trial("tolerant excess mass", "localisation", True),
+        Trial("deletion", "faithfulness", False, costly=True),
+        Trial("insertion", "faithfulness", True, costly=True),
+        Trial("comprehensiveness", "faithfulness", True, costly=True),
+        Trial("sufficiency", "faithfulness", False, costly=True),
+        Trial("infidelity", "faithfulness", False, costly=True),
+        Trial("random weights", "sanity", False, costly=True),
+        Trial("wrong class", "sanity", False, costly=True),
+        Trial("wrong record", "sanity", False, costly=True),
+        Trial("noise", "stability", True, costly=True),
+        Trial("time shift", "stability", True, costly=True),
+        Trial("seeds", "stability", True, costly=True, needs="seed"),
+        Trial("folds", "stability", True, costly=True, needs="fold"),
+        Trial("members", "stability", True, costly=True, needs="member"),
+        Trial("ST", "property", None),
+        Trial("any positive", "property", None),
+        Trial("Gini", "property", None),
+        Trial("entropy", "property", None),
+    )
+}
+# What is ranked, by family; without the mass itself, which is in the excess mass.
+FAMILIES = {
+    family: tuple(t.name for t in TRIALS.values() if t.family == family and t.name != "mass")
+    for family in ("localisation", "faithfulness", "sanity", "stability")
+}
 FULLEST = 0.9  # a key that fills more leaves no elsewhere: one stray sample would decide
 
 
@@ -97,59 +156,6 @@ def tolerant(key: NDArray[np.bool_], samples: int) -> NDArray[np.bool_]:
     return ndimage.binary_dilation(key, np.ones(shape, dtype=bool))
 
 
-# --- maps that know nothing of the network ---------------------------------------------------------------------------
-
-
-def random_maps(maps: NDArray[np.floating], rng: np.random.Generator) -> NDArray[np.floating]:
-    """The same maps (rows, ..., samples), each moved in a circle by a random time (leads, if any, also permuted).
-
-    Values and smoothness stay, what goes is the place: over all shifts mass, pointing and AUC are exactly ``chance``.
-    """
-    moved = np.stack([np.roll(m, rng.integers(m.shape[-1]), axis=-1) for m in maps])
-    return moved if maps.ndim == 2 else np.stack([m[rng.permutation(m.shape[0])] for m in moved])
-
-
-def energy_maps(x: NDArray[np.floating], fs: float) -> Array:
-    """Where the signal moves: squared slope of (rows, leads, samples), mean over leads and 100 ms: (rows, samples)."""
-    slope = np.gradient(np.asarray(x, dtype=np.float64), axis=-1)
-    return ndimage.uniform_filter1d((slope**2).mean(axis=1), max(1, round(0.1 * fs)), axis=-1)
-
-
-def r_peaks(x: NDArray[np.floating], fs: float) -> list[NDArray[np.intp]]:
-    """Samples of the QRS complexes of each of (rows, leads, samples), after Pan & Tompkins 1985.
-
-    Band of 5 to 15 Hz, slope, square, mean over leads and 120 ms; peaks at least 250 ms apart and above 0.3 of the
-    98th percentile.
-    """
-    band = signal.butter(2, (5, 15), "bandpass", fs=fs, output="sos")
-    y = np.gradient(signal.sosfiltfilt(band, np.asarray(x, dtype=np.float64), axis=-1), axis=-1)
-    y = ndimage.uniform_filter1d((y**2).mean(axis=1), max(1, round(0.12 * fs)), axis=-1)
-    floor = 0.3 * np.percentile(y, 98, axis=-1)
-    return [signal.find_peaks(r, height=f, distance=round(0.25 * fs))[0] for r, f in zip(y, floor, strict=True)]
-
-
-def qrs_maps(x: NDArray[np.floating], fs: float) -> Array:
-    """One within 50 ms of each QRS complex that ``r_peaks`` finds, zero elsewhere: (rows, samples)."""
-    maps = np.zeros((len(x), x.shape[-1]))
-    for row, peaks in zip(maps, r_peaks(x, fs), strict=True):
-        row[peaks] = 1
-    return ndimage.maximum_filter1d(maps, 2 * round(0.05 * fs) + 1, axis=-1)
-
-
-def st_key(x: NDArray[np.floating], fs: float) -> NDArray[np.bool_]:
-    """The surest part of each ST segment of records without delineated waves: (rows, samples).
-
-    From 60 to 150 ms after each QRS that ``r_peaks`` finds. In LUDB's records without a bundle branch block, 99 % of it
-    is delineated as ST in at least one lead, and it covers half of what is.
-    """
-    key = np.zeros((len(x), x.shape[-1]), dtype=bool)
-    after = np.arange(round(0.06 * fs), round(0.15 * fs) + 1)
-    for row, peaks in zip(key, r_peaks(x, fs), strict=True):
-        at = (peaks[:, None] + after).ravel()
-        row[at[at < len(row)]] = True
-    return key
-
-
 # --- stability and complexity ----------------------------------------------------------------------------------------
 
 
@@ -174,65 +180,6 @@ def entropy(maps: NDArray[np.floating]) -> Array:
     m = relevance(maps)
     p = m / m.sum(axis=1, keepdims=True)
     return -(p * np.log(np.where(p > 0, p, 1))).sum(axis=1) / np.log(m.shape[1])
-
-
-# --- answer keys of real records -------------------------------------------------------------------------------------
-
-_SPANS = {
-    "NSR": (("P", "onset", 0), ("T", "offset", 0)),
-    "AF": (("T", "offset", 0), ("QRS", "onset", 1)),
-    "I-AVB": (("P", "onset", 0), ("QRS", "onset", 0)),
-    "LBBB": (("QRS", "onset", 0), ("QRS", "offset", 0)),
-    "RBBB": (("QRS", "onset", 0), ("QRS", "offset", 0)),
-    "STD": (("QRS", "offset", 0), ("T", "onset", 0)),
-    "STE": (("QRS", "offset", 0), ("T", "onset", 0)),
-}
-WAVE_CLASSES = tuple(_SPANS)
-
-
-def wave_key(waves: pd.DataFrame, name: str, leads: Sequence[str], samples: int) -> NDArray[np.bool_]:
-    """Where delineated waves put the evidence of a class, as the simulator defines it: (leads, samples).
-
-    Parameters
-    ----------
-    waves
-        Of ``read_delineation`` or the simulator: lead, wave, onset, peak, offset, in samples.
-    name
-        A class whose evidence is in every beat. (Which beats are premature, the waves do not say.)
-
-    Raises
-    ------
-    ValueError
-        for PAC and PVC.
-    """
-    if name not in _SPANS:
-        raise ValueError(f"waves do not say where {name} is; they do for {', '.join(_SPANS)}")
-    key = np.zeros((len(leads), samples), dtype=bool)
-    (first, edge, _), (last, edge_last, step) = _SPANS[name]
-    for row, lead in enumerate(leads):
-        own = waves[waves["lead"] == lead].dropna(subset=["onset", "offset"])
-        peaks = {wave: own[own["wave"] == wave].sort_values("peak") for wave in ("P", "QRS", "T")}
-        qrs = peaks["QRS"]["peak"].to_numpy(dtype=float)
-        for beat, at in enumerate(qrs):
-            around = (qrs[beat - 1] if beat else -np.inf, at, qrs[beat + 1] if beat + 1 < len(qrs) else np.inf)
-            start = _edge(peaks[first], first, edge, around)
-            if step:
-                stop = peaks["QRS"]["onset"].iloc[beat + 1] if beat + 1 < len(qrs) else None
-            else:
-                stop = _edge(peaks[last], last, edge_last, around)
-            if start is not None and stop is not None:
-                key[row, int(start) : int(stop) + (edge_last == "offset")] = True
-    return key
-
-
-def _edge(waves: pd.DataFrame, wave: str, edge: str, around: tuple[float, float, float]) -> int | None:
-    """On- or offset of the beat's wave: the last P before its QRS, the first T after it, itself."""
-    before, at, after = around
-    peak = waves["peak"].to_numpy(dtype=float)
-    chosen = {"P": (peak > before) & (peak < at), "QRS": peak == at, "T": (peak > at) & (peak < after)}[wave]
-    if not chosen.any():
-        return None
-    return int(waves[edge].to_numpy()[np.flatnonzero(chosen)[-1 if wave == "P" else 0]])
 
 
 # --- intervals -------------------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from ecgstudy.paths import RESULTS, read_json, read_table, write_compact, writte
 from ecgstudy.preprocessing import fit_length, remove_baseline
 from ecgstudy.studies import leaderboard
 from ecgstudy.systems import System, parameter_count
+from ecgstudy.systems.catalogue import by_name
 from ecgstudy.systems.cnn_gap import CNNGAPSystem
 from ecgstudy.systems.ecgmaster import ECGMaster, ECGMasterSystem
 
@@ -47,17 +48,20 @@ class Question:
     asks
         The question as the book words it.
     system
-        Name of a system of ``leaderboard.CHAPTERS``, with the settings that its chapter's profile gives it.
+        Name of a system of the catalogue, with the settings that its chapter's profile gives it.
     arms
         Name of an arm → what it changes: fields of the system, or ``members`` of an ensemble.
     verdict
         The arm and the metric that answer the question: is the arm better than the control?
+    variant
+        A subclass of the system that has what an arm changes, where the system itself has not.
     """
 
     asks: str
     system: str
     arms: dict[str, dict[str, Any]]
     verdict: tuple[str, str]
+    variant: type[System] | None = None
 
     @property
     def control(self) -> str:
@@ -118,9 +122,6 @@ class WeightedCNNGAP(CNNGAPSystem):
         return partial(weighted_focal, positives=positives, records=records, b=self.b, r=self.r)
 
 
-ALTERED: dict[str, type[System]] = {"CNN-GAP": WeightedCNNGAP, "ECGMaster": AlteredECGMaster}
-
-
 def _grid() -> dict[str, dict[str, Any]]:
     """Arms of weighted focal loss over b and r, the paper's b first; some of them have names of their own."""
     known = {(0, 0): " (cross-entropy)", (1, 0): " (weighted cross-entropy)", (0, 2): " (focal)"}
@@ -163,6 +164,7 @@ QUESTIONS: dict[str, Question] = {
         system="CNN-GAP",
         arms={name: arm | {"loss": "weighted focal"} for name, arm in _CONTROLLED.items()},
         verdict=("b 0.5, r 2", "F2"),
+        variant=WeightedCNNGAP,
     ),
     "attention": Question(
         asks="Does class-wise attention find more than the mean, or the maximum, over time?",
@@ -174,12 +176,14 @@ QUESTIONS: dict[str, Question] = {
             "attention, masked": {"masked": True},
         },
         verdict=("attention", "AUROC"),
+        variant=AlteredECGMaster,
     ),
     "denoising": Question(
         asks="Does wavelet denoising help ECGMaster?",
         system="ECGMaster",
         arms={"no denoising": {"denoised": False}, "denoising": {}},
         verdict=("denoising", "AUROC"),
+        variant=AlteredECGMaster,
     ),
     "mask": Question(
         asks="Does a right mask before the maximum help BUTTeam, against the published one?",
@@ -248,11 +252,12 @@ QUESTIONS: dict[str, Question] = {
 
 def system_of(question: str, arm: str, cohort: str) -> tuple[System, int]:
     """System of an arm, and the number of members of its ensemble."""
-    changes = dict(QUESTIONS[question].arms[arm])
-    system, _ = leaderboard.system_of(QUESTIONS[question].system, leaderboard.TRIALS[cohort][0])
+    asked = QUESTIONS[question]
+    changes = dict(asked.arms[arm])
+    system, _ = by_name(asked.system).of_profile(leaderboard.TRIALS[cohort][0])
     members = changes.pop("members", 1)
-    if changes.keys() - asdict(system).keys():
-        return ALTERED[system.name](**asdict(system) | changes), members
+    if asked.variant and changes.keys() - asdict(system).keys():
+        return asked.variant(**asdict(system) | changes), members
     return replace(system, **changes), members
 
 

@@ -21,11 +21,14 @@ from ecgstudy import training
 from ecgstudy.data.beats import FS, SAMPLES
 from ecgstudy.data.cohort import REAL_SOURCES, Cohort, named_cohort, record_paths
 from ecgstudy.data.manifest import at_hand
-from ecgstudy.explain import evaluation, methods, trials
+from ecgstudy.explain import blind, evaluation, methods, trials
 from ecgstudy.explain.beat_maps import WINDOWS
+from ecgstudy.explain.cases import Cases, ludb_cases, real_st_cases, synthetic_cases
 from ecgstudy.paths import RESULTS, needs_checkout, told_if_broken, written_whole
 from ecgstudy.profiles import profile_values
 from ecgstudy.studies import leaderboard, questions
+from ecgstudy.systems import catalogue
+from ecgstudy.systems.catalogue import by_name
 
 FILE = RESULTS / "explanations.csv.gz"
 COLUMNS = ("system", "method", "trial", "cohort", "trained", "class", "value", "low", "high", "n", "run")
@@ -88,7 +91,7 @@ def trained_on(profile: str) -> str:
 
 def chapter_cohort(name: str, profile: str, seed: int) -> Cohort:
     """Cohort that a system's chapter trains it on."""
-    values = profile_values(profile, leaderboard.CHAPTERS[name][1])
+    values = profile_values(profile, by_name(name).chapter)
     return named_cohort(values["cohort"], values["fs"], records=values["records"], balance=values["balance"], seed=seed)
 
 
@@ -110,7 +113,7 @@ def chapter_runs(
     changes
         Fields of the system that differ.
     """
-    system, members = leaderboard.system_of(name, profile)
+    system, members = by_name(name).of_profile(profile)
     system = replace(system, **changes)
     cohort = chapter_cohort(name, profile, seed)
     test = np.flatnonzero(cohort.folds(5, seed) == fold)
@@ -123,7 +126,7 @@ def chapter_runs(
 
 def tidy(
     scores: pd.DataFrame,
-    cases: evaluation.Cases,
+    cases: Cases,
     run: training.Run,
     cohort: str,
     *,
@@ -151,7 +154,7 @@ def ranks(table: pd.DataFrame) -> pd.DataFrame:
         One row a system and method, one column a trial.
     """
     whole = table[table["class"] == ""].pivot(index=["system", "method"], columns="trial", values="value")
-    good = {trial: more for trial, more in evaluation.TRIALS.items() if more is not None and trial in whole}
+    good = {t.name: t.higher_is_better for t in trials.TRIALS.values() if t.name in whole and t.family != "property"}
     return pd.DataFrame({t: whole[t].groupby("system").rank(ascending=not more) for t, more in good.items()})
 
 
@@ -160,24 +163,24 @@ def verdict(low: float, high: float, border: float = 0) -> str:
     return "supported" if low > border else "not supported" if high < border else "undecided"
 
 
-def cases_by_cohort(fs: float, trained: str, per_class: int) -> dict[str, evaluation.Cases]:
+def cases_by_cohort(fs: float, trained: str, per_class: int) -> dict[str, Cases]:
     """What networks are tried on: simulated records, if they were trained on such, and LUDB's, if it is at hand."""
     cohorts = {}
     if trained != "real":
-        cohorts["synthetic"] = evaluation.synthetic_cases(fs, per_class, seed=CASE_SEED)
+        cohorts["synthetic"] = synthetic_cases(fs, per_class, seed=CASE_SEED)
     if "ludb" in at_hand():
-        cohorts["LUDB"] = evaluation.ludb_cases(fs, per_class=2 * per_class)
+        cohorts["LUDB"] = ludb_cases(fs, per_class=2 * per_class)
     return cohorts
 
 
 def tried(
-    run: training.Run, others: dict[str, training.Run], trained: str, per_class: int, deep: int
+    run: training.Run, others: dict[str, training.Run], trained: str, per_class: int, costly_every: int
 ) -> Iterator[pd.DataFrame]:
     """All methods of one network in all trials, a table for each cohort; ``others`` as in ``evaluation.evaluate``."""
-    name, networks = run.system.name, {trial: other.network() for trial, other in others.items()}
+    networks = {trial: other.network() for trial, other in others.items()}
     for cohort, cases in cases_by_cohort(run.system.fs, trained, per_class).items():
         scores = evaluation.evaluate(
-            run.system, run.network(), cases, methods.methods(name), deep=deep, others=networks
+            run.system, run.network(), cases, methods.methods(run.system), costly_every=costly_every, others=networks
         )
         yield tidy(scores, cases, run, cohort, trained=trained)
 
@@ -195,13 +198,13 @@ def many_answers(name: str, per_class: int = 30) -> pd.DataFrame:
     """Question 6: excess mass of a system's maps, its network trained on few simulated records, and on many."""
     (few,) = chapter_runs(name, "demo", seed=profile_values("demo", "09_cam_analysis")["seed"])
     (many,) = leaderboard.runs_of(MANY, name)
-    chosen = [*methods.OWN[name], "saliency", "input × gradient", *evaluation.BASELINES]
+    chosen = [*few.system.own_maps, "saliency", "input × gradient", *blind.BASELINES]
     rows, names = [], {"synthetic": few, MANY: many}
     for cohort, cases in cases_by_cohort(few.system.fs, MANY, per_class).items():
         networks = {trained: run.network() for trained, run in names.items()}
         found = questions.excess_of_two(few.system, networks, cases, chosen)
         # What knows nothing of a network is the same twice.
-        found = found[~found["method"].isin(evaluation.BASELINES[1:]) | (found["network"] == MANY)]
+        found = found[~found["method"].isin(blind.BASELINES[1:]) | (found["network"] == MANY)]
         differs = found["network"] == "difference"
         found["trial"] = np.where(differs, SIX + ", many less few", SIX)
         found["trained"] = found["network"].where(~differs, MANY)
@@ -218,7 +221,7 @@ def real_st_answers(name: str, folds: int = 5) -> pd.DataFrame:
     cohort = chapter_cohort(name, "real", seed)
     for fold in range(folds):
         (run,) = chapter_runs(name, "real", seed=seed, fold=fold)
-        cases = evaluation.real_st_cases(cohort, np.flatnonzero(cohort.folds(5, seed) == fold))
+        cases = real_st_cases(cohort, np.flatnonzero(cohort.folds(5, seed) == fold))
         parts.append((run.network(), np.array(list(run.card["thresholds"].values())), cases))
         runs.append(run.folder.name)
     found = questions.focus_on_st(run.system, parts)
@@ -257,16 +260,16 @@ def beats() -> pd.DataFrame:
     return pd.concat([found, mass.assign(trial="excess mass", **ends)])[list(COLUMNS)]
 
 
-def main(names: Sequence[str], per_class: int = 6, deep: int = 3) -> None:
+def main(names: Sequence[str], per_class: int = 6, costly_every: int = 3) -> None:
     """Try the systems' networks of the demo profile, of many records and, with recordings, of the real profile."""
-    for name in names or leaderboard.CHAPTERS:
-        tables = [tried(*of_profile(name, "demo"), "synthetic", per_class, deep)]
+    for name in names or [cls.name for cls in catalogue.with_chapter()]:
+        tables = [tried(*of_profile(name, "demo"), "synthetic", per_class, costly_every)]
         if not leaderboard.missing(MANY, [name]):
-            tables.append(tried(*leaderboard.runs_of(MANY, name), {}, MANY, per_class, deep))
+            tables.append(tried(*leaderboard.runs_of(MANY, name), {}, MANY, per_class, costly_every))
             keep(many_answers(name))
         if at_hand():
             record_paths(REAL_SOURCES, limit=1)  # raises where one is not: what is committed is of all of them
-            tables.append(tried(*of_profile(name, "real"), "real", per_class, 2 * deep))
+            tables.append(tried(*of_profile(name, "real"), "real", per_class, 2 * costly_every))
             keep(real_st_answers(name))
         for table in chain.from_iterable(tables):
             put(table)

@@ -5,7 +5,6 @@ that are twice there or missing, names that are another record's, cards that do 
 not give the predictions beside them. Each fault is a sentence that names its file; nothing ends in an exception.
 """
 
-import dataclasses
 import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
@@ -25,6 +24,7 @@ from ecgstudy.paths import RESULTS, listed
 from ecgstudy.profiles import profile_values
 from ecgstudy.studies import ablations, leaderboard
 from ecgstudy.systems import System, parameter_count
+from ecgstudy.systems.catalogue import by_name
 
 RECORDS = ["name", "patient_id", "source", "fold", *CLASSES]
 CALLED = [f"called {c}" for c in CLASSES]
@@ -177,13 +177,14 @@ def _as_simulated(path: Path) -> list[str]:
 
 def system_from(config: Mapping[str, Any]) -> System:
     """Make the system that a committed configuration is of."""
-    classes: dict[str, type[System]] = {cls.name: cls for cls, _ in leaderboard.CHAPTERS.values()}
-    classes |= {system.name: type(system) for system in leaderboard.OUTSIDE.values()}
-    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items() if k not in ("system", "version")}
-    cls = classes[config["system"]]
-    if settings.keys() - {field.name for field in dataclasses.fields(cls)}:
-        cls = ablations.ALTERED[config["system"]]
-    return cls(**settings)
+    cls = by_name(config["system"])
+    variants = (question.variant for question in ablations.QUESTIONS.values() if question.system == cls.name)
+    for candidate in (cls, *filter(None, variants)):
+        try:
+            return candidate.from_config(config)
+        except ValueError as error:
+            unknown = error
+    raise unknown
 
 
 @lru_cache(maxsize=256)

@@ -11,7 +11,6 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +26,9 @@ from ecgstudy.data.cohort import Cohort, patient_groups, real_cohort, synthetic_
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.paths import RESULTS, listed, read_json, read_table, write_compact, written_whole
 from ecgstudy.profiles import profile_values
-from ecgstudy.systems import System, parameter_count
+from ecgstudy.systems import System, catalogue, parameter_count
 from ecgstudy.systems.baselines import FeatureBaseline, source_baseline
-from ecgstudy.systems.benchmark import WangSystem, XResNetSystem
-from ecgstudy.systems.butt import BUTTSystem
-from ecgstudy.systems.cnn_gap import CNNGAPSystem
-from ecgstudy.systems.ecgmaster import ECGMasterSystem
-from ecgstudy.systems.local_evidence import LocalEvidenceSystem
-from ecgstudy.systems.xecgnet import XECGNetSystem
+from ecgstudy.systems.catalogue import CATALOGUE, by_name
 
 Answer = tuple[NDArray[np.float32], NDArray[np.bool_]]  # probabilities and calls, (records, 9) each
 
@@ -51,16 +45,6 @@ TRIALS = {
 }
 LARGE = 20_000
 DECIMALS = 6  # of the tables: of four, pages that show three would round what is rounded, 0.87750 to 0.877 or 0.878
-CHAPTERS: dict[str, tuple[type[System], str]] = {
-    "CNN-GAP": (CNNGAPSystem, "03_cnn_gap"),
-    "xECGNet": (XECGNetSystem, "04_xecgnet"),
-    "BUTTeam": (BUTTSystem, "05_butt"),
-    "ECGMaster": (ECGMasterSystem, "06_ecgmaster"),
-    "Local evidence": (LocalEvidenceSystem, "12_local_evidence"),
-}
-# The benchmark's 50 epochs in batches of 128 would be 300 steps on so few records; these are 480, at its rate's third.
-_SHORT = {"epochs": 20, "batch": 32, "rate": 3e-3}
-OUTSIDE: dict[str, System] = {system.name: system for system in (XResNetSystem(**_SHORT), WangSystem(**_SHORT))}
 BASELINES = ("features and trees", "source alone")
 PRETRAINED = ", pre-trained"
 TOGETHER = "all together"
@@ -71,29 +55,13 @@ SOURCES = {
     "Georgia": ("georgia",),
     "Ningbo and Chapman": ("ningbo", "chapman_shaoxing"),
 }
-# What the papers report, on other data (see the chapters): system → metric → value.
-PAPERS: dict[str, dict[str, float]] = {
-    "CNN-GAP": {"F2": 0.816, "G2": 0.592, "geometric mean": 0.695},
-    "xECGNet": {"micro-F1": 0.812, "exact match": 0.726, "exact match, multi-label": 0.846},
-    "BUTTeam": {"geometric mean": 0.737},
-    "ECGMaster": {"AUROC": 0.9486, "AUPRC": 0.5615, "F2": 0.5765, "G2": 0.3240, "challenge metric": 0.5501},
-}
-
-
-def system_of(name: str, profile: str) -> tuple[System, int]:
-    """System as ``profile`` trains it in its chapter, and the number of members of its ensemble."""
-    if name in OUTSIDE:
-        return OUTSIDE[name], 1
-    cls, chapter = CHAPTERS[name]
-    values = profile_values(profile, chapter)
-    return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values}), values["members"]
 
 
 def entries(trial: str) -> list[str]:
     """Names of what is trained on a trial (``PRETRAINED``: one member that starts from simulated records)."""
-    everyone = [*CHAPTERS, *OUTSIDE, BASELINES[0]]
+    everyone = [*CATALOGUE, BASELINES[0]]
     if trial == "real":
-        return [*everyone, BASELINES[1], *(name + PRETRAINED for name in CHAPTERS)]
+        return [*everyone, BASELINES[1], *(cls.name + PRETRAINED for cls in catalogue.with_chapter())]
     return everyone
 
 
@@ -131,7 +99,7 @@ def answer(trial: str, entry: str, *, quiet: bool = False) -> None:
         cohort, about = cohort_of(trial, 100), {"fs": 100}
         answers = _cross_validated(trial, cohort, lambda rest, test: {entry: _baseline(entry, cohort, rest, test)})
     else:
-        system, members = system_of(entry.removesuffix(PRETRAINED), TRIALS[trial][0])
+        system, members = by_name(entry.removesuffix(PRETRAINED)).of_profile(TRIALS[trial][0])
         cohort = cohort_of(trial, system.fs)
         start = _pretrained(system, quiet) if entry.endswith(PRETRAINED) else None
         members = 1 if start or trial in ("by-source", "synthetic-large") else members
@@ -256,7 +224,7 @@ def _work(trial: str, entry: str) -> float:
     """Multiply-adds of a record times records that the runs of an entry go through; 1 for a baseline."""
     if entry in BASELINES:
         return 1
-    system, members = system_of(entry.removesuffix(PRETRAINED), TRIALS[trial][0])
+    system, members = by_name(entry.removesuffix(PRETRAINED)).of_profile(TRIALS[trial][0])
     members = 1 if entry.endswith(PRETRAINED) or trial in ("by-source", "synthetic-large") else members
     runs = TRIALS[trial][1] * members
     there = [t for t in (trial, "real") if (FOLDER / t / "records.parquet").exists()]
@@ -312,7 +280,7 @@ def answers_of(trial: str) -> dict[str, Answer]:
         frame = read_table(path.with_suffix(".parquet"))
         called = frame[[f"called {c}" for c in CLASSES]].to_numpy(dtype=bool)
         answers[path.stem] = (frame[list(CLASSES)].to_numpy(dtype=np.float32), called)
-    several = [answers[name] for name in (*CHAPTERS, *OUTSIDE, BASELINES[0]) if name in answers]
+    several = [answers[name] for name in (*CATALOGUE, BASELINES[0]) if name in answers]
     probabilities, called = (np.mean([a[part] for a in several], axis=0) for part in (0, 1))
     return answers | {TOGETHER: (probabilities, called > 0.5)}
 
@@ -331,7 +299,7 @@ def runs_of(trial: str, entry: str) -> list[training.Run]:
         when a run is neither under ``results/runs`` nor in the cache: which, and the command that trains it.
     """
     trained = entry.removesuffix(", one")
-    system, _ = system_of(trained.removesuffix(PRETRAINED), TRIALS[trial][0])
+    system, _ = by_name(trained.removesuffix(PRETRAINED)).of_profile(TRIALS[trial][0])
     names = card_of(trial, entry)["runs"]
     if trained != entry:  # the card lists the whole ensemble
         names = names[:: len(names) // records_of(trial)["fold"].nunique()]
@@ -352,7 +320,7 @@ def table(trial: str, *, repeats: int = 1000, seed: int = 0) -> pd.DataFrame:
     for entry, (probabilities, called) in answers_of(trial).items():
         rows = metrics.summary(targets, probabilities, called, patients, repeats=repeats, seed=seed)
         runs = card_of(trial, entry).get("runs", []) if entry != TOGETHER else []
-        paper = PAPERS.get(entry, {})
+        paper = CATALOGUE[entry].reported if entry in CATALOGUE else {}
         paper_values = [paper.get(m) if not c else None for m, c in zip(rows["metric"], rows["class"], strict=True)]
         tables.append(rows.assign(system=entry, cohort=trial, paper_value=paper_values, run=name_of_all(runs)))
     columns = ["system", "cohort", "metric", "class", "value", "low", "high", "n", "paper_value", "run"]

@@ -14,8 +14,8 @@ from scipy.stats import binomtest
 from torch import nn
 
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.explain import evaluation, methods, trials
-from ecgstudy.explain.evaluation import Cases
+from ecgstudy.explain import blind, evaluation, trials
+from ecgstudy.explain.cases import Cases
 from ecgstudy.systems import System
 
 ST = ("STD", "STE")
@@ -58,8 +58,8 @@ def focus_on_st(
     if right:
         every = ("any_lead", "names_of_classes", "patients")
         key, classes, patients = (np.concatenate([getattr(cases, name) for _, cases in right]) for name in every)
-    for method in methods.OWN[system.name] if right else ():
-        m = np.concatenate([evaluation.make(method, system, network, cases) for network, cases in right])
+    for method in system.own_maps if right else ():
+        m = np.concatenate([evaluation.make_maps(method, system, network, cases) for network, cases in right])
         focus = trials.rank_among_shifts(m, key) >= 0.95
         mass = trials.localisation(m, key)["excess mass"]
         for label, of in (*((c, [c]) for c in ST), (" or ".join(ST), ST)):
@@ -94,20 +94,20 @@ def on_all_classes(
     """
     found: dict[tuple[str, str], NDArray[np.floating]] = {}
     for arm, of in arms.items():
-        for method in methods.OWN[system.name]:
+        for method in system.own_maps:
             every = [
                 [
-                    evaluation.make(method, system, network, cases, classes=np.full(len(cases.names), c))
+                    evaluation.make_maps(method, system, network, cases, classes=np.full(len(cases.names), c))
                     for c in range(len(CLASSES))
                 ]
                 for network in of
             ]
             m = (np.array(every) * cases.labels.T[None, :, :, None]).sum(axis=1)
-            found[arm, method] = np.mean([trials.localisation(one, cases.union)["AUC"] for one in m], axis=0)
-    moved = trials.random_maps(m[0], np.random.default_rng(seed))
-    found["random", "attention, moved"] = trials.localisation(moved, cases.union)["AUC"]
-    energy = trials.energy_maps(cases.signals, system.fs)
-    found["", "signal energy"] = trials.localisation(energy, cases.union)["AUC"]
+            found[arm, method] = np.mean([trials.localisation(one, cases.any_class)["AUC"] for one in m], axis=0)
+    moved = blind.random_maps(m[0], np.random.default_rng(seed))
+    found["random", "attention, moved"] = trials.localisation(moved, cases.any_class)["AUC"]
+    energy = blind.energy_maps(cases.signals, system.fs)
+    found["", "signal energy"] = trials.localisation(energy, cases.any_class)["AUC"]
     first, second = (found[arm, "attention"] for arm in arms)
     found["difference", "attention"] = first - second
     interval = trials.mean_interval(np.column_stack(list(found.values())), cases.patients, repeats=repeats, seed=seed)
@@ -169,7 +169,7 @@ def excess_of_two(
     found: dict[tuple[str, str], NDArray[np.floating]] = {}
     for method in chosen:
         first, second = (
-            trials.localisation(evaluation.make(method, system, network, cases), cases.any_lead)["excess mass"]
+            trials.localisation(evaluation.make_maps(method, system, network, cases), cases.any_lead)["excess mass"]
             for network in networks.values()
         )
         found |= dict(zip(((method, name) for name in networks), (first, second), strict=True))
@@ -182,10 +182,7 @@ def excess_of_two(
 def families(ranks: pd.DataFrame) -> pd.DataFrame:
     """Mean rank of each system's methods in each family of trials, of ``results.ranks``."""
     return pd.DataFrame(
-        {
-            family: ranks[[t for t in chosen if t in ranks]].mean(axis=1)
-            for family, chosen in evaluation.FAMILIES.items()
-        }
+        {family: ranks[[t for t in chosen if t in ranks]].mean(axis=1) for family, chosen in trials.FAMILIES.items()}
     )
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ecgstudy import metrics, training
+from ecgstudy.data import qrs
 from ecgstudy.data.cohort import Cohort, read_all, real_cohort, record_paths, synthetic_cohort
 from ecgstudy.data.delineations import read_delineation
 from ecgstudy.data.labels import CLASSES
@@ -91,15 +92,6 @@ def _distance(start: NDArray[np.float64], end: NDArray[np.float64], most: float)
     return distance[distance < most]
 
 
-def find_beats(x: NDArray[np.float32], fs: float) -> NDArray[np.intp]:
-    """Middle of each QRS (samples) of a record (leads, samples): peaks of the slopes' energy over all leads."""
-    sos = signal.butter(2, (5, 25), "bandpass", fs=fs, output="sos")
-    slope = np.gradient(signal.sosfiltfilt(sos, x, axis=1), axis=1)
-    width = round(0.1 * fs)
-    energy = np.sqrt(signal.fftconvolve((slope**2).sum(axis=0), np.hanning(width), mode="same").clip(0))
-    return signal.find_peaks(energy, height=0.4 * np.percentile(energy, 98), distance=round(0.25 * fs))[0]
-
-
 def _around(start: float, end: float, fs: float) -> slice:
     """Samples of a beat cut from 0.3 s before its middle, between two times (s) from there."""
     return slice(round((0.3 + start) * fs), round((0.3 + end) * fs))
@@ -115,7 +107,7 @@ def features(x: NDArray[np.float32], fs: float) -> dict[str, float]:
     above 45 Hz in quiet moments, and how each lead's power is spread over ``BANDS``, relative to 5 to 15 Hz.
     """
     x = signal.detrend(x, axis=1, type="constant").astype(np.float64)
-    beats, found = find_beats(x, fs), {}
+    beats, found = qrs.REALISM.find(x, fs), {}
     rr = np.diff(beats) / fs * 1000
     found["RR (ms)"] = float(np.median(rr)) if len(rr) else np.nan
     found["RR variation"] = float(rr.std() / rr.mean()) if len(rr) > 1 else np.nan

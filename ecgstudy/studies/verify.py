@@ -20,7 +20,7 @@ from ecgstudy.data.cohort import simulated_checksum
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.paths import RESULTS, listed
 from ecgstudy.studies import ablation_tables, ablations, claims, intact, leaderboard
-from ecgstudy.systems import System
+from ecgstudy.systems.catalogue import by_name
 
 ROUNDING = 0.5e-4 + 1e-9  # of tables of four decimals; more are held to what they show
 # Results files that are made from recordings and networks, which are not committed → what makes them again.
@@ -326,10 +326,7 @@ def committed_configs() -> Iterator[tuple[str, str, dict[str, Any], dict[str, An
 
 def published(name: str) -> dict[str, Any]:
     """Settings of a system as its paper (or, for what the paper leaves open, its chapter) has them, as JSON."""
-    classes: dict[str, type[System]] = {cls.name: cls for cls, _ in leaderboard.CHAPTERS.values()}
-    classes |= {system.name: type(system) for system in leaderboard.OUTSIDE.values()}
-    extra = dataclasses.asdict(ablations.AlteredECGMaster()) if name == "ECGMaster" else {}
-    return json.loads(json.dumps(extra | dataclasses.asdict(classes[name]())))
+    return json.loads(json.dumps(dataclasses.asdict(by_name(name)())))
 
 
 def tested_on(trial: str) -> dict[str, Any]:
@@ -353,13 +350,16 @@ def settings_of(
     once, so none is free to tune on.
     """
     known, wrong = provenance()["settings"].get(config["system"], {}), []
-    default = published(config["system"])
-    differing = [s for s in config if s not in ("system", "version") and config[s] != default.get(s, ...)]
+    system, default = intact.system_from(config), published(config["system"])
+    settings = json.loads(json.dumps(dataclasses.asdict(system)))
+    # What only a variant has is the variant's, as long as it is as the variant's default.
+    default = json.loads(json.dumps(dataclasses.asdict(type(system)()))) | default
+    differing = [s for s in settings if settings[s] != default[s]]
     for setting in differing:
-        if setting in arm and arm[setting] == config[setting]:
+        if setting in arm and arm[setting] == settings[setting]:
             continue
-        entry, what = known.get(setting), f"{where}: {setting} = {config[setting]}"
-        if entry is None or config[setting] not in entry["values"]:
+        entry, what = known.get(setting), f"{where}: {setting} = {settings[setting]}"
+        if entry is None or settings[setting] not in entry["values"]:
             wrong.append(f"{what} differs from {default.get(setting)}, and nothing says why")
         elif (entry["why"] == "tuned") != ("data" in entry):
             wrong.append(f"{what} was tuned, or was it? Its entry does not say on what")

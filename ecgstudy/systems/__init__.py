@@ -1,15 +1,17 @@
 """Systems: one published recipe, one file. ``System`` is what they have in common.
 
 A system is a frozen dataclass: its fields are its whole configuration, published values as defaults. What a paper does
-is a method of it, so that a reader finds the paper's network, input, sampling, augmentation and loss in one file.
+is a method of it, so that a reader finds the paper's network, input, sampling, augmentation and loss in one file. What
+is known of it beyond that (its chapter, what its paper reports, its maps) are class variables of the same class, and
+``systems.catalogue`` lists the systems of the study.
 """
 
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -17,13 +19,48 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ecgstudy.losses import LOSSES, Loss
+from ecgstudy.profiles import profile_values
 
 Outputs = Tensor | tuple[Tensor, ...]
+# A system's own maps: name → function of its network and inputs (batch, leads, samples) that gives (batch, classes,
+# cells), in evaluation mode and without gradients.
+OwnMaps = Mapping[str, Callable[[Any, Tensor], Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class System(ABC):
     """What every system has: an input, a network, a loss and a way to train it.
+
+    Class variables
+    ---------------
+    name
+        Short and unique: tables, files of results and run names have it.
+    title
+        As a heading or a table of the book words it.
+    kind
+        Whether it is a ``paper``'s, the study's ``own``, or a network of another ``benchmark``.
+    paper
+        Key of its paper in ``book/references.bib``, empty where there is none.
+    chapter
+        Its notebook (without ``.ipynb``), whose parameters in a profile are its settings there.
+    reported
+        What the paper reports, on other data: metric → value.
+    version
+        Raised when the same configuration would train another network.
+    resampling
+        How members of an ensemble differ: each leaves out another of k ``folds``, or another ``random`` fifth of the
+        patients.
+    feature_layer
+        The module of its network whose output (batch, channels, cells) is the feature map that Grad-CAM explains.
+    linear_head
+        Whether the logits are linear over the pooled feature map, so that Grad-CAM and HiRes-CAM are its own maps.
+    own_maps
+        The maps that its algebra or its attention gives without a gradient. The first one stands for the system.
+    named_before
+        Fields that had another name when the first runs were named by their configuration: field → name there.
+    rules_miss
+        Methods of ``explain.methods`` whose rules for modules would miss something that its network computes outside of
+        modules: attention times values, say, or a functional ReLU.
 
     Parameters
     ----------
@@ -45,10 +82,18 @@ class System(ABC):
     """
 
     name: ClassVar[str]
-    paper: ClassVar[str]
-    version: ClassVar[int] = 1  # raised when the same configuration would train another network
-    # How members of an ensemble differ: each leaves out another of k folds, or another random fifth of the patients.
+    title: ClassVar[str] = ""
+    kind: ClassVar[Literal["paper", "own", "benchmark"]] = "paper"
+    paper: ClassVar[str] = ""
+    chapter: ClassVar[str] = ""
+    reported: ClassVar[Mapping[str, float]] = {}
+    version: ClassVar[int] = 1
     resampling: ClassVar[Literal["folds", "random"]] = "folds"
+    feature_layer: ClassVar[str] = ""
+    linear_head: ClassVar[bool] = False
+    own_maps: ClassVar[OwnMaps] = {}
+    rules_miss: ClassVar[tuple[str, ...]] = ()
+    named_before: ClassVar[Mapping[str, str]] = {}
 
     fs: float
     seconds: float
@@ -60,6 +105,17 @@ class System(ABC):
     patience: int | None = None
     loss: str = "cross-entropy"
 
+    @classmethod
+    def configured(cls, values: Mapping[str, Any]) -> Self:
+        """Make the system from parameters, of which those count that are its fields."""
+        return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
+
+    @classmethod
+    def of_profile(cls, profile: str) -> tuple[Self, int]:
+        """Make the system as ``profile`` trains it in its chapter, and tell how many members its ensemble has."""
+        values = profile_values(profile, cls.chapter)
+        return cls.configured(values), values["members"]
+
     @property
     def samples(self) -> int:
         """Length of the network's input."""
@@ -68,7 +124,24 @@ class System(ABC):
     @property
     def config(self) -> dict[str, Any]:
         """Everything that makes two runs of a system differ, except seed and data."""
-        return {"system": self.name, "version": self.version, **asdict(self)}
+        settings = {self.named_before.get(name, name): value for name, value in asdict(self).items()}
+        return {"system": self.name, "version": self.version, **settings}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Make the system that has this ``config``, as JSON gives it back.
+
+        Raises
+        ------
+        ValueError
+            when the configuration has settings that are no fields of this class.
+        """
+        now = {before: name for name, before in cls.named_before.items()}
+        settings = {now.get(k, k): tuple(v) if isinstance(v, list) else v for k, v in config.items()}
+        settings = {k: v for k, v in settings.items() if k not in ("system", "version")}
+        if unknown := settings.keys() - {field.name for field in fields(cls)}:
+            raise ValueError(f"{cls.__name__} has no {', '.join(sorted(unknown))}")
+        return cls(**settings)
 
     @abstractmethod
     def network(self) -> nn.Module:

@@ -11,51 +11,16 @@ from typing import Self
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import ndimage, signal
 from sklearn.decomposition import PCA
 from sklearn.ensemble import ExtraTreesClassifier
 
+from ecgstudy.data import qrs
 from ecgstudy.data.cohort import Cohort
 from ecgstudy.data.records import LEADS
 
 Array = NDArray[np.floating]
 
 BEFORE, AFTER = 0.32, 0.52  # seconds of a beat on either side of the middle of its QRS
-# Long enough for the filter of any rate; what is shorter has hardly a beat.
-SHORTEST = 1.0
-
-
-def qrs_times(ecg: Array, fs: float) -> NDArray[np.intp]:
-    """Find the middle of each QRS complex of all leads together, in samples, ascending.
-
-    The slope between 5 and 20 Hz, in units of each lead's own so that one noisy or large lead does not decide, is
-    averaged over leads and 100 ms; a peak of more than 0.4 times the typical one is a beat (half would miss broad
-    ectopic beats). After Pan J, Tompkins WJ. IEEE Trans Biomed Eng 1985; 32:230-236, without its search back.
-
-    Parameters
-    ----------
-    ecg
-        (leads, samples) in mV. A record shorter than a second has no beat.
-    fs
-        In Hz, above 40.
-    """
-    if ecg.shape[-1] < SHORTEST * fs:
-        return np.array([], dtype=np.intp)
-    slope = np.abs(np.diff(signal.sosfiltfilt(_band(5, 20, fs), ecg, axis=-1), axis=-1))
-    scale = slope.mean(axis=-1, keepdims=True)
-    alive = scale[:, 0] > 0.01 / fs  # a hundredth of a mV a second
-    if not alive.any():
-        return np.array([], dtype=np.intp)
-    strength = ndimage.uniform_filter1d((slope[alive] / scale[alive]).mean(axis=0), round(0.1 * fs))
-    peaks, _ = signal.find_peaks(strength, distance=round(0.25 * fs))
-    # A beat a second, roughly: the typical peak is the middle one of as many of the highest.
-    typical = np.median(np.sort(strength[peaks])[-max(1, round(ecg.shape[-1] / fs)) :]) if len(peaks) else 0
-    return peaks[strength[peaks] > 0.4 * typical]
-
-
-@lru_cache(maxsize=8)
-def _band(low: float, high: float, fs: float) -> Array:
-    return signal.butter(2, (low, min(high, 0.45 * fs)), "bandpass", fs=fs, output="sos")
 
 
 def measure(ecg: Array, fs: float) -> tuple[dict[str, float], Array]:
@@ -73,7 +38,7 @@ def measure(ecg: Array, fs: float) -> tuple[dict[str, float], Array]:
     features by name (intervals in s, amplitudes in mV), and the median beat (leads, beat samples) in mV over the level
     before its QRS
     """
-    at = qrs_times(ecg, fs)
+    at = qrs.ROBUST.find(ecg, fs)
     before, after = round(BEFORE * fs), round(AFTER * fs)
     whole = at[(at >= before) & (at + after <= ecg.shape[-1])]
     beats = np.zeros((max(1, len(whole)), len(ecg), before + after))

@@ -8,7 +8,7 @@ the benchmark's code. What differs from it is marked "our choice".
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -66,7 +66,7 @@ class PooledHead(nn.Module):
         return self.layers(torch.cat([features.amax(dim=-1), features.mean(dim=-1)], dim=1))
 
 
-class OutsideNetwork(nn.Module):
+class BenchmarkNetwork(nn.Module):
     """Residual blocks, then the head; weights start as He et al. (2015) draw them.
 
     Parameters
@@ -98,7 +98,7 @@ class OutsideNetwork(nn.Module):
         return self.head(self.features(x))
 
 
-class XResNet(OutsideNetwork):
+class XResNet(BenchmarkNetwork):
     """xresnet1d101: a stem of three convolutions, four groups of bottleneck blocks, 256 channels in all of them.
 
     He et al.'s tricks: three small convolutions for a large first one, the stride in a block's middle convolution, mean
@@ -144,7 +144,7 @@ class XResNet(OutsideNetwork):
         super().__init__(layers, channels, classes, dropout)
 
 
-class WangResNet(OutsideNetwork):
+class WangResNet(BenchmarkNetwork):
     """resnet1d_wang of the benchmark: a first convolution, three blocks of two, 128 channels in all of them.
 
     Wang's own has three convolutions a block with kernels 8, 5 and 3, no stride and 64, 128 and 128 channels; the
@@ -174,7 +174,7 @@ class WangResNet(OutsideNetwork):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OutsideSystem(System):
+class BenchmarkSystem(System):
     """The recipe of both: 10 s at 100 Hz in mV, each lead less its median; cross-entropy; AdamW, one cycle.
 
     Rate, weight decay, batch, epochs and dropout are the benchmark's. It trains on 2.5 s, takes the highest probability
@@ -191,7 +191,9 @@ class OutsideSystem(System):
         A record is multiplied by a number between ``1 / gain`` and ``gain``, of uniform logarithm.
     """
 
+    kind: ClassVar[Literal["paper", "own", "benchmark"]] = "benchmark"
     paper: ClassVar[str] = "strodthoff2021ptbxl"
+    feature_layer: ClassVar[str] = "blocks"
 
     fs: float = 100
     seconds: float = 10
@@ -203,6 +205,14 @@ class OutsideSystem(System):
     dropout: float = 0.5
     roll: float = 1
     gain: float = 1.25
+
+    @classmethod
+    def of_profile(cls, profile: str) -> tuple[Self, int]:
+        """One network with the steps of so few records, whatever the profile.
+
+        The benchmark's 50 epochs in batches of 128 would be 300 steps on them; these are 480, at its rate's third.
+        """
+        return cls(epochs=20, batch=32, rate=3e-3), 1
 
     def windows(self, signal: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Subtract the median; clip a longer record at head, middle and end, zero-pad a shorter one on both sides."""
@@ -225,10 +235,11 @@ class OutsideSystem(System):
 
 
 @dataclass(frozen=True, kw_only=True)
-class XResNetSystem(OutsideSystem):
+class XResNetSystem(BenchmarkSystem):
     """xresnet1d101 under the common recipe."""
 
     name: ClassVar[str] = "xresnet1d101"
+    title: ClassVar[str] = "xresnet1d101"
 
     def network(self) -> XResNet:
         """Make the network, untrained."""
@@ -236,10 +247,11 @@ class XResNetSystem(OutsideSystem):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WangSystem(OutsideSystem):
+class WangSystem(BenchmarkSystem):
     """The Wang-style ResNet under the common recipe."""
 
     name: ClassVar[str] = "resnet1d_wang"
+    title: ClassVar[str] = "resnet1d_wang"
 
     def network(self) -> WangResNet:
         """Make the network, untrained."""

@@ -6,7 +6,7 @@ the challenge's official phase; the defaults here are the entry of the unofficia
 code of April 2020 and its stored models have it. What neither says is marked "our choice".
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ecgstudy import metrics
+from ecgstudy import maps, metrics
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS
 from ecgstudy.layers import BatchNorm1d, Conv1d, MaxPool1d
 from ecgstudy.preprocessing import fit_length
-from ecgstudy.systems import System
+from ecgstudy.systems import OwnMaps, System
 
 Mask = Literal["correct", "published"]
 
@@ -163,7 +163,14 @@ class BUTTSystem(System):
     """
 
     name: ClassVar[str] = "BUTTeam"
+    title: ClassVar[str] = "BUTTeam: masked max pooling"
     paper: ClassVar[str] = "vicar2020butt"
+    chapter: ClassVar[str] = "05_butt"
+    reported: ClassVar[Mapping[str, float]] = {"geometric mean": 0.737}
+    feature_layer: ClassVar[str] = "last"
+    linear_head: ClassVar[bool] = True
+    own_maps: ClassVar[OwnMaps] = {"CAM": maps.cam, "max CAM": maps.max_cam}
+    rules_miss: ClassVar[tuple[str, ...]] = ("DeepLIFT", "guided Grad-CAM")
     resampling: ClassVar[Literal["folds", "random"]] = "random"
 
     fs: float = 500

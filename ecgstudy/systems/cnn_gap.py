@@ -4,6 +4,7 @@ Lin Y-C, Lee Y-C, Tsai W-C, Beh W-K, Wu A-Y. Explainable deep neural network for
 class activation map. Computing in Cardiology 2020; 47:072. What the paper leaves unsaid is marked "our choice".
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,11 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ecgstudy import maps
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS
 from ecgstudy.layers import BatchNorm1d, Conv1d, Dropout, MaxPool1d
 from ecgstudy.preprocessing import detrend
-from ecgstudy.systems import System, clip_thrice
+from ecgstudy.systems import OwnMaps, System, clip_thrice
 
 # Filters, kernel and dilation of the twelve blocks (the authors' single-lead code of 2019, which the 12-lead paper's
 # figure agrees with); those in POOLED halve the time axis.
@@ -107,8 +109,14 @@ class CNNGAPSystem(System):
     """
 
     name: ClassVar[str] = "CNN-GAP"
+    title: ClassVar[str] = "CNN-GAP: class activation maps"
     paper: ClassVar[str] = "lin2020cnngap"
+    chapter: ClassVar[str] = "03_cnn_gap"
+    reported: ClassVar[Mapping[str, float]] = {"F2": 0.816, "G2": 0.592, "geometric mean": 0.695}
     version: ClassVar[int] = 2
+    feature_layer: ClassVar[str] = "blocks"
+    linear_head: ClassVar[bool] = True
+    own_maps: ClassVar[OwnMaps] = {"CAM": maps.cam}
 
     fs: float = 250
     seconds: float = 10

@@ -5,7 +5,7 @@ class-wise attention. Computing in Cardiology 2020; 47:285. What the paper leave
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Literal
@@ -22,7 +22,7 @@ from ecgstudy.layers import BatchNorm1d, Conv1d, Dropout, MaxPool1d
 from ecgstudy.losses import Loss, weighted_focal
 from ecgstudy.metrics import best_thresholds, class_mean, counts, f2_g2
 from ecgstudy.preprocessing import denoise, fit_length, remove_baseline
-from ecgstudy.systems import System
+from ecgstudy.systems import OwnMaps, System
 
 # Filters and kernel of the three sizes of residual block; the stem (our choice) has those of the first.
 SIZES = ((32, 32), (64, 16), (96, 8))
@@ -156,7 +156,22 @@ class ECGMasterSystem(System):
     """
 
     name: ClassVar[str] = "ECGMaster"
+    title: ClassVar[str] = "ECGMaster: class-wise attention"
     paper: ClassVar[str] = "liu2020ecgmaster"
+    chapter: ClassVar[str] = "06_ecgmaster"
+    reported: ClassVar[Mapping[str, float]] = {
+        "AUROC": 0.9486,
+        "AUPRC": 0.5615,
+        "F2": 0.5765,
+        "G2": 0.3240,
+        "challenge metric": 0.5501,
+    }
+    feature_layer: ClassVar[str] = "blocks"
+    own_maps: ClassVar[OwnMaps] = {
+        "attention": lambda network, x: network.attention(x),
+        "contributions": lambda network, x: network.contributions(x),
+    }
+    rules_miss: ClassVar[tuple[str, ...]] = ("DeepLIFT",)
     resampling: ClassVar[Literal["folds", "random"]] = "random"
 
     fs: float = RATE

@@ -5,8 +5,9 @@ fine stride. A logit is a bias plus the sum of these scores, each weighted by it
 the map. What no short window can see, the rhythm, comes in as six numbers a moment: five intervals and their median.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from ecgstudy import metrics
+from ecgstudy.data import qrs
 from ecgstudy.data.cohort import Cohort
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS
@@ -22,8 +24,7 @@ from ecgstudy.data.simulator import synthetic
 from ecgstudy.layers import BatchNorm1d, Conv1d, Dropout
 from ecgstudy.losses import Loss
 from ecgstudy.preprocessing import fit_length
-from ecgstudy.systems import Outputs, System
-from ecgstudy.systems.baselines import qrs_times
+from ecgstudy.systems import Outputs, OwnMaps, System
 
 AROUND = (-2, -1, 0, 1, 2)  # intervals that a moment knows, 0 the one it lies in
 INTERVALS = len(AROUND) + 1
@@ -68,8 +69,8 @@ class LocalEvidence(nn.Module):
 
     def shares(self, evidence: Tensor, x: Tensor) -> Tensor:
         """Weight of each cell (batch, classes, cells): softmax of its own evidence, 0 in padding, their sum 1."""
-        outside = x[:, -1:, :: self.stride] == 0
-        return torch.softmax((evidence * self.sharpness.exp()[:, None]).masked_fill(outside, -1e4), dim=-1)
+        padding = x[:, -1:, :: self.stride] == 0
+        return torch.softmax((evidence * self.sharpness.exp()[:, None]).masked_fill(padding, -1e4), dim=-1)
 
     def contributions(self, x: Tensor) -> Tensor:
         """Terms of the logits (batch, classes, cells), the map: their sum over time and ``bias`` is the logit."""
@@ -104,7 +105,7 @@ def beat_intervals(ecg: NDArray[np.floating], fs: float) -> NDArray[np.float32]:
     none. Row 5: the median over 0.8 s. All are 0 in a record with fewer than three detected beats.
     """
     rows = np.zeros((INTERVALS, ecg.shape[-1]), dtype=np.float32)
-    at = qrs_times(ecg, fs)
+    at = qrs.ROBUST.find(ecg, fs)
     if len(at) < 3:
         return rows
     intervals = np.diff(at) / fs
@@ -125,12 +126,18 @@ class LocalEvidenceSystem(System):
         Of the network.
     scaling
         Largest change of each lead's amplitude in training, as a share.
-    taught
+    key_weight
         Weight of −log of the share of a true class's positive map inside a ``KeyedCohort``'s key (Ross et al. 2017).
     """
 
     name: ClassVar[str] = "Local evidence"
-    paper: ClassVar[str] = ""
+    title: ClassVar[str] = "Local evidence: a network whose map is its computation"
+    kind: ClassVar[Literal["paper", "own", "benchmark"]] = "own"
+    chapter: ClassVar[str] = "12_local_evidence"
+    feature_layer: ClassVar[str] = "join"
+    own_maps: ClassVar[OwnMaps] = {"evidence": lambda network, x: network.contributions(x)}
+    rules_miss: ClassVar[tuple[str, ...]] = ("DeepLIFT",)
+    named_before: ClassVar[Mapping[str, str]] = {"key_weight": "taught"}
     resampling: ClassVar[Any] = "random"
 
     fs: float = 125
@@ -145,7 +152,7 @@ class LocalEvidenceSystem(System):
     rhythm: int = 32
     dropout: float = 0.1
     scaling: float = 0.2
-    taught: float = 0
+    key_weight: float = 0
 
     def network(self) -> LocalEvidence:
         """Make the network, untrained."""
@@ -164,14 +171,14 @@ class LocalEvidenceSystem(System):
         return torch.cat([x[:, : len(LEADS)] * factor, x[:, len(LEADS) :]], dim=1)
 
     def objective(self, outputs: Outputs, targets: Tensor, criterion: Loss) -> Tensor:
-        """Cross-entropy, and ``taught`` times what the answer key says of the map."""
+        """Cross-entropy, and ``key_weight`` times what the answer key says of the map."""
         logits, parts, key = outputs
-        if not (self.taught and key.shape[1]):
+        if not (self.key_weight and key.shape[1]):
             return criterion(logits, targets)
-        speaks = parts.clamp(min=0)
-        inside = (speaks * key).sum(dim=-1) / speaks.sum(dim=-1).clamp(min=1e-6)
+        positive = parts.clamp(min=0)
+        inside = (positive * key).sum(dim=-1) / positive.sum(dim=-1).clamp(min=1e-6)
         known = (targets > 0) & (key.sum(dim=-1) > 0)
-        return criterion(logits, targets) - self.taught * inside[known].clamp(min=1e-4).log().sum() / len(logits)
+        return criterion(logits, targets) - self.key_weight * inside[known].clamp(min=1e-4).log().sum() / len(logits)
 
     def selection(self, targets: NDArray[np.bool_], probabilities: NDArray[np.float32]) -> float:
         """Macro-AUROC: a rare class that is ranked well and not yet called is learnt all the same."""
@@ -184,7 +191,7 @@ class LocalEvidenceSystem(System):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class KeyedCohort(Cohort):
-    """A simulated cohort whose signals carry the answer key (in any lead) as nine rows more, for ``taught``."""
+    """A simulated cohort whose signals carry the answer key (in any lead) as nine rows more, for ``key_weight``."""
 
     seed: int
     balance: float

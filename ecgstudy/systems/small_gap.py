@@ -8,11 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ecgstudy import maps
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS
 from ecgstudy.layers import BatchNorm1d, Conv1d, MaxPool1d
 from ecgstudy.preprocessing import fit_length
-from ecgstudy.systems import System
+from ecgstudy.systems import OwnMaps, System
 
 
 class SmallGAP(nn.Module):
@@ -63,7 +64,11 @@ class SmallGAPSystem(System):
     """
 
     name: ClassVar[str] = "small GAP"
+    title: ClassVar[str] = "Small networks with global average pooling"
     paper: ClassVar[str] = "zhou2016cam"
+    feature_layer: ClassVar[str] = "blocks"
+    linear_head: ClassVar[bool] = True
+    own_maps: ClassVar[OwnMaps] = {"CAM": maps.cam}
 
     fs: float = 125
     seconds: float = 10
