@@ -131,26 +131,25 @@ def train(
     trial: Annotated[
         list[str] | None,
         typer.Option(
-            help='real, by-source, synthetic, synthetic-large, paper, "ablations real" or "ablations synthetic" '
-            "(repeatable); "
-            "all but paper if none."
+            help='real, by-source, synthetic, synthetic-large, paper, "ablations real", "ablations synthetic", '
+            "explanations or realism (repeatable); all but paper if none."
         ),
     ] = None,
     again: Annotated[bool, typer.Option(help="Also those whose answers are committed.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Processes, one thread each.")] = 2,
     dry: Annotated[bool, typer.Option(help="Only list what is missing.")] = False,
 ) -> None:
-    """Train what leaderboard and ablations lack (hours; resumable) and write their tables."""
-    from ecgstudy.studies import ablation_tables, ablations, claims, leaderboard
+    """Train or compute what the studies lack (hours; resumable) and write their tables."""
+    from ecgstudy.studies import claims
+    from ecgstudy.studies.catalogue import STUDIES
 
-    studies = {f"ablations {cohort}": cohort for cohort in ablations.COHORTS}
-    known = [*leaderboard.TRIALS, *studies]
+    known = {part: study for study in STUDIES for part in study.parts()}
     for name in trial or ():
         if name not in known:
             raise ProfileError(f"no trial {name!r}; there are {', '.join(known)}{nearest(name, known)}")
-    trials = trial or [name for name in known if name != "paper"]
-    there = {name: list(ablations.QUESTIONS) if name in studies else leaderboard.entries(name) for name in trials}
-    every = dict.fromkeys(entry for of in there.values() for entry in of)
+    parts = trial or [part for part in known if part != "paper"]
+    there = {part: known[part].entries(part) for part in parts}
+    every = dict.fromkeys(entry for found in there.values() for entry in found)
     for entry in entries or ():
         if entry not in every:
             hint = nearest(entry, every)
@@ -158,33 +157,22 @@ def train(
                 raise ProfileError(f"{' and '.join(trial)} has no {entry!r}; it has {', '.join(every)}{hint}")
             raise ProfileError(f"no trial has {entry!r}{hint or '.'} There are {', '.join(every)}.")
     complete = True
-    for name in trials:
-        asked = [entry for entry in entries or there[name] if entry in there[name]]
-        if not asked:
-            continue
-        if name in studies:
-            missing = ablations.missing(studies[name], asked)
-            for question in asked if again else ():
-                missing = dict.fromkeys((question, arm) for arm in ablations.QUESTIONS[question].arms) | missing
-            called = {arm: ": ".join(arm) for arm in missing}
-        else:
-            missing = leaderboard.missing(name, asked, again=again)
-            called = {entry: entry for entry in missing}
+    for part, study in ((part, known[part]) for part in parts):
+        asked = [entry for entry in entries or there[part] if entry in there[part]]
+        missing = study.missing(part, asked, again=again) if asked else {}
         complete &= not missing
-        for entry, seconds in missing.items():
+        for answer, seconds in missing.items():
             about = f", about {_duration(seconds)}" if seconds else ""
-            typer.echo(f"{name}: {called[entry]} is missing{about}")
+            typer.echo(f"{part}: {answer} is missing{about}")
         if dry or not missing:
             continue
-        answer_all = ablations.answer_all if name in studies else leaderboard.answer_all
-        for entry, seconds in answer_all(studies.get(name, name), list(missing), jobs):
-            typer.echo(f"{name}: {entry} done after {seconds / 60:.1f} min")
+        for answer, seconds in study.answer_all(part, list(missing), jobs):
+            typer.echo(f"{part}: {answer} done after {seconds / 60:.1f} min")
     if complete:
         typer.echo("nothing is missing")
     if not dry:
-        typer.echo(leaderboard.write_table())
-        if ablations.FOLDER.exists():
-            typer.echo(ablation_tables.write_table())
+        for study in STUDIES:
+            typer.echo(study.write())
         typer.echo(claims.write())
 
 
@@ -214,7 +202,7 @@ def verify_results(
         if len(check.wrong) > 10:
             typer.echo(f"  and {len(check.wrong) - 10:,} more")
         right &= not check.wrong
-    for file, command in verify.FROM_RECORDINGS.items():
+    for file, command in verify.not_recomputed().items():
         typer.echo(f"results/{file}: not from committed answers; made by `{command}`")
     if retrain:
         name = verify.SMALLEST if retrain == "smallest" else retrain

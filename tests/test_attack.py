@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from ecgstudy.book import computed
 from ecgstudy.data.records import RecordError
-from ecgstudy.studies import verify
 from tests.attack import archives, kinds, mutations, runner, servers, trivial
 from tests.attack.runner import FAILED, READ, REFUSED, Kind
 
@@ -94,8 +94,8 @@ def test_servers_and_lists(tmp_path, monkeypatch):
 
 
 def test_the_book_shows_the_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr(verify, "RESULTS", tmp_path)
-    assert verify.attack_table().count("\n") == 2
+    monkeypatch.setattr(computed, "RESULTS", tmp_path)
+    assert computed.attack_table().count("\n") == 2
     row = {"tried": 5000, "read": 3000, "refused": 2000, "failed": 0, "seconds": 61.4}
     (tmp_path / "attack.json").write_text(json.dumps({"seed": 0, "kinds": {"changed: CSV": row}}))
-    assert verify.attack_table().splitlines()[2] == "| changed: CSV | 5,000 | 2,000 | 3,000 | 0 | 61 |"
+    assert computed.attack_table().splitlines()[2] == "| changed: CSV | 5,000 | 2,000 | 3,000 | 0 | 61 |"

@@ -14,7 +14,7 @@ import nbformat
 import papermill
 import pytest
 
-from ecgstudy.book import build
+from ecgstudy.book import build, computed
 from ecgstudy.paths import NOTEBOOKS, REPOSITORY
 from ecgstudy.profiles import ProfileError
 
@@ -346,7 +346,7 @@ def test_a_page_that_was_emptied_or_lost_is_rendered_again(tmp_path, monkeypatch
 
     monkeypatch.setattr(build, "build_folder", lambda profile: tmp_path / profile)
     monkeypatch.setattr(build, "notebook_names", list)
-    monkeypatch.setattr(build, "_computed", dict)
+    monkeypatch.setattr(computed, "COMPUTED", {})
     monkeypatch.setattr(build.subprocess, "run", run)
     assert build.render("smoke") == build.render("smoke") == html / "index.html"
     assert len(rendered) == 1

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ecgstudy.book import build, report
+from ecgstudy.book import computed, report
 from ecgstudy.paths import NOTEBOOKS, REPOSITORY
 from ecgstudy.studies import ablation_tables, ablations, claims, explanations
 from ecgstudy.systems import catalogue
@@ -167,14 +167,14 @@ def test_the_table_shows_each_measurement_once_and_links_to_pages_that_are_there
     ]
     claims.FILE.write_text(claims.dump(two))
     claims.write()
-    text = claims.table()
+    text = computed.claims_table()
     assert "## s\n" in text and "## t\n" in text and "claim {cite}`lin2020cnngap`" in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert all(line.count("|") == 4 for line in rows)
     assert rows[2] == "| It is so (the paper: 0.087) | How: **0.600 (0.200–0.900)** | supported |"
     assert rows[3] == "|  | Otherwise | not measured |"
     assert rows[-1].endswith("| [supported](../notebooks/03_cnn_gap.ipynb) |")
-    assert claims.summary() == (
+    assert computed.claims_summary() == (
         "1 measurements put 1 claims of the papers to the test. Supported: 1. Not supported: 0. Undecided: 0.\n\n"
         "1 measurements put 1 claims of the study about its own system to the same test. Supported: 1. "
         "Not supported: 0. Undecided: 0. Not measured yet: 1.\n"
@@ -182,7 +182,7 @@ def test_the_table_shows_each_measurement_once_and_links_to_pages_that_are_there
 
 
 def test_the_front_page_counts_the_papers_claims_apart():
-    paper, own = claims.summary().split("\n\n")
+    paper, own = computed.claims_summary().split("\n\n")
     of_papers = [claim for claim in claims.load() if claim["system"] != "Local evidence"]
     tested = [claim["verdict"] for claim in of_papers if claim["verdict"] in claims.TESTED]
     assert paper.startswith(f"{len(tested)} measurements put ") and " claims of the papers to the test." in paper
@@ -197,17 +197,17 @@ def test_no_claim_has_a_p_of_0(folder):
     difference = {"file": "table.csv", "value": "difference", "row": {"kind": "x"}}
     claims.FILE.write_text(claims.dump([a_claim(source=difference)]))
     claims.write()
-    assert "**0.300 (0.100–0.700)**, p < 0.001 |" in claims.table()
-    assert "p = 0.000" not in claims.table()
+    assert "**0.300 (0.100–0.700)**, p < 0.001 |" in computed.claims_table()
+    assert "p = 0.000" not in computed.claims_table()
 
 
 def test_pages_include_what_is_computed_and_nothing_else():
     included = set()
     for page in (REPOSITORY / "book").glob("*.md"):
         included |= set(re.findall(r"\{include\} computed/(\w+)\.md", page.read_text()))
-    computed = build._computed()
-    assert included == set(computed)
-    assert all(text.endswith("\n") and text.strip() for text in computed.values())
+    texts = {name: write() for name, write in computed.COMPUTED.items()}
+    assert included == set(texts)
+    assert all(text.endswith("\n") and text.strip() for text in texts.values())
 
 
 def test_the_answers_of_chapter_09_and_the_trials_keep_each_other(tmp_path, monkeypatch):

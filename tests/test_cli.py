@@ -309,44 +309,42 @@ def test_train_lists_what_the_ablations_lack_and_paper_only_when_asked(tmp_path,
 
 
 def test_train_trains_what_is_missing_and_writes_the_tables(tmp_path, monkeypatch):
-    from ecgstudy.studies import ablation_tables, ablations, claims, leaderboard
+    from ecgstudy.studies import Study, ablations, claims
+    from ecgstudy.studies.catalogue import FromRecordings
 
     done = []
 
-    def answer_all(trial, missing, jobs):
-        done.append((trial, missing, jobs))
+    def answer_all(study, part, missing, jobs):
+        done.append((study.file, part, missing, jobs))
         yield "it", 60.0
 
     monkeypatch.setattr(ablations, "FOLDER", tmp_path)
-    monkeypatch.setattr(ablations, "answer_all", answer_all)
-    for module in (leaderboard, ablation_tables):
-        monkeypatch.setattr(module, "write_table", lambda name=module.__name__: name)
+    monkeypatch.setattr(Study, "answer_all", answer_all)
+    for kind in (Study, FromRecordings):
+        monkeypatch.setattr(kind, "write", lambda study: study.file)
     monkeypatch.setattr(claims, "write", lambda: "claims")
     result = call("train", "denoising", "--trial", "ablations synthetic", "--jobs", 1)
     assert result.exit_code == 0
-    assert done == [("synthetic", [("denoising", "no denoising"), ("denoising", "denoising")], 1)]
-    expected = [
-        "ablations synthetic: it done after 1.0 min",
-        "ecgstudy.studies.leaderboard",
-        "ecgstudy.studies.ablation_tables",
-        "claims",
-    ]
-    assert result.output.splitlines()[-4:] == expected
+    arms = ["denoising: no denoising", "denoising: denoising"]
+    assert done == [("ablations.csv", "ablations synthetic", arms, 1)]
+    expected = ["ablations synthetic: it done after 1.0 min", "leaderboard.csv", "ablations.csv"]
+    assert result.output.splitlines()[-6:] == [*expected, "explanations.csv.gz", "realism.csv", "claims"]
 
 
 def test_verify_results_fails_where_something_does_not_agree(monkeypatch):
     import pandas as pd
 
     from ecgstudy.studies import verify
+    from ecgstudy.studies.checks import Check
 
-    right = verify.Check("a.csv", 1200, 4e-5, [])
+    right = Check("a.csv", 1200, 4e-5, [])
     monkeypatch.setattr(verify, "checks", lambda: iter([right]))
     result = call("verify-results")
     assert result.exit_code == 0
     lines = result.output.splitlines()
     assert lines[0] == "results/a.csv: 1,200 values, largest difference 4.0e-05"
-    assert "results/realism.csv: not from committed answers; made by `python -m ecgstudy.studies.realism`" in lines
-    wrong = verify.Check("b.csv", 20, 0.1, [f"row {i}" for i in range(12)])
+    assert "results/realism.csv: not from committed answers; made by `ecgstudy train --trial realism --again`" in lines
+    wrong = Check("b.csv", 20, 0.1, [f"row {i}" for i in range(12)])
     monkeypatch.setattr(verify, "checks", lambda: iter([right, wrong]))
     result = call("verify-results")
     assert result.exit_code == 1 and "  row 9\n  and 2 more\n" in result.output

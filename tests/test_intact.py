@@ -12,7 +12,9 @@ from ecgstudy import training
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.simulator import synthetic
 from ecgstudy.paths import RESULTS
-from ecgstudy.studies import ablations, claims, intact, leaderboard, verify
+from ecgstudy.studies import ablations, checks, claims, intact, leaderboard, verify
+from ecgstudy.studies import catalogue as studies_catalogue
+from ecgstudy.studies.catalogue import STUDIES, Ablations, Leaderboard
 
 RUN, ENTRY, QUESTION, ARM = "3618aac82d8c", "Local evidence", "mask", "mask right"
 
@@ -20,7 +22,7 @@ RUN, ENTRY, QUESTION, ARM = "3618aac82d8c", "Local evidence", "mask", "mask righ
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A results folder with one run, the answer that it gave, one question on simulated records, and the tables."""
-    for module in (intact, verify, training, leaderboard, claims):
+    for module in (checks, studies_catalogue, verify, training, claims):
         monkeypatch.setattr(module, "RESULTS", tmp_path)
     for module, name in ((leaderboard, "leaderboard"), (ablations, "ablations")):
         monkeypatch.setattr(module, "FOLDER", tmp_path / name)
@@ -34,7 +36,7 @@ def folder(tmp_path, monkeypatch):
             RESULTS / "leaderboard/synthetic-large" / f"{ENTRY}{suffix}", tmp_path / "leaderboard/synthetic-large"
         )
     shutil.copytree(RESULTS / "ablations/synthetic" / QUESTION, tmp_path / "ablations/synthetic" / QUESTION)
-    for file in (*verify.CHECKED, *verify.FROM_RECORDINGS):
+    for file in (*verify.CHECKED, *verify.OTHERS, *(study.file for study in STUDIES)):
         shutil.copy(RESULTS / file, tmp_path)
     return tmp_path
 
@@ -49,7 +51,7 @@ def of_ablation():
 
 def of_table(folder, file):
     of = {"audit.csv": intact.audit_faults}.get(file, intact.table_faults)
-    return intact.tried(folder / file, of, verify.FROM_RECORDINGS[file])
+    return intact.tried(folder / file, of, verify.not_recomputed()[file])
 
 
 def faults(folder):
@@ -228,7 +230,7 @@ def test_damaged_answers_of_the_leaderboard(folder, damage):
     altered(path, (TABLE_DAMAGE | calls)[damage])
     found = intact.trial_faults("synthetic-large")
     assert found and all(f"leaderboard/synthetic-large/{ENTRY}.parquet" in wrong for wrong in found)
-    check = verify.check_leaderboard()
+    check = Leaderboard().check()
     assert set(found) <= set(check.wrong)
 
 
@@ -277,7 +279,7 @@ def test_damaged_answers_of_an_ablation(folder, damage):
     assert found and all(
         f"ablations/synthetic/{QUESTION}/{ARM}" in wrong and "git checkout" in wrong for wrong in found
     )
-    assert set(found) <= set(verify.check_ablations().wrong)
+    assert set(found) <= set(Ablations().check().wrong)
 
 
 @pytest.mark.parametrize(
@@ -316,7 +318,7 @@ def test_files_of_answers_that_are_missing_cut_or_too_many(folder):
     (folder / "ablations/synthetic/records.parquet").write_bytes(b"PAR1")
     assert "synthetic-large/records.parquet: it is missing" in intact.trial_faults("synthetic-large")[0]
     assert "ablations/synthetic/records.parquet: it cannot be read" in of_ablation()[0]
-    for check in (verify.check_leaderboard, verify.check_ablations, verify.check_runs, verify.check_settings):
+    for check in (Leaderboard().check, Ablations().check, verify.check_runs, verify.check_settings):
         check()  # with complaints or without, none ends in an exception
 
 
@@ -328,7 +330,7 @@ TABLES = {
 }
 
 
-@pytest.mark.parametrize("file", [name for name in verify.FROM_RECORDINGS if name.endswith(".csv")])
+@pytest.mark.parametrize("file", [name for name in verify.not_recomputed() if name.endswith(".csv")])
 @pytest.mark.parametrize("damage", TABLES)
 def test_damaged_tables_of_recordings(folder, file, damage):
     path = folder / file
@@ -359,7 +361,7 @@ def test_a_table_of_recordings_that_cannot_be_so(folder, file, change):
         pd.read_csv(folder / file, keep_default_na=False, na_values=dict.fromkeys(("value", "low", "high"), ""))
     ).to_csv(folder / file, index=False)
     found = of_table(folder, file)
-    assert found and all(wrong.startswith(f"{file}: ") and verify.FROM_RECORDINGS[file] in wrong for wrong in found)
+    assert found and all(wrong.startswith(f"{file}: ") and verify.not_recomputed()[file] in wrong for wrong in found)
 
 
 ATTACK = {"tried": 2, "refused": 1, "read": 1, "failed": 0, "seconds": 1.0}
@@ -367,11 +369,11 @@ ATTACK = {"tried": 2, "refused": 1, "read": 1, "failed": 0, "seconds": 1.0}
 
 def test_other_files(folder):
     altered(folder / "attack.json", lambda attack: attack | {"kinds": {"changed": {**ATTACK, "read": 3}}})
-    assert list(verify.check_tables())[-1].wrong[0].startswith("attack.json: the counts of changed do not add up")
+    assert list(verify.check_others())[-1].wrong[0].startswith("attack.json: the counts of changed do not add up")
     altered(folder / "bench.json", lambda bench: bench | {"reading": bench["reading"] | {"ratio": 99}})
-    assert list(verify.check_tables())[-2].wrong[0].startswith("bench.json: ratio of reading is 99")
+    assert list(verify.check_others())[-2].wrong[0].startswith("bench.json: ratio of reading is 99")
     (folder / "bench.json").write_text('{"reading": {"ours": NaN}}')
-    assert list(verify.check_tables())[-2].wrong[0].startswith("bench.json: reading has no positive numbers")
+    assert list(verify.check_others())[-2].wrong[0].startswith("bench.json: reading has no positive numbers")
     for content in ("- claim: [", "- {claim: x}", "", "\0"):
         claims.FILE.write_text(content)
         assert verify.check_claims().wrong, content
@@ -380,7 +382,7 @@ def test_other_files(folder):
         "claims.yaml: it is missing; restore it with `git checkout -- results/claims.yaml`"
     ]
     (folder / "leaderboard.csv").write_bytes(b"\xff\xfe")
-    assert verify.check_leaderboard().wrong[0].startswith("leaderboard.csv: it cannot be read")
+    assert Leaderboard().check().wrong[0].startswith("leaderboard.csv: it cannot be read")
     (folder / "provenance.yaml").write_text("settings: 3")
     assert verify.check_settings().wrong
     (folder / "more.csv").write_text("")

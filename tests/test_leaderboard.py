@@ -5,12 +5,13 @@ import pandas as pd
 import pytest
 import torch
 
-from ecgstudy import metrics, training
+from ecgstudy import metrics, studies, training
 from ecgstudy.data import cohort
 from ecgstudy.data.cohort import synthetic_cohort
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.simulator import synthetic
-from ecgstudy.studies import leaderboard
+from ecgstudy.studies import DECIMALS, leaderboard
+from ecgstudy.studies.catalogue import Leaderboard
 from ecgstudy.systems import System, catalogue
 from ecgstudy.systems.baselines import FeatureBaseline
 from ecgstudy.systems.catalogue import by_name
@@ -22,7 +23,7 @@ def small(tmp_path, monkeypatch):
     """A trial of 45 short simulated records in three folds."""
     data = synthetic_cohort(45, 100, seconds=6, balance=1)
     monkeypatch.setattr(leaderboard, "FOLDER", tmp_path / "leaderboard")
-    monkeypatch.setattr(leaderboard, "RESULTS", tmp_path)
+    monkeypatch.setattr(studies, "RESULTS", tmp_path)
     monkeypatch.setattr(leaderboard, "cohort_of", lambda trial, fs: data)
     system = CNNGAPSystem(fs=100, seconds=6, width=0.03, epochs=1, batch=16)
     monkeypatch.setattr(System, "of_profile", lambda profile: (system, 2))
@@ -72,7 +73,7 @@ def test_the_runs_of_an_answer_are_opened_or_the_command_is_named(small, monkeyp
 @pytest.mark.parametrize("entry", [cls.name for cls in catalogue.with_chapter()])
 def test_committed_weights_answer_as_committed(entry):
     (run,) = leaderboard.runs_of("synthetic-large", entry)
-    assert run.folder.parent.parent == leaderboard.RESULTS
+    assert run.folder.parent.parent == training.RESULTS
     first = synthetic_cohort(fs=run.system.fs, **leaderboard.simulated("synthetic") | {"records": 4})
     answered = training.predict(run.system, run.network(), first, np.arange(4))
     p, _ = leaderboard.answers_of("synthetic-large")[entry]
@@ -140,7 +141,7 @@ def committed(trial, answers, records):
 def two(tmp_path, monkeypatch):
     """Committed answers of a good and of a random entry on 120 records of two sources."""
     monkeypatch.setattr(leaderboard, "FOLDER", tmp_path / "leaderboard")
-    monkeypatch.setattr(leaderboard, "RESULTS", tmp_path)
+    monkeypatch.setattr(studies, "RESULTS", tmp_path)
     rng = np.random.default_rng(0)
     y = rng.random((120, 9)) < 0.25
     records = pd.DataFrame({"name": range(120), "patient_id": [f"p{i // 2}" for i in range(120)], "fold": 0})
@@ -163,10 +164,14 @@ def test_table_is_what_the_metrics_say_of_the_committed_answers(two):
     assert table.loc[(leaderboard.TOGETHER, "AUROC", ""), "value"] == pytest.approx(metrics.macro_auroc(y, together))
     assert table.loc[("CNN-GAP", "F2", ""), "paper_value"] == 0.816
     assert table["paper_value"].notna().sum() == 6
-    path = leaderboard.write_table()
-    assert list(pd.read_csv(path).columns) == [
-        "system", "cohort", "metric", "class", "value", "low", "high", "n", "paper_value", "run"
-    ]  # fmt: skip
+    study, columns = Leaderboard(), ["system", "cohort", "metric", "class", "value", "low", "high", "n"]
+    study.write()
+    computed = study.table()
+    assert list(computed) == [*columns, "paper_value", "run"]
+    computed["paper_value"] = computed["paper_value"].astype(float)
+    # To the decimals of the file, a table that is read is the one that was computed, cell by cell and type by type.
+    pd.testing.assert_frame_equal(study.committed(), computed.round(DECIMALS), check_dtype=True)
+    pd.testing.assert_frame_equal(leaderboard.committed("real"), study.committed())
 
 
 def test_differences_are_paired_and_signed(two):

@@ -13,10 +13,10 @@ import yaml
 
 import ecgstudy
 from ecgstudy import metrics
-from ecgstudy.book import report
+from ecgstudy.book import computed, report
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.paths import NOTEBOOKS, REPOSITORY, RESULTS
-from ecgstudy.studies import ablation_tables, claims, explanations, leaderboard
+from ecgstudy.studies import ablation_tables, explanations, leaderboard
 from ecgstudy.systems import catalogue
 from ecgstudy.systems.catalogue import by_name
 
@@ -162,7 +162,7 @@ def test_a_number_has_one_interval_on_every_page(monkeypatch):
     y, who = records[list(CLASSES)].to_numpy(dtype=bool), records["patient_id"].to_numpy()
     again = metrics.bootstrap_interval(metrics.macro_auroc, y, answers[row.name][0], who)
     assert report.interval(*again) == shown
-    assert f"**{shown}**" in claims.table()
+    assert f"**{shown}**" in computed.claims_table()
     assert shown.replace("0.", ".") in README
 
 

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ecgstudy import training
+from ecgstudy import studies, training
 from ecgstudy.data.cohort import synthetic_cohort
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.studies import ablation_tables, ablations, intact, leaderboard, verify
+from ecgstudy.studies import ablation_tables, ablations, checks, intact, leaderboard, verify
 from ecgstudy.studies.ablations import Question
+from ecgstudy.studies.catalogue import STUDIES, Ablations, Leaderboard
 from ecgstudy.systems import System
 from ecgstudy.systems.cnn_gap import CNNGAPSystem
 
@@ -41,12 +42,12 @@ def as_committed(table, path):
 )
 def test_what_was_changed_by_hand_is_found(tmp_path, changes, message):
     table = a_table()
-    check = verify.compare("x.csv", as_committed(table, tmp_path / "x.csv"), table, ["kind", "name"])
+    check = checks.compare("x.csv", as_committed(table, tmp_path / "x.csv"), table, ["kind", "name"])
     assert not check.wrong and check.values == 2 + 3
     assert check.largest == pytest.approx(4e-5)
-    check = verify.compare("x.csv", as_committed(a_table(**changes), tmp_path / "x.csv"), table, ["kind", "name"])
+    check = checks.compare("x.csv", as_committed(a_table(**changes), tmp_path / "x.csv"), table, ["kind", "name"])
     assert any(wrong.startswith(message) for wrong in check.wrong), check.wrong
-    check = verify.compare("x.csv", as_committed(table, tmp_path / "x.csv").iloc[:2], table, ["kind", "name"])
+    check = checks.compare("x.csv", as_committed(table, tmp_path / "x.csv").iloc[:2], table, ["kind", "name"])
     assert check.wrong == ["('k', 'c') is missing"]
 
 
@@ -56,16 +57,16 @@ def test_what_is_no_number_is_wrong_even_where_none_is_defined(tmp_path, cell):
     for row in range(3):
         committed = as_committed(table, tmp_path / "x.csv")
         committed.loc[row, "value"] = cell
-        (wrong, *_) = verify.compare("x.csv", committed, table, ["kind", "name"]).wrong
+        (wrong, *_) = checks.compare("x.csv", committed, table, ["kind", "name"]).wrong
         assert wrong == f"('k', '{'abc'[row]}'): value {cell}, expected a number or nothing"
     infinite = a_table(value=[np.inf, 1.0, np.nan])
-    assert verify.compare("x.csv", as_committed(infinite, tmp_path / "x.csv"), infinite, ["kind", "name"]).wrong
+    assert checks.compare("x.csv", as_committed(infinite, tmp_path / "x.csv"), infinite, ["kind", "name"]).wrong
 
 
 def test_more_decimals_are_held_to_what_they_show(tmp_path):
     table = a_table()
     committed = as_committed(table, tmp_path / "x.csv").assign(value=["0.123441", "1.000000", ""])
-    (wrong,) = verify.compare("x.csv", committed, table, ["kind", "name"]).wrong
+    (wrong,) = checks.compare("x.csv", committed, table, ["kind", "name"]).wrong
     assert wrong == "('k', 'a'): value 0.123441, expected 0.123440"
 
 
@@ -73,8 +74,8 @@ def test_whatever_damage_no_check_thought_of_is_told(monkeypatch):
     def broken(trial):
         raise ZeroDivisionError("what now")
 
-    monkeypatch.setattr(verify.intact, "trial_faults", broken)
-    (wrong,) = verify.check_leaderboard().wrong
+    monkeypatch.setattr(intact, "trial_faults", broken)
+    (wrong,) = Leaderboard().check().wrong
     assert wrong.startswith("leaderboard.csv cannot be checked (ZeroDivisionError: what now): restore")
 
 
@@ -87,7 +88,7 @@ def small(tmp_path, monkeypatch):
     monkeypatch.setattr(ablations, "FOLDER", tmp_path / "ablations")
     monkeypatch.setattr(ablations, "FOLDS", 2)
     monkeypatch.setattr(ablations, "QUESTIONS", {"loss": question})
-    for module in (ablation_tables, verify, intact):
+    for module in (studies, checks, verify):
         monkeypatch.setattr(module, "RESULTS", tmp_path)
     monkeypatch.setattr(leaderboard, "cohort_of", lambda cohort, fs: data)
     system = CNNGAPSystem(fs=100, seconds=6, width=0.03, epochs=2, batch=16)
@@ -98,19 +99,19 @@ def small(tmp_path, monkeypatch):
 
 
 def test_a_table_follows_from_its_answers_until_either_is_changed(small):
-    assert verify.check_ablations().wrong and not verify.read("ablations.csv").size
-    ablation_tables.write_table()
-    check = verify.check_ablations()
-    assert not check.wrong and check.values > 50 and 0 < check.largest <= verify.ROUNDING
+    assert Ablations().check().wrong and not checks.as_text("ablations.csv").size
+    Ablations().write()
+    check = Ablations().check()
+    assert not check.wrong and check.values > 50 and 0 < check.largest <= checks.ROUNDING
     path = ablations.path("real", "loss", "macro", ".parquet")
     answers = pd.read_parquet(path)
     answers.loc[answers["part"] == "test", list(CLASSES)] *= -1
     answers.to_parquet(path)
-    wrong = verify.check_ablations().wrong
+    wrong = Ablations().check().wrong
     assert wrong and all("'macro'" in line for line in wrong)
     (small / "ablations.csv").unlink()
     shutil.rmtree(small / "ablations" / "real" / "loss")
-    assert verify.check_ablations() == verify.Check("ablations.csv", 0, 0.0, [])
+    assert Ablations().check() == checks.Check("ablations.csv", 0, 0.0, [])
 
 
 def test_answers_of_an_earlier_simulator_are_found(small, monkeypatch):
@@ -129,13 +130,13 @@ def test_a_committed_run_is_what_it_is_named_and_what_was_answered(small, monkey
     monkeypatch.setattr(leaderboard, "FOLDER", small / "leaderboard")
     monkeypatch.setattr(leaderboard, "simulated", lambda trial: {"records": 40})
     monkeypatch.setattr(training, "RESULTS", small)
-    assert verify.check_runs() == verify.Check("runs", 0, 0.0, [])
+    assert verify.check_runs() == checks.Check("runs", 0, 0.0, [])
     leaderboard.answer("synthetic-large", "CNN-GAP", quiet=True)
     (run,) = leaderboard.runs_of("synthetic-large", "CNN-GAP")
     folder = small / "runs" / run.folder.name
     shutil.copytree(run.folder, folder)
     assert leaderboard.runs_of("synthetic-large", "CNN-GAP")[0].folder == folder
-    assert verify.check_runs() == verify.Check("runs", 1 + 40 * 9, 0.0, [])
+    assert verify.check_runs() == checks.Check("runs", 1 + 40 * 9, 0.0, [])
     other = run.predictions.assign(AF=lambda table: 1 - table["AF"])
     other.to_parquet(folder / "predictions.parquet")
     (wrong,) = verify.check_runs().wrong
@@ -246,9 +247,9 @@ def test_a_setting_without_a_reason_or_tuned_on_its_test_records_is_found(monkey
 
 
 def test_every_results_file_is_checked_or_says_what_makes_it():
-    checked = set(verify.CHECKED)
+    checked = {*verify.CHECKED, *(study.file for study in STUDIES)} - verify.not_recomputed().keys()
     there = {path.name for path in verify.RESULTS.iterdir() if path.is_file()}
-    assert there - checked == set(verify.FROM_RECORDINGS) & there
+    assert there - checked == verify.not_recomputed().keys() & there
     text = (verify.RESULTS.parent / "book" / "reproducibility.md").read_text()
     assert all(f"`{name}`" in text for name in there)
 
@@ -257,4 +258,4 @@ def test_every_results_file_is_checked_or_says_what_makes_it():
 def test_the_committed_results_hold():
     for check in verify.checks():
         assert not check.wrong, (check.file, check.wrong[:5])
-        assert check.largest <= verify.ROUNDING
+        assert check.largest <= checks.ROUNDING

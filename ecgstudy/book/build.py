@@ -218,20 +218,6 @@ def _hide_folders(outputs: list[nbformat.NotebookNode]) -> None:
                 output["data"][kind] = shorter(content)
 
 
-def _computed() -> dict[str, str]:
-    """Markdown that pages of prose include: what ``results/`` says, so that no page holds a number of its own."""
-    from ecgstudy.studies import claims, verify
-
-    return {
-        "attack": verify.attack_table(),
-        "claims": claims.table(),
-        "claims_summary": claims.summary(),
-        "exceptions": verify.exceptions(),
-        "runs": verify.run_table(),
-        "settings": verify.settings_table(),
-    }
-
-
 def render(profile: str) -> Path:
     """Render the executed notebooks and the prose to HTML, warnings as errors.
 
@@ -245,6 +231,8 @@ def render(profile: str) -> Path:
     BookError
         with Sphinx's own words, when a page does not render cleanly.
     """
+    from ecgstudy.book import computed  # executing notebooks needs none of what it imports
+
     build = build_folder(profile)
     source, rendered = build / "source", build / "rendered.sha256"
     with written_whole(source) as staging:
@@ -256,8 +244,8 @@ def render(profile: str) -> Path:
         for name in ("_config.yml", "_toc.yml"):
             shutil.copy(REPOSITORY / name, staging)
         (staging / "book" / "computed").mkdir()
-        for name, text in _computed().items():
-            (staging / "book" / "computed" / f"{name}.md").write_text(text, encoding="utf-8")
+        for name, write in computed.COMPUTED.items():
+            (staging / "book" / "computed" / f"{name}.md").write_text(write(), encoding="utf-8")
         # What shapes the pages besides their sources.
         digest = hashlib.sha256((REPOSITORY / "ecgstudy" / "book" / "pages.py").read_bytes())
         digest.update((REPOSITORY / "requirements.lock").read_bytes())

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,14 +13,15 @@ from scipy.special import expit
 
 from ecgstudy import metrics
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.paths import RESULTS, read_table, written_whole
-from ecgstudy.studies import ablations
-from ecgstudy.studies.leaderboard import DECIMALS, name_of_all
+from ecgstudy.paths import read_table
+from ecgstudy.studies import DECIMALS, ablations, read_committed
+from ecgstudy.studies.leaderboard import name_of_all
 
 METRICS = ("AUROC", "F1", "F1, tuned", "F2", "F2, tuned", "F2, tuned less at 0.5")
 METRICS += ("exact match", "exact match, multi-label", "epochs")
 COLUMNS = ("question", "arm", "system", "cohort", "metric", "value", "low", "high")
 COLUMNS += ("difference", "difference_low", "difference_high", "p", "seeds", "run")
+NUMBERS = ("value", "low", "high", "difference", "difference_low", "difference_high", "p")  # that may be empty
 # Records tested for each that was trained on: of what a fold does not test, a fifth chooses the epoch.
 RATIO = 1 / ((ablations.FOLDS - 1) * 0.8)
 
@@ -189,8 +189,7 @@ def table(cohort: str, question: str) -> pd.DataFrame:
 
 def committed() -> pd.DataFrame:
     """``results/ablations.csv``: what every page shows."""
-    numbers = dict.fromkeys(("value", "low", "high", "difference", "difference_low", "difference_high", "p"), "")
-    return pd.read_csv(RESULTS / "ablations.csv", keep_default_na=False, na_values=numbers)
+    return read_committed("ablations.csv", NUMBERS)
 
 
 def multi_label_matches(cohort: str, arm: str, question: str = "gamma") -> pd.DataFrame:
@@ -222,13 +221,3 @@ def verdict(rows: pd.DataFrame, question: str) -> str:
     if not round(row["p"], DECIMALS) < 0.05:  # as the committed table has it, from which claims are decided
         return "undecided"
     return "supported" if row["difference"] > 0 else "not supported"
-
-
-def write_table() -> Path:
-    """Compute ``results/ablations.csv`` from all committed answers."""
-    tables = [table(cohort, question) for cohort in ablations.COHORTS for question in ablations.QUESTIONS]
-    frame = pd.concat([t for t in tables if len(t)])
-    path = RESULTS / "ablations.csv"
-    with written_whole(path) as partial:
-        frame.to_csv(partial, index=False, float_format=f"%.{DECIMALS}f")
-    return path

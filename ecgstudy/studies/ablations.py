@@ -7,9 +7,6 @@ runs, logs, machine). ``ecgstudy.studies.ablation_tables`` computes all numbers 
 """
 
 import json
-import time
-from collections.abc import Iterator
-from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -298,33 +295,10 @@ def missing(cohort: str, questions: list[str] | None = None) -> dict[tuple[str, 
     return lacking
 
 
-def _train_one(cohort: str, question: str, arm: str, fold: int, member: int) -> None:
+def train_one(cohort: str, question: str, arm: str, fold: int, member: int) -> None:
+    """Train, or open, one run of an arm; what `ecgstudy train` does side by side."""
     system, _ = system_of(question, arm, cohort)
     train_run(system, leaderboard.cohort_of(cohort, system.fs), fold, member, folds=FOLDS)
-
-
-def answer_all(cohort: str, arms: list[tuple[str, str]], jobs: int) -> Iterator[tuple[str, float]]:
-    """Train the runs of arms (question, arm), ``jobs`` at a time, and keep their answers; what is there is opened.
-
-    Yields
-    ------
-    Each arm that is kept, and the seconds so far.
-    """
-    begun = time.monotonic()
-    with training.workers(jobs) as pool:
-        pending, waiting = {}, {}
-        for arm in arms:
-            _, members = system_of(*arm, cohort)
-            todo = [(fold, member) for member in range(members) for fold in range(FOLDS)]
-            waiting[arm] = len(todo)
-            pending |= {pool.submit(_train_one, cohort, *arm, *of): arm for of in todo}
-        for done in as_completed(pending):
-            done.result()
-            arm = pending[done]
-            waiting[arm] -= 1
-            if not waiting[arm]:
-                keep(cohort, *arm)
-                yield f"{arm[0]}: {arm[1]}", time.monotonic() - begun
 
 
 def answered(run: training.Run) -> pd.DataFrame:

@@ -3,16 +3,13 @@
 ``python -m ecgstudy.studies.claims`` takes numbers and verdicts from the results files anew.
 """
 
-from collections import Counter
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
 
-from ecgstudy.book.report import interval, number, p_value
-from ecgstudy.paths import REPOSITORY, RESULTS, told_if_broken, written_whole
+from ecgstudy.paths import RESULTS, told_if_broken, written_whole
 
 FILE = RESULTS / "claims.yaml"
 COMPUTED = ("value", "low", "high", "p", "verdict", "why")
@@ -86,62 +83,6 @@ def write() -> Path:
     with written_whole(FILE) as partial:
         partial.write_text(dump(claims), encoding="utf-8")
     return FILE
-
-
-def summary() -> str:
-    """Count of the verdicts, in words: on the papers' claims, then on those that the study makes of its own system."""
-    claims = load()
-    of_papers, own = ([claim for claim in claims if bool(claim["cite"]) is cited] for cited in (True, False))
-    texts = [
-        _count(of_papers, "claims of the papers to the test."),
-        _count(own, "claims of the study about its own system to the same test."),
-    ]
-    return "\n\n".join(text for text in texts if text) + "\n"
-
-
-def _count(claims: list[dict[str, Any]], whose: str) -> str:
-    count = Counter(claim["verdict"] for claim in claims)
-    tested = {(claim["system"], claim["claim"]) for claim in claims if claim["verdict"] in TESTED}
-    if not claims:
-        return ""
-    text = f"{sum(count[said] for said in TESTED)} measurements put {len(tested)} {whose} "
-    text += " ".join(f"{said.capitalize()}: {count[said]}." for said in TESTED)
-    return text + (f" Not measured yet: {count['not measured']}." if count["not measured"] else "")
-
-
-def table() -> str:
-    """Scoreboard in the book's Markdown: a heading and a table for each system; the verdict leads to its page."""
-    parts = []
-    for system, of in groupby(load(), key=lambda claim: claim["system"]):
-        claims, before = list(of), None
-        keys = dict.fromkeys(claim["cite"] for claim in claims if claim["cite"])
-        cited = " {cite}`" + ",".join(keys) + "`" if keys else ""
-        lines = [f"## {system}\n", f"| claim{cited} | measured | verdict |", "|---|---|---|"]
-        for claim in claims:
-            # What is measured twice is said once.
-            text = "" if claim["claim"] == before else claim["claim"]
-            if text and claim["paper"] is not None:
-                text += f" (the paper: {claim['paper']:g})"
-            before = claim["claim"]
-            lines.append(f"| {text} | {claim['measured']}{_found(claim)} | {_verdict(claim)} |")
-        parts.append("\n".join(lines))
-    return "\n\n".join(parts) + "\n"
-
-
-def _found(claim: dict[str, Any]) -> str:
-    if claim["value"] is None:
-        return ""
-    if claim["low"] is None:
-        return f": **{number(claim['value'])}**"
-    numbers = interval(claim["value"], claim["low"], claim["high"], 2 if abs(claim["value"]) >= 1 else 3)
-    return f": **{numbers}**" + (f", p {p_value(claim['p'], sign=True)}" if claim["p"] is not None else "")
-
-
-def _verdict(claim: dict[str, Any]) -> str:
-    page, said = claim["page"], claim["verdict"]
-    # The link of a chapter that is still to come would lead nowhere.
-    said = f"[{said}](../{page}.ipynb)" if (REPOSITORY / f"{page}.ipynb").exists() else said
-    return f"{said}: {claim['why']}" if claim["verdict"] == "not comparable" else said
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """``results/explanations.csv.gz``: every method of every system in every trial, on simulated records and on real ones.
 
-``python -m ecgstudy.studies.explanations [SYSTEM ...]`` writes it from networks of the demo profile (trained on
+``ecgstudy train --trial explanations [SYSTEM ...]`` writes it from networks of the demo profile (trained on
 simulated records) and of the real one, which it trains if they are missing, and from the leaderboard's that were
 trained on many simulated records (``MANY``); it takes the beats' trials from ``beats.csv``. The answers to chapter 09's
 questions, whose trial begins with ``ANSWER``, are written by that chapter (``save``); the first question on real
@@ -8,10 +8,8 @@ records, and the sixth, are answered here.
 """
 
 import gzip
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -24,10 +22,9 @@ from ecgstudy.data.manifest import at_hand
 from ecgstudy.explain import blind, evaluation, methods, trials
 from ecgstudy.explain.beat_maps import WINDOWS
 from ecgstudy.explain.cases import Cases, ludb_cases, real_st_cases, synthetic_cases
-from ecgstudy.paths import RESULTS, needs_checkout, told_if_broken, written_whole
+from ecgstudy.paths import RESULTS, told_if_broken, written_whole
 from ecgstudy.profiles import profile_values
-from ecgstudy.studies import leaderboard, questions
-from ecgstudy.systems import catalogue
+from ecgstudy.studies import leaderboard, questions, read_committed
 from ecgstudy.systems.catalogue import by_name
 
 FILE = RESULTS / "explanations.csv.gz"
@@ -39,11 +36,7 @@ CASE_SEED = 1000  # of the simulated records that are explained; cohorts to trai
 
 
 def _read() -> pd.DataFrame:
-    if not FILE.exists():
-        needs_checkout(f"results/{FILE.name}")
-        return pd.DataFrame(columns=list(COLUMNS))
-    with told_if_broken(FILE):
-        return pd.read_csv(FILE, keep_default_na=False, na_values=dict.fromkeys(("value", "low", "high"), ""))
+    return read_committed(FILE, ("value", "low", "high")).reindex(columns=list(COLUMNS))
 
 
 def committed() -> pd.DataFrame:
@@ -260,23 +253,42 @@ def beats() -> pd.DataFrame:
     return pd.concat([found, mass.assign(trial="excess mass", **ends)])[list(COLUMNS)]
 
 
-def main(names: Sequence[str], per_class: int = 6, costly_every: int = 3) -> None:
-    """Try the systems' networks of the demo profile, of many records and, with recordings, of the real profile."""
-    for name in names or [cls.name for cls in catalogue.with_chapter()]:
-        tables = [tried(*of_profile(name, "demo"), "synthetic", per_class, costly_every)]
-        if not leaderboard.missing(MANY, [name]):
-            tables.append(tried(*leaderboard.runs_of(MANY, name), {}, MANY, per_class, costly_every))
-            keep(many_answers(name))
-        if at_hand():
-            record_paths(REAL_SOURCES, limit=1)  # raises where one is not: what is committed is of all of them
-            tables.append(tried(*of_profile(name, "real"), "real", per_class, 2 * costly_every))
-            keep(real_st_answers(name))
-        for table in chain.from_iterable(tables):
-            put(table)
-            cohort, trained = table[["cohort", "trained"]].iloc[0]
-            print(f"{name}, trained on {trained}: {cohort}, {table['n'].max()} explanations", flush=True)
-    put(beats())
+def cohorts_of(name: str, trained: str, per_class: int = 6, costly_every: int = 3) -> list[pd.DataFrame]:
+    """Everything that one training of a system answers: its trials on each cohort, a table for each.
+
+    Parameters
+    ----------
+    trained
+        ``synthetic``: its chapter's network of the demo profile; ``MANY``: the leaderboard's of many simulated records;
+        ``real``: its chapter's of the real profile, whose costly trials take half as many cases.
+    """
+    if trained == MANY:
+        return list(tried(*leaderboard.runs_of(MANY, name), {}, MANY, per_class, costly_every))
+    profile, every = ("real", 2 * costly_every) if trained == "real" else ("demo", costly_every)
+    return list(tried(*of_profile(name, profile), trained, per_class, every))
 
 
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def trainings(name: str) -> list[str]:
+    """Trainings of a system whose maps are tried: those that can be had here."""
+    many = [MANY] if not leaderboard.missing(MANY, [name]) else []
+    return ["synthetic", *many, *(["real"] if at_hand() else [])]
+
+
+def compute(name: str) -> tuple[list[pd.DataFrame], list[pd.DataFrame]]:
+    """Try all maps of a system, trained in every way: tables of its trials, and its answers to chapter 09's questions.
+
+    Raises
+    ------
+    manifest.DataError
+        when only some of the real data sets are at hand: what is committed is of all of them.
+    """
+    tables, answered, known = [], [], trainings(name)
+    if "real" in known:
+        record_paths(REAL_SOURCES, limit=1)
+    for trained in known:
+        tables += cohorts_of(name, trained)
+    if MANY in known:
+        answered.append(many_answers(name))
+    if "real" in known:
+        answered.append(real_st_answers(name))
+    return tables, answered

@@ -6,7 +6,7 @@ not give the predictions beside them. Each fault is a sentence that names its fi
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ from ecgstudy import training
 from ecgstudy.data.cohort import simulated_checksum
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.simulator import synthetic
-from ecgstudy.paths import RESULTS, listed
+from ecgstudy.paths import listed
 from ecgstudy.profiles import profile_values
 from ecgstudy.studies import ablations, leaderboard
+from ecgstudy.studies.checks import card, fault, read, restore, text_table, tried
 from ecgstudy.systems import System, parameter_count
 from ecgstudy.systems.catalogue import by_name
 
@@ -40,77 +41,6 @@ TABLES = {
     "audit.csv": (["source", "name"], []),
 }
 NUMBERS = ("value", "low", "high", "n", "paper_value", "simulator", "fs", "seconds", "leads", "missing")
-
-
-class Broken(ValueError):
-    """A committed file that cannot be read, or that lacks what it must have."""
-
-
-def restore(path: Path) -> str:
-    """How to get a committed file back."""
-    return f"restore it with `git checkout -- results/{name_of(path)}`"
-
-
-def name_of(path: Path) -> str:
-    """Name of a file under ``results``."""
-    return path.relative_to(RESULTS).as_posix() if path.is_relative_to(RESULTS) else path.name
-
-
-def fault(path: Path, what: str, remedy: str = "") -> str:
-    """A sentence that names a file, what is wrong with it, and what to do."""
-    return f"{name_of(path)}: {what}; {remedy or restore(path)}"
-
-
-def tried(path: Path, check: Callable[..., list[str]], *given: Any) -> list[str]:
-    """Faults that a check finds; whatever keeps it from its end is one of the file."""
-    try:
-        return check(path, *given)
-    except Broken as error:
-        return [str(error)]
-    except Exception as error:  # damage that no check has thought of
-        return [fault(path, f"it cannot be checked ({type(error).__name__}: {_line(error)})")]
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no reason given"])[0][:100]
-
-
-def read(path: Path, reader: Callable[[Path], Any]) -> Any:
-    """Read a committed file.
-
-    Raises
-    ------
-    Broken
-        when it is not there or not whole: which, why, and what to do.
-    """
-    if not path.exists():
-        raise Broken(fault(path, "it is missing"))
-    try:
-        return reader(path)
-    except Exception as error:  # a damaged file raises whatever its reader has not thought of
-        raise Broken(fault(path, f"it cannot be read ({_line(error)})")) from None
-
-
-def card(path: Path, **kinds: type | tuple[type, ...]) -> dict[str, Any]:
-    """Read a JSON file that must have some keys, each of a kind."""
-    found = read(path, lambda p: json.loads(p.read_text(encoding="utf-8")))
-    if not isinstance(found, dict):
-        raise Broken(fault(path, "it is no object"))
-    for key, kind in kinds.items():
-        value = found.get(key)
-        number = isinstance(value, int | float)
-        if not isinstance(value, kind) or (number and (isinstance(value, bool) or not np.isfinite(value))):
-            raise Broken(fault(path, f"{key} is {found.get(key, 'missing')!r}"))
-    return found
-
-
-def text_table(path: Path) -> pd.DataFrame:
-    """Read a table as text, empty where there is nothing."""
-    table = read(path, lambda p: pd.read_csv(p, dtype=str, keep_default_na=False))
-    cut = path.suffix == ".csv" and not path.read_bytes().endswith(b"\n")
-    if cut or table.isna().any(axis=None):  # pandas fills what a short row lacks
-        raise Broken(fault(path, "a row is cut off"))
-    return table
 
 
 def _answers(folder: Path) -> list[str]:

@@ -9,9 +9,7 @@ recordings.
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import as_completed
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +24,7 @@ from ecgstudy.data.cohort import Cohort, patient_groups, real_cohort, synthetic_
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.paths import RESULTS, listed, read_json, read_table, write_compact, written_whole
 from ecgstudy.profiles import profile_values
+from ecgstudy.studies import read_committed
 from ecgstudy.systems import System, catalogue, parameter_count
 from ecgstudy.systems.baselines import FeatureBaseline, source_baseline
 from ecgstudy.systems.catalogue import CATALOGUE, by_name
@@ -44,7 +43,7 @@ TRIALS = {
     "paper": ("paper", 5),
 }
 LARGE = 20_000
-DECIMALS = 6  # of the tables: of four, pages that show three would round what is rounded, 0.87750 to 0.877 or 0.878
+NUMBERS = ("value", "low", "high", "paper_value")  # columns that may be empty
 BASELINES = ("features and trees", "source alone")
 PRETRAINED = ", pre-trained"
 TOGETHER = "all together"
@@ -233,25 +232,6 @@ def _work(trial: str, entry: str) -> float:
     return multiply_adds(system) * system.epochs * runs * records
 
 
-def answer_all(trial: str, names: list[str], jobs: int) -> Iterator[tuple[str, float]]:
-    """Answer entries of a trial, ``jobs`` at a time; yields each that is done, with the seconds so far."""
-    begun = time.monotonic()
-    with training.workers(jobs) as pool:
-        pending = {pool.submit(answer, trial, name): name for name in names}
-        for done in as_completed(pending):
-            done.result()
-            yield pending[done], time.monotonic() - begun
-
-
-def write_table() -> Path:
-    """Compute ``results/leaderboard.csv`` from all committed answers."""
-    frame = pd.concat([table(trial) for trial in TRIALS if (FOLDER / trial).exists()])
-    path = RESULTS / "leaderboard.csv"
-    with written_whole(path) as partial:
-        frame.to_csv(partial, index=False, float_format=f"%.{DECIMALS}f")
-    return path
-
-
 def committed(trial: str) -> pd.DataFrame:
     """Rows of a trial in ``results/leaderboard.csv``: what every page shows.
 
@@ -260,12 +240,10 @@ def committed(trial: str) -> pd.DataFrame:
     ValueError
         when there are none.
     """
-    numbers = dict.fromkeys(("value", "low", "high", "paper_value"), "")
-    frame = pd.read_csv(RESULTS / "leaderboard.csv", keep_default_na=False, na_values=numbers)
-    frame = frame[frame["cohort"] == trial].reset_index(drop=True)
-    if frame.empty:
+    frame = read_committed("leaderboard.csv", NUMBERS)
+    if frame.empty or trial not in set(frame["cohort"]):
         raise ValueError(f"results/leaderboard.csv has no {trial!r}: `ecgstudy train --trial {trial}` makes it")
-    return frame
+    return frame[frame["cohort"] == trial].reset_index(drop=True)
 
 
 def records_of(trial: str) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """How near simulated records are to real ones: what is measured of both, and how the two are compared.
 
-``python -m ecgstudy.studies.realism`` measures everything on the real recordings at hand and writes
+``ecgstudy train --trial realism`` measures everything on the real recordings at hand and writes
 ``results/realism.csv``, from which the book's chapter on the simulator is drawn.
 """
 
@@ -414,13 +414,14 @@ def compare(repeats: int = 1000) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def main(records: int = 5000) -> None:
-    """Measure everything on the real recordings at hand, with ``records`` simulated; write ``results/realism.csv``."""
+def compute(records: int = 5000) -> pd.DataFrame:
+    """Measure everything on the real recordings at hand, with ``records`` simulated ones for the transfer."""
     simulated = synthetic_cohort(records, FS, seed=SEED, balance=1)
     table = pd.concat([compare(), transfer(StridedCNNSystem(), simulated, real_cohort(FS))])[COLUMNS]
+    return table.assign(simulator=synthetic.VERSION)
+
+
+def write(table: pd.DataFrame) -> None:
+    """Commit the table."""
     with written_whole(TABLE) as partial:
-        table.assign(simulator=synthetic.VERSION).to_csv(partial, index=False, float_format="%.4g")
-
-
-if __name__ == "__main__":
-    main()
+        table.to_csv(partial, index=False, float_format="%.4g")

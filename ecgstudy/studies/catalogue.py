@@ -1,0 +1,213 @@
+"""The studies: what each consists of, what it lacks, how it is made and how its table is checked.
+
+A new study subclasses ``Study`` in its own module and is added to ``STUDIES``; the commands find it there.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, ClassVar
+
+import pandas as pd
+
+from ecgstudy.paths import RESULTS, listed
+from ecgstudy.studies import Missing, Study, ablation_tables, ablations, explanations, intact, leaderboard, realism
+from ecgstudy.studies.checks import Check, as_text, compare, text_table, told, tried
+from ecgstudy.systems import catalogue
+
+
+class Leaderboard(Study):
+    """Every system on the same folds of one cohort; a part is a trial, an answer an entry of it."""
+
+    file = "leaderboard.csv"
+    keys = ("system", "cohort", "metric", "class")
+    numbers = leaderboard.NUMBERS
+
+    def parts(self) -> list[str]:
+        """Trials."""
+        return list(leaderboard.TRIALS)
+
+    def entries(self, part: str) -> list[str]:
+        """Systems and baselines of a trial."""
+        return leaderboard.entries(part)
+
+    def missing(self, part: str, entries: Sequence[str] | None = None, *, again: bool = False) -> Missing:
+        """Entries without a committed answer."""
+        return leaderboard.missing(part, list(entries) if entries else None, again=again)
+
+    def tasks(self, part: str, answer: str) -> list[Callable[[], Any]]:
+        """One task trains all folds of an entry and keeps its answer."""
+        return [partial(leaderboard.answer, part, answer)]
+
+    def table(self) -> pd.DataFrame:
+        """Every metric of every committed answer."""
+        there = [trial for trial in self.parts() if (leaderboard.FOLDER / trial).exists()]
+        return pd.concat([leaderboard.table(trial) for trial in there], ignore_index=True)
+
+    @told(file)
+    def check(self) -> Check:
+        """The table against the answers of every trial that is whole, and what is wrong with the others."""
+        committed = as_text(self.file)
+        tables, wrong, known = [], [], {path.name for path in listed(leaderboard.FOLDER)}
+        for trial in sorted(known, key=[*leaderboard.TRIALS, *known].index):
+            if faults := intact.trial_faults(trial):
+                wrong += faults
+                committed = committed[committed["cohort"] != trial] if len(committed) else committed
+            else:
+                tables.append(leaderboard.table(trial))
+        return _compared(self, committed, tables, wrong)
+
+
+class Ablations(Study):
+    """One part of a system changed at a time; a part is a cohort, an answer an arm of a question."""
+
+    file = "ablations.csv"
+    keys = ("question", "arm", "cohort", "metric")
+    numbers = ablation_tables.NUMBERS
+    PREFIX: ClassVar[str] = "ablations "
+
+    def parts(self) -> list[str]:
+        """Cohorts, as in ``ablations real``."""
+        return [self.PREFIX + cohort for cohort in ablations.COHORTS]
+
+    def entries(self, part: str) -> list[str]:
+        """Questions."""
+        return list(ablations.QUESTIONS)
+
+    def missing(self, part: str, entries: Sequence[str] | None = None, *, again: bool = False) -> Missing:
+        """Arms without a committed answer, as in ``gamma: gamma 0``."""
+        lacking = ablations.missing(part.removeprefix(self.PREFIX), list(entries) if entries else None)
+        arms = {arm: lacking.get(arm) for arm in _arms(entries) if again or arm in lacking}
+        return {": ".join(arm): seconds for arm, seconds in arms.items()}
+
+    def tasks(self, part: str, answer: str) -> list[Callable[[], Any]]:
+        """One task a run: each fold and each member of an ensemble."""
+        cohort, (question, arm) = part.removeprefix(self.PREFIX), _arm(answer)
+        _, members = ablations.system_of(question, arm, cohort)
+        runs = [(fold, member) for member in range(members) for fold in range(ablations.FOLDS)]
+        return [partial(ablations.train_one, cohort, question, arm, *run) for run in runs]
+
+    def keep(self, part: str, answer: str, found: list[Any]) -> None:
+        """Write what the arm's runs answered."""
+        ablations.keep(part.removeprefix(self.PREFIX), *_arm(answer))
+
+    def table(self) -> pd.DataFrame:
+        """Every metric of every committed arm, and its difference to the control's."""
+        tables = [ablation_tables.table(cohort, q) for cohort in ablations.COHORTS for q in ablations.QUESTIONS]
+        return pd.concat([table for table in tables if len(table)], ignore_index=True)
+
+    @told(file)
+    def check(self) -> Check:
+        """The table against the answers to every question that are whole, and what is wrong with the others."""
+        committed = as_text(self.file)
+        tables, wrong = [], []
+        for path in listed(ablations.FOLDER):
+            faults = intact.ablation_faults(path.name)
+            broken = [question for question, found in faults.items() if found]
+            wrong += [fault for found in faults.values() for fault in found]
+            if len(committed) and broken:
+                elsewhere = committed["cohort"] != path.name
+                committed = committed[elsewhere | ~(committed["question"].isin(broken) | ("" in broken))]
+            if "" not in broken:
+                sound = [q for q in ablations.QUESTIONS if q not in broken and ablations.arms_of(path.name, q)]
+                tables += [ablation_tables.table(path.name, question) for question in sound]
+        return _compared(self, committed, [table for table in tables if len(table)], wrong)
+
+
+def _arms(questions: Sequence[str] | None = None) -> list[tuple[str, str]]:
+    asked = questions or ablations.QUESTIONS
+    return [(question, arm) for question in asked for arm in ablations.QUESTIONS[question].arms]
+
+
+def _arm(answer: str) -> tuple[str, str]:
+    return next(arm for arm in _arms() if ": ".join(arm) == answer)
+
+
+def _compared(study: Study, committed: pd.DataFrame, tables: list[pd.DataFrame], wrong: list[str]) -> Check:
+    if not tables:
+        return Check(study.file, 0, 0.0, wrong or (["its answers are not there"] if len(committed) else []))
+    computed = pd.concat(tables)
+    check = compare(study.file, committed, computed.astype(dict.fromkeys(study.numbers, float)), study.keys)
+    return dataclasses.replace(check, wrong=wrong + check.wrong)
+
+
+class FromRecordings(Study):
+    """A study whose table is made from recordings and networks that are not committed: the table is its only source."""
+
+    name: ClassVar[str]
+
+    def parts(self) -> list[str]:
+        """The study as a whole."""
+        return [self.name]
+
+    def table(self) -> pd.DataFrame:
+        """Read the committed table."""
+        return self.committed()
+
+    def write(self) -> Any:
+        """Leave the table as it is: ``keep`` has written it."""
+        return RESULTS / self.file
+
+    def check(self) -> Check:
+        """Whether such a table can be so."""
+        path = RESULTS / self.file
+        wrong = tried(path, intact.table_faults, self.command)
+        return Check(self.file, 0 if wrong else len(text_table(path)), 0.0, wrong)
+
+
+class Explanations(FromRecordings):
+    """Every map of every system in every trial; an answer is a system."""
+
+    name = "explanations"
+    file = explanations.FILE.name
+    keys = ("system", "method", "trial", "cohort", "trained", "class")
+    command = "ecgstudy train --trial explanations --again"
+
+    def entries(self, part: str) -> list[str]:
+        """Systems that have a chapter."""
+        return [cls.name for cls in catalogue.with_chapter()]
+
+    def missing(self, part: str, entries: Sequence[str] | None = None, *, again: bool = False) -> Missing:
+        """Systems of which the table has no row."""
+        there = set(explanations.committed()["system"])
+        return {name: None for name in entries or self.entries(part) if again or name not in there}
+
+    def tasks(self, part: str, answer: str) -> list[Callable[[], Any]]:
+        """One task tries all maps of a system, trained in every way."""
+        return [partial(explanations.compute, answer)]
+
+    def keep(self, part: str, answer: str, found: list[Any]) -> None:
+        """Put the system's rows, and those of the beats, in the place of the committed ones."""
+        ((tables, answered),) = found
+        for rows in (*tables, explanations.beats()):
+            explanations.put(rows)
+        for rows in answered:
+            explanations.keep(rows)
+
+
+class Realism(FromRecordings):
+    """How near simulated records are to real ones; one answer, the table."""
+
+    name = "realism"
+    file = realism.TABLE.name
+    keys = ("question", "group", "quantity", "statistic")
+    command = "ecgstudy train --trial realism --again"
+
+    def entries(self, part: str) -> list[str]:
+        """The table itself."""
+        return [self.name]
+
+    def missing(self, part: str, entries: Sequence[str] | None = None, *, again: bool = False) -> Missing:
+        """The table, where it is not there."""
+        return {self.name: None} if again or not (RESULTS / self.file).exists() else {}
+
+    def tasks(self, part: str, answer: str) -> list[Callable[[], Any]]:
+        """One task measures everything."""
+        return [realism.compute]
+
+    def keep(self, part: str, answer: str, found: list[Any]) -> None:
+        """Write the table."""
+        realism.write(found[0])
+
+
+STUDIES: tuple[Study, ...] = (Leaderboard(), Ablations(), Explanations(), Realism())
