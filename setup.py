@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-SHIPPED = [Path("data_manifest.yaml"), *sorted(Path("notebooks/profiles").glob("*.yaml"))]
+SHIPPED = [Path("data_manifest.yaml"), Path("notebooks/profiles.yaml")]
 
 
 class BuildWithShipped(build_py):

@@ -49,7 +49,7 @@ app = typer.Typer(
 data = typer.Typer(no_args_is_help=True, help="List, fetch and check the data sets of data_manifest.yaml.")
 app.add_typer(data, name="data")
 
-Profile = Annotated[str, typer.Option(help="smoke, demo, real or paper: a file under notebooks/profiles.")]
+Profile = Annotated[str, typer.Option(help="smoke, demo, real or paper: a column of notebooks/profiles.yaml.")]
 Parameters = Annotated[
     list[str] | None,
     typer.Option("-p", "--parameter", help="NAME=VALUE: a parameter that replaces the profile's (repeatable)."),

@@ -26,7 +26,8 @@ IN_CHECKOUT = (_PACKAGE.parent / "data_manifest.yaml").exists()
 # What a wheel ships (see setup.py) stands for the repository, in the same places; nothing is ever written there.
 REPOSITORY = _PACKAGE.parent if IN_CHECKOUT else _PACKAGE / "shipped"
 MANIFEST = REPOSITORY / "data_manifest.yaml"
-NOTEBOOKS = REPOSITORY / "notebooks"
+# Whoever has chapters of their own, with their profiles, outside the checkout names that folder.
+NOTEBOOKS = Path(os.environ.get("ECGSTUDY_NOTEBOOKS") or REPOSITORY / "notebooks").resolve()
 RESULTS = (REPOSITORY if IN_CHECKOUT else platformdirs.user_data_path("ecgstudy")) / "results"
 
 

@@ -1,8 +1,10 @@
-"""Profiles: the parameter files that make one notebook a test of seconds or a study of days."""
+"""Profiles: the parameters that make one notebook a test of seconds or a study of days."""
 
 import difflib
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from numbers import Integral, Real
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -14,7 +16,8 @@ PROFILES = ("smoke", "demo", "real", "paper")
 # What IPython itself puts into a notebook's namespace; everything else there was declared or passed in.
 _SHELL = {"In", "Out", "get_ipython", "exit", "quit", "open", "papermill"}
 
-# What each parameter takes, in every notebook that has it.
+# What each parameter takes, in every notebook that has it. A parameter that is not here takes what its values in its
+# notebook's block are like.
 _WHOLE = {
     "arm_seeds", "batch", "channels", "convolutions", "costly_every", "depth", "draws", "epochs", "every", "explained",
     "filters", "folds", "levels", "limit", "mapped", "members", "pairs", "patience", "per_class", "pools", "records",
@@ -31,17 +34,7 @@ _CHOICES = {
     "schedule": ("constant", "one-cycle", "published"),
     "source": ("mitdb", "simulated", "at hand"),
 }
-_LISTS = {
-    "losses": (
-        *("cross-entropy", "weighted cross-entropy", "focal", "weighted focal"),
-        *("macro-F1", "macro-F2", "challenge metric"),
-    ),
-    "methods": (
-        *("Grad-CAM", "Grad-CAM++", "HiRes-CAM", "saliency", "input × gradient", "integrated gradients"),
-        *("GradientSHAP", "DeepLIFT", "guided Grad-CAM", "occlusion"),
-    ),
-    "systems": ("CNN-GAP", "xECGNet", "BUTTeam", "ECGMaster", "Local evidence"),
-}
+_LISTS = {"losses", "methods", "systems"}  # each of its items once, of what the package has
 _NULL = {"balance", "limit", "patience", "records"}  # None is a value of these: no limit, no patience
 # No number is negative; of these, none is 0 either, which would mean nothing, or everything.
 _POSITIVE = {
@@ -123,14 +116,52 @@ def typed(name: str, value: Any, notebook: str = "") -> Any:
         wanted = f"one of {', '.join(_CHOICES[name])} (text)"
     elif name in _LISTS:
         items = list(read) if isinstance(read, list | tuple) else []
-        known = all(isinstance(item, str) and item in _LISTS[name] for item in items)
+        there = _there_is(name)
+        known = all(isinstance(item, str) and item in there for item in items)
         if items and known and len(set(items)) == len(items):
             return items
-        wanted = f"a list such as [{', '.join(_LISTS[name][:2])}], each once, of {', '.join(_LISTS[name])}"
+        wanted = f"a list such as [{', '.join(there[:2])}], each once, of {', '.join(there)}"
     else:
+        return _like_its_block(name, value, notebook)
+    raise ProfileError(f"parameter {name!r} takes {wanted}{null}; it was given {value!r}")
+
+
+def _there_is(name: str) -> tuple[str, ...]:
+    """What a list may name: the package's losses, methods or systems."""
+    # Imported here: most parameters need none of it, and torch takes seconds.
+    from ecgstudy.explain.methods import METHODS
+    from ecgstudy.losses import LOSSES
+    from ecgstudy.systems import catalogue
+
+    systems = [cls.name for cls in catalogue.with_chapter()]
+    return tuple({"losses": LOSSES, "methods": METHODS, "systems": systems}[name])
+
+
+def _like_its_block(name: str, value: Any, notebook: str) -> Any:
+    """Read a parameter that only its own block of the profiles tells of: it takes what its values there are like."""
+    block = _block(notebook) if notebook else {}
+    if name not in block:
         every = sorted({*_WHOLE, *_NUMBERS, *_SWITCHES, *_CHOICES, *_LISTS})
         raise ProfileError(f"no parameter {name!r}{nearest(name, every)}")
-    raise ProfileError(f"parameter {name!r} takes {wanted}{null}; it was given {value!r}")
+    known = [_of_text(text) if isinstance(text, str) else text for text in _in_each_profile(block[name])]
+    read = _of_text(value) if isinstance(value, str) else value
+    kinds = {type(one) for one in known} - {type(None)}
+    if None in known and read is None:
+        return None
+    if kinds <= {bool}:
+        fits, wanted = isinstance(read, bool), "true or false (bool)"
+    elif kinds <= {int}:
+        fits, wanted = isinstance(read, Integral) and not isinstance(read, bool), "a whole number (int)"
+    elif kinds <= {int, float}:
+        fits = isinstance(read, Real) and not isinstance(read, bool) and abs(read) <= _LARGEST
+        wanted = "a number (float)"
+    elif kinds <= {list}:
+        fits, wanted = isinstance(read, list | tuple), "a list"
+    else:
+        fits, wanted, read = isinstance(value, str), "a text", value
+    if not fits:
+        raise ProfileError(f"parameter {name!r} takes {wanted}; it was given {value!r}")
+    return read
 
 
 def _of_text(text: str) -> Any:
@@ -151,27 +182,62 @@ def _of_text(text: str) -> Any:
     return text
 
 
+def file() -> Path:
+    """The file that holds the profiles."""
+    return NOTEBOOKS / "profiles.yaml"
+
+
+@lru_cache(maxsize=4)
+def _parsed(path: Path, text: str) -> dict[str, dict[str, Any]]:
+    """Notebook → parameter → its value as text: one for all profiles, or a mapping from each profile to its own."""
+    try:
+        # As text: YAML's own typing takes 1e-3 for a text and 010 for 8.
+        blocks = yaml.load(text, yaml.BaseLoader)
+        blocks = {notebook: dict(block or {}) for notebook, block in blocks.items()}
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+        why = " ".join(str(error).split())
+        raise ProfileError(f"{path} is no mapping of notebooks to their parameters: {why}") from error
+    for notebook, block in blocks.items():
+        for name, value in block.items():
+            if isinstance(value, dict) and set(value) != set(PROFILES):
+                raise ProfileError(
+                    f"{path}: {notebook}: {name} needs one value, or one for each of {', '.join(PROFILES)}"
+                )
+    return blocks
+
+
+def _block(notebook: str) -> dict[str, Any]:
+    """Parameters of a notebook, those of ``all`` among them."""
+    try:
+        text = file().read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ProfileError(f"{file()} is no mapping of notebooks to their parameters: {error}") from error
+    blocks = _parsed(file(), text)
+    return {**blocks.get("all", {}), **blocks.get(notebook, {})}
+
+
 def profile_values(profile: str, notebook: str) -> dict[str, Any]:
     """Parameters that ``profile`` gives to ``notebook`` (its name without ``.ipynb``).
 
     Raises
     ------
     ProfileError
-        when there is no such profile, or its file holds what a parameter does not take.
+        when there is no such profile, or the file of profiles holds what a parameter does not take.
     """
     check_profile(profile)
-    path = NOTEBOOKS / "profiles" / f"{profile}.yaml"
-    try:
-        # As text: YAML's own typing takes 1e-3 for a text and 010 for 8.
-        sections = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
-        given = {**(sections.get("all") or {}), **(sections.get(notebook) or {})}
-    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError) as error:
-        why = " ".join(str(error).split())
-        raise ProfileError(f"{path} is no mapping of notebooks to their parameters: {why}") from error
+    given = {name: _of_profile(value, profile) for name, value in _block(notebook).items()}
     try:
         return {name: typed(name, value, notebook) for name, value in given.items()}
     except ProfileError as error:
-        raise ProfileError(f"{path}: {notebook}: {error}") from None
+        raise ProfileError(f"{file()}: {notebook}: {error}") from None
+
+
+def _of_profile(value: Any, profile: str) -> Any:
+    return value[profile] if isinstance(value, dict) else value
+
+
+def _in_each_profile(value: Any) -> list[Any]:
+    return [_of_profile(value, profile) for profile in PROFILES]
 
 
 def settings(notebook: str, namespace: Mapping[str, Any]) -> SimpleNamespace:

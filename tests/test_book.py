@@ -183,7 +183,7 @@ def test_a_failing_notebook_is_told_with_its_cell(tmp_path, monkeypatch):
         {**source["cells"][3], "id": "another", "source": ["raise RuntimeError('on purpose')"]},
     ]
     (tmp_path / "02_preprocessing.ipynb").write_text(json.dumps(source))
-    shutil.copytree(NOTEBOOKS / "profiles", tmp_path / "profiles")
+    shutil.copy(NOTEBOOKS / "profiles.yaml", tmp_path)
     monkeypatch.setattr(build, "NOTEBOOKS", tmp_path)
     monkeypatch.setattr(build, "build_folder", lambda profile: tmp_path / "build" / profile)
     with pytest.raises(build.BookError, match=r"02_preprocessing\.ipynb failed in cell \d+: RuntimeError: on purpose"):
@@ -196,7 +196,7 @@ def test_a_failing_notebook_is_told_with_its_cell(tmp_path, monkeypatch):
 def bare(tmp_path, monkeypatch):
     """Makes chapter 02 a notebook of the given cells, in a folder whose name papermill would fill in."""
     folder = tmp_path / "{seed} notebooks"
-    shutil.copytree(NOTEBOOKS / "profiles", folder / "profiles")
+    shutil.copy(NOTEBOOKS / "profiles.yaml", folder)
     monkeypatch.setattr(build, "NOTEBOOKS", folder)
     monkeypatch.setattr(build, "build_folder", lambda profile: folder / "build" / profile)
     monkeypatch.setattr(build, "_state", bytes)

@@ -209,7 +209,7 @@ def installed(tmp_path_factory):
 
 def test_an_installed_package_has_what_it_reads(installed):
     call, folder = installed
-    for name in ("data_manifest.yaml", "notebooks/profiles/demo.yaml"):
+    for name in ("data_manifest.yaml", "notebooks/profiles.yaml"):
         assert (folder / "lib/ecgstudy/shipped" / name).read_bytes() == (REPOSITORY / name).read_bytes()
     names = {str(path.relative_to(REPOSITORY)) for path in listed(REPOSITORY / "ecgstudy", "**/*.*")}
     assert names <= {str(path.relative_to(folder / "lib")) for path in (folder / "lib").rglob("*")}

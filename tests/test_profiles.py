@@ -1,5 +1,4 @@
 import json
-import shutil
 import typing
 
 import numpy as np
@@ -11,6 +10,8 @@ from papermill.translators import PythonTranslator
 from ecgstudy import profiles
 from ecgstudy.book import build
 from ecgstudy.book.build import notebook_names
+from ecgstudy.explain.methods import METHODS
+from ecgstudy.losses import LOSSES
 from ecgstudy.paths import NOTEBOOKS
 from ecgstudy.profiles import PROFILES, ProfileError, profile_values, settings, typed
 from ecgstudy.systems import catalogue
@@ -31,10 +32,13 @@ def test_a_profile_gives_exactly_the_declared_parameters(profile, name):
     assert set(profile_values(profile, name)) == set(declared(name)) - {"profile"}
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-def test_a_profile_speaks_only_of_notebooks_there_are(profile):
-    sections = yaml.safe_load((NOTEBOOKS / "profiles" / f"{profile}.yaml").read_text(encoding="utf-8"))
-    assert set(sections) - {"all"} <= set(notebook_names())
+def blocks():
+    """The file of the profiles as YAML itself reads it."""
+    return yaml.safe_load((NOTEBOOKS / "profiles.yaml").read_text(encoding="utf-8"))
+
+
+def test_profiles_tell_of_no_notebook_that_is_not_there():
+    assert set(blocks()) - {"all"} <= set(notebook_names())
 
 
 def test_the_first_code_cell_holds_the_parameters():
@@ -151,9 +155,8 @@ def test_a_text_means_the_same_by_every_route(route, monkeypatch, tmp_path):
 
 
 def test_a_profile_is_typed_as_what_is_passed(monkeypatch, tmp_path):
-    shutil.copytree(NOTEBOOKS / "profiles", tmp_path / "profiles")
     monkeypatch.setattr(profiles, "NOTEBOOKS", tmp_path)
-    file = tmp_path / "profiles" / "demo.yaml"
+    file = tmp_path / "profiles.yaml"
 
     def found(chapter, name, text):
         file.write_text(f"all: {{seed: 7}}\n{chapter}:\n  {name}: {text}\n", encoding="utf-8")
@@ -162,24 +165,50 @@ def test_a_profile_is_typed_as_what_is_passed(monkeypatch, tmp_path):
     for chapter, name, text, value in MEANINGS:
         assert found(chapter, name, text) == value, (name, text)
     for chapter, name, text, _ in NONSENSE:
-        with pytest.raises(ProfileError, match=r"demo\.yaml") as told:
+        with pytest.raises(ProfileError, match=r"profiles\.yaml") as told:
             found(chapter, name, text)
         assert "\n" not in str(told.value)
     for text in ("", "all", "- all", "all: [1", "all: 5"):
         file.write_text(text, encoding="utf-8")
-        with pytest.raises(ProfileError, match=r"demo\.yaml is no mapping"):
+        with pytest.raises(ProfileError, match=r"profiles\.yaml is no mapping"):
             profile_values("demo", CHAPTER)
-    file.write_text("all: {sead: 7}", encoding="utf-8")
-    with pytest.raises(ProfileError, match=r"demo\.yaml: 04_xecgnet: no parameter 'sead'; did you mean 'seed'"):
+    file.write_text("all: {seed: {smoke: 7, demo: 8}}", encoding="utf-8")
+    with pytest.raises(ProfileError, match=r"profiles\.yaml: all: seed needs one value, or one for each of smoke"):
         profile_values("demo", CHAPTER)
+
+
+def test_a_new_parameter_takes_what_its_block_is_like(monkeypatch, tmp_path):
+    monkeypatch.setattr(profiles, "NOTEBOOKS", tmp_path)
+    (tmp_path / "profiles.yaml").write_text(
+        "13_new:\n  heads: {smoke: 1, demo: 4, real: 4, paper: 8}\n  slope: {smoke: 0, demo: 0.5, real: 1, paper: 1}\n"
+        "  causal: true\n  window: null\n  shape: round\n  span: {smoke: null, demo: 3, real: 3, paper: 3}\n",
+        encoding="utf-8",
+    )
+    new = profile_values("smoke", "13_new")
+    assert new == {"heads": 1, "slope": 0, "causal": True, "window": None, "shape": "round", "span": None}
+    known = {
+        "heads": ("16", 16),
+        "slope": ("1e-3", 1e-3),
+        "causal": ("false", False),
+        "shape": ("a 5", "a 5"),
+        "span": ("5", 5),
+    }
+    for name, (text, value) in known.items():
+        assert typed(name, text, "13_new") == value
+    for name, text in (("heads", "2.5"), ("heads", "null"), ("slope", "steep"), ("causal", "1"), ("span", "x")):
+        with pytest.raises(ProfileError, match=f"parameter '{name}' takes"):
+            typed(name, text, "13_new")
+    with pytest.raises(ProfileError, match="no parameter 'epohcs'; did you mean 'epochs'"):
+        typed("epohcs", "3", "13_new")
 
 
 def test_profiles_read_as_yaml_reads_them():
     # Their own typing must leave every value, and so every run's name, as it was.
+    found = blocks()
     for profile in PROFILES:
-        sections = yaml.safe_load((NOTEBOOKS / "profiles" / f"{profile}.yaml").read_text(encoding="utf-8"))
         for name in notebook_names():
-            expected = sections["all"] | sections.get(name, {})
+            block = found["all"] | found.get(name, {})
+            expected = {key: value[profile] if isinstance(value, dict) else value for key, value in block.items()}
             assert json.dumps(profile_values(profile, name)) == json.dumps(expected), (profile, name)
 
 
@@ -222,15 +251,15 @@ def test_values_of_another_type_are_refused(name, value):
         typed(name, value)
 
 
-def test_what_parameters_take_is_what_the_package_has():
-    from ecgstudy.explain import methods
-    from ecgstudy.losses import LOSSES
+def test_a_choice_is_one_that_the_package_has():
     from ecgstudy.systems import System
 
-    assert profiles._LISTS["losses"] == tuple(LOSSES)
-    assert profiles._LISTS["systems"] == tuple(cls.name for cls in catalogue.with_chapter())
-    assert set(profiles._LISTS["methods"]) == set(methods.METHODS) - {"Grad-CAM++"}
     assert profiles._CHOICES["schedule"] == typing.get_args(typing.get_type_hints(System)["schedule"])
+    for name, items in {"losses": LOSSES, "methods": METHODS}.items():
+        assert typed(name, list(items)) == list(items)
+    assert typed("systems", [cls.name for cls in catalogue.with_chapter()])
+    with pytest.raises(ProfileError, match="CNN-GAP, xECGNet, BUTTeam, ECGMaster, Local evidence"):
+        typed("systems", ["xresnet1d101"])  # which has no chapter
 
 
 def test_what_a_users_own_start_up_files_define_is_no_parameter():

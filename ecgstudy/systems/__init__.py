@@ -11,7 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +25,10 @@ Outputs = Tensor | tuple[Tensor, ...]
 # A system's own maps: name → function of its network and inputs (batch, leads, samples) that gives (batch, classes,
 # cells), in evaluation mode and without gradients.
 OwnMaps = Mapping[str, Callable[[Any, Tensor], Tensor]]
+
+
+S = TypeVar("S", bound="System")
+CATALOGUE: dict[str, type["System"]] = {}  # by name, in the order in which tables list them: see ``register``
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,6 +207,30 @@ class System(ABC):
         """
         mean = probabilities.mean(axis=0)
         return mean, mean >= thresholds.mean(axis=0)
+
+
+def register(cls: type[S]) -> type[S]:
+    """Add a system to the study (a decorator): chapters, leaderboard, explanations and verification know it from then.
+
+    Tables list systems by their chapters, then those of benchmarks. Every file under ``ecgstudy/systems`` is found by
+    ``systems.catalogue``; a system from outside the package registers itself when it is imported.
+
+    Raises
+    ------
+    ValueError
+        when another system has that name, or the class does not say what the study asks of every system.
+    """
+    if CATALOGUE.get(cls.name, cls) is not cls:
+        raise ValueError(f"there is another system {cls.name!r}: name this one otherwise")
+    wanted = (
+        ("title", "feature_layer") if cls.kind == "benchmark" else ("title", "feature_layer", "chapter", "own_maps")
+    )
+    if lacking := [what for what in wanted if not getattr(cls, what)]:
+        raise ValueError(f"{cls.__name__} does not say its {', '.join(lacking)}")
+    known = sorted([*CATALOGUE.values(), cls], key=lambda one: (one.kind == "benchmark", one.chapter))
+    CATALOGUE.clear()
+    CATALOGUE.update({one.name: one for one in known})
+    return cls
 
 
 def batches(order: Tensor, size: int, network: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:

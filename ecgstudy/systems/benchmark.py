@@ -20,7 +20,7 @@ from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS
 from ecgstudy.layers import BatchNorm1d, Conv1d, MaxPool1d
 from ecgstudy.metrics import best_thresholds, macro_auroc
-from ecgstudy.systems import System, clip_thrice
+from ecgstudy.systems import System, clip_thrice, register
 
 
 def _normed(channels: int, filters: int, kernel: int, stride: int = 1) -> list[nn.Module]:
@@ -234,6 +234,7 @@ class BenchmarkSystem(System):
         return x.gather(-1, at[:, None].expand_as(x)) * (self.gain ** u[1])[:, None, None]
 
 
+@register
 @dataclass(frozen=True, kw_only=True)
 class XResNetSystem(BenchmarkSystem):
     """xresnet1d101 under the common recipe."""
@@ -246,6 +247,7 @@ class XResNetSystem(BenchmarkSystem):
         return XResNet(dropout=self.dropout)
 
 
+@register
 @dataclass(frozen=True, kw_only=True)
 class WangSystem(BenchmarkSystem):
     """The Wang-style ResNet under the common recipe."""

@@ -21,7 +21,7 @@ from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS
 from ecgstudy.layers import BatchNorm1d, Conv1d, MaxPool1d
 from ecgstudy.preprocessing import fit_length
-from ecgstudy.systems import OwnMaps, System
+from ecgstudy.systems import OwnMaps, System, register
 
 Mask = Literal["correct", "published"]
 
@@ -143,6 +143,7 @@ def _first(number: Tensor, cells: int) -> Tensor:
     return (torch.arange(cells, device=number.device) < number[:, None])[:, None]
 
 
+@register
 @dataclass(frozen=True, kw_only=True)
 class BUTTSystem(System):
     """The recipe: whole records; shifted, stretched and scaled; weighted cross-entropy; a threshold for each class.

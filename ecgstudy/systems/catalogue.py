@@ -1,40 +1,15 @@
 """The systems of the study, each named once: chapters, leaderboard, ablations and explanations ask here."""
 
-from ecgstudy.systems import System
-from ecgstudy.systems.benchmark import WangSystem, XResNetSystem
-from ecgstudy.systems.butt import BUTTSystem
-from ecgstudy.systems.cnn_gap import CNNGAPSystem
-from ecgstudy.systems.ecgmaster import ECGMasterSystem
-from ecgstudy.systems.local_evidence import LocalEvidenceSystem
-from ecgstudy.systems.xecgnet import XECGNetSystem
+import importlib
+import pkgutil
 
-CATALOGUE: dict[str, type[System]] = {}  # by name, in the order in which tables list them
+import ecgstudy.systems
+from ecgstudy.systems import CATALOGUE, System
 
-
-def register(cls: type[System]) -> type[System]:
-    """Add a system to the study; as a decorator it leaves the class as it is.
-
-    Raises
-    ------
-    ValueError
-        when another system has that name, or the class lacks what the study asks of every system.
-    """
-    if CATALOGUE.get(cls.name, cls) is not cls:
-        raise ValueError(f"there is another system {cls.name!r}: name this one otherwise")
-    lacking = [what for what in ("title", "feature_layer") if not getattr(cls, what)]
-    if cls.kind != "benchmark":
-        lacking += [what for what in ("chapter", "own_maps") if not getattr(cls, what)]
-    if lacking:
-        raise ValueError(f"{cls.__name__} does not say its {', '.join(lacking)}")
-    CATALOGUE[cls.name] = cls
-    return cls
-
-
-for _system in (
-    *(CNNGAPSystem, XECGNetSystem, BUTTSystem, ECGMasterSystem),
-    *(LocalEvidenceSystem, XResNetSystem, WangSystem),
-):
-    register(_system)
+# Every file of the package is looked at: what it registers is in the study.
+for _module in pkgutil.iter_modules(ecgstudy.systems.__path__):
+    if _module.name != "catalogue":
+        importlib.import_module(f"ecgstudy.systems.{_module.name}")
 
 
 def by_name(name: str) -> type[System]:
@@ -51,7 +26,7 @@ def by_name(name: str) -> type[System]:
 
 
 def with_chapter() -> list[type[System]]:
-    """Systems that have a chapter of their own, in the order of the tables: the papers', then the study's."""
+    """Systems that have a chapter of their own, in the order of the tables."""
     return [cls for cls in CATALOGUE.values() if cls.chapter]
 
 

@@ -18,7 +18,7 @@ from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS
 from ecgstudy.layers import BatchNorm1d, Conv1d, Dropout, MaxPool1d
 from ecgstudy.preprocessing import detrend
-from ecgstudy.systems import OwnMaps, System, clip_thrice
+from ecgstudy.systems import OwnMaps, System, clip_thrice, register
 
 # Filters, kernel and dilation of the twelve blocks (the authors' single-lead code of 2019, which the 12-lead paper's
 # figure agrees with); those in POOLED halve the time axis.
@@ -93,6 +93,7 @@ class CNNGAP(nn.Module):
         return field
 
 
+@register
 @dataclass(frozen=True, kw_only=True)
 class CNNGAPSystem(System):
     """The recipe: 10 s at 250 Hz in mV, detrended; oversampled; flipped and scaled; macro-F2; Adam.

@@ -22,7 +22,7 @@ from ecgstudy.layers import BatchNorm1d, Conv1d, Dropout, MaxPool1d
 from ecgstudy.losses import Loss, weighted_focal
 from ecgstudy.metrics import best_thresholds, class_mean, counts, f2_g2
 from ecgstudy.preprocessing import denoise, fit_length, remove_baseline
-from ecgstudy.systems import OwnMaps, System
+from ecgstudy.systems import OwnMaps, System, register
 
 # Filters and kernel of the three sizes of residual block; the stem (our choice) has those of the first.
 SIZES = ((32, 32), (64, 16), (96, 8))
@@ -141,6 +141,7 @@ class ECGMaster(nn.Module):
         return field
 
 
+@register
 @dataclass(frozen=True, kw_only=True)
 class ECGMasterSystem(System):
     """The recipe: 60 s at 250 Hz, without baseline and noise, placed at random; weighted focal loss; Adam.

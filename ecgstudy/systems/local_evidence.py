@@ -24,7 +24,7 @@ from ecgstudy.data.simulator import synthetic
 from ecgstudy.layers import BatchNorm1d, Conv1d, Dropout
 from ecgstudy.losses import Loss
 from ecgstudy.preprocessing import fit_length
-from ecgstudy.systems import Outputs, OwnMaps, System
+from ecgstudy.systems import Outputs, OwnMaps, System, register
 
 AROUND = (-2, -1, 0, 1, 2)  # intervals that a moment knows, 0 the one it lies in
 INTERVALS = len(AROUND) + 1
@@ -116,6 +116,7 @@ def beat_intervals(ecg: NDArray[np.floating], fs: float) -> NDArray[np.float32]:
     return rows
 
 
+@register
 @dataclass(frozen=True, kw_only=True)
 class LocalEvidenceSystem(System):
     """The recipe: 10 s without baseline, leads scaled at random; cross-entropy; AdamW in one cycle.

@@ -21,7 +21,7 @@ from ecgstudy.layers import BatchNorm1d, Conv1d, MaxPool1d
 from ecgstudy.losses import Loss, attention_regulariser
 from ecgstudy.metrics import micro_f1
 from ecgstudy.preprocessing import fit_length
-from ecgstudy.systems import Outputs, OwnMaps, System, clip_thrice
+from ecgstudy.systems import Outputs, OwnMaps, System, clip_thrice, register
 
 # Filters of the backbone's convolutions (kernel 3); after each stage max pooling makes one cell of three.
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 256, 128))
@@ -117,6 +117,7 @@ def joined(a: Tensor, b: Tensor) -> Tensor:
     return torch.logaddexp(F.logsigmoid(a), F.logsigmoid(b)) - torch.logaddexp(F.logsigmoid(-a), F.logsigmoid(-b))
 
 
+@register
 @dataclass(frozen=True, kw_only=True)
 class XECGNetSystem(System):
     """The recipe: 144 s at 500 Hz, padded in front; cross-entropy of both branches and the regulariser; Adam.

@@ -95,9 +95,8 @@ def _prepare_nothing(folder: Path) -> Callable[[], None]:
 
 def _prepare_notebook(folder: Path) -> Callable[[], None]:
     """A notebook of a few cells that computes a little."""
-    (folder / "notebooks" / "profiles").mkdir(parents=True)
-    for file in (REPOSITORY / "notebooks" / "profiles").iterdir():
-        (folder / "notebooks" / "profiles" / file.name).write_bytes(file.read_bytes())
+    (folder / "notebooks").mkdir(parents=True)
+    (folder / "notebooks" / "profiles.yaml").write_bytes((REPOSITORY / "notebooks" / "profiles.yaml").read_bytes())
     cell = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
     sources = ["import time", "total = 0", *["time.sleep(0.1); total += 1; print(total)"] * 6]
     cells = [{**cell, "id": f"c{number}", "source": [source]} for number, source in enumerate(sources)]
