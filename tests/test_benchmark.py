@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from ecgstudy import systems, training
 from ecgstudy.data.cohort import synthetic_cohort
 from ecgstudy.layers import BatchNorm1d
-from ecgstudy.systems import benchmark, parameter_count
+from ecgstudy.systems import benchmark, parameter_count, rolled
 from ecgstudy.systems.catalogue import CATALOGUE, by_name
 
 
@@ -201,3 +201,9 @@ def test_epoch_is_chosen_by_auroc_and_thresholds_by_f1():
     chosen = f1_score(targets, p >= system.thresholds(targets, p), average=None)
     others = [f1_score(targets, p >= t, average=None, zero_division=0) for t in np.linspace(0, 0.5, 51)]
     np.testing.assert_allclose(chosen, np.max(others, axis=0))
+
+
+def test_rolling_moves_each_record_by_its_own_shift():
+    x = torch.arange(3 * 2 * 50.0).reshape(3, 2, 50)
+    for one, before, shift in zip(rolled(x, torch.tensor([0, 7, -60])), x, (0, 7, -60), strict=True):
+        torch.testing.assert_close(one, before.roll(shift, -1))

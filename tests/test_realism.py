@@ -199,16 +199,6 @@ def test_the_plain_network():
     torch.testing.assert_close(network(x)[:1], network(x[:1]), rtol=1e-4, atol=1e-5)
 
 
-def test_rolling_keeps_every_sample():
-    x = torch.arange(3 * 2 * 50.0).reshape(3, 2, 50)
-    rolled = realism._rolled(x, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(rolled.sort(dim=-1).values, x)
-    starts = rolled[:, 0, 0] - x[:, 0, 0]
-    assert len(starts.unique()) > 1
-    for one, before, start in zip(rolled, x, starts.int().tolist(), strict=True):
-        torch.testing.assert_close(one, before.roll(-start, -1))
-
-
 def test_transfer_scores_every_record_once_and_pairs_its_folds():
     simulated, real = (synthetic_cohort(n, 100, seed=s, seconds=6, balance=1) for n, s in ((90, 0), (75, 1)))
     system = realism.StridedCNNSystem(fs=100, seconds=6, epochs=1)

@@ -24,9 +24,9 @@ from ecgstudy.data.cohort import Cohort
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.losses import Loss, weighted_focal
 from ecgstudy.paths import RESULTS, read_json, read_table, write_compact, written_whole
-from ecgstudy.preprocessing import fit_length, remove_baseline
+from ecgstudy.preprocessing import remove_baseline
 from ecgstudy.studies import leaderboard
-from ecgstudy.systems import System, parameter_count
+from ecgstudy.systems import System, clip_thrice, parameter_count
 from ecgstudy.systems.catalogue import by_name
 from ecgstudy.systems.cnn_gap import CNNGAPSystem
 from ecgstudy.systems.ecgmaster import ECGMaster, ECGMasterSystem
@@ -102,8 +102,7 @@ class AlteredECGMaster(ECGMasterSystem):
         if self.denoised:
             return super().windows(signal)
         clean = remove_baseline(signal, round(self.fs))
-        places = (0, 0.5, 1) if clean.shape[-1] > self.samples else (0.5,)
-        return [np.vstack(fit_length(clean, self.samples, where)).astype(np.float32) for where in places]
+        return clip_thrice(clean, self.samples, mask=True)
 
 
 @dataclass(frozen=True, kw_only=True)

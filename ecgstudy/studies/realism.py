@@ -30,7 +30,7 @@ from ecgstudy.data.records import LEADS, Record
 from ecgstudy.data.simulator import synthetic
 from ecgstudy.paths import RESULTS, written_whole
 from ecgstudy.preprocessing import detrend, fill_gaps, resample
-from ecgstudy.systems import System, batches, clip_thrice
+from ecgstudy.systems import System, batches, clip_thrice, rolled
 
 SEED = 4_000  # no cohort of the study is simulated from it
 SECONDS = 10.0
@@ -270,16 +270,16 @@ class StridedCNNSystem(System):
 
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Roll each record by a time of its own."""
-        return _rolled(x, generator)
+        return rolled(x, _anywhere(x, generator))
 
     def selection(self, targets: NDArray[np.bool_], probabilities: NDArray[np.float32]) -> float:
         """Macro-AUROC: no threshold of this network is ever used."""
         return float(metrics.macro_auroc(targets, probabilities))
 
 
-def _rolled(x: Tensor, generator: torch.Generator) -> Tensor:
-    start = torch.randint(x.shape[-1], (len(x), 1, 1), generator=generator)
-    return x.gather(-1, ((torch.arange(x.shape[-1]) + start) % x.shape[-1]).expand_as(x))
+def _anywhere(x: Tensor, generator: torch.Generator) -> Tensor:
+    """A time in samples for each record of a batch, any as likely as any other."""
+    return -torch.randint(x.shape[-1], (len(x),), generator=generator)
 
 
 def tell_apart_by_network(
@@ -298,7 +298,8 @@ def tell_apart_by_network(
         for _ in range(epochs):
             order = torch.from_numpy(train)[torch.randperm(len(train), generator=generator)]
             for chosen in batches(order, 32, network, inputs):
-                logits = network(_rolled(inputs[chosen], generator))[:, 0]
+                batch = inputs[chosen]
+                logits = network(rolled(batch, _anywhere(batch, generator)))[:, 0]
                 optimiser.zero_grad()
                 F.binary_cross_entropy_with_logits(logits, y[chosen]).backward()
                 optimiser.step()

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ecgstudy.losses import LOSSES, Loss
+from ecgstudy.preprocessing import fit_length
 from ecgstudy.profiles import profile_values
 
 Outputs = Tensor | tuple[Tensor, ...]
@@ -278,9 +279,19 @@ def parameter_count(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters() if p.requires_grad)
 
 
-def clip_thrice(signal: NDArray[np.float32], samples: int) -> list[NDArray[np.float32]]:
-    """Clip a longer record at head, middle and end; zero-pad a shorter one on both sides."""
-    from ecgstudy.preprocessing import fit_length
+def clip_thrice(signal: NDArray[np.floating], samples: int, *, mask: bool = False) -> list[NDArray[np.float32]]:
+    """Clip a longer record (leads, n) at head, middle and end; zero-pad a shorter one on both sides.
 
+    ``mask`` adds a row to each window (leads, samples): 1 where the record is, 0 where its padding is.
+    """
     places: Sequence[float] = (0, 0.5, 1) if signal.shape[-1] > samples else (0.5,)
-    return [fit_length(signal, samples, where)[0] for where in places]
+    clipped = [fit_length(signal, samples, where) for where in places]
+    if mask:
+        return [np.vstack(both).astype(np.float32) for both in clipped]
+    return [window for window, _ in clipped]
+
+
+def rolled(x: Tensor, shift: Tensor) -> Tensor:
+    """Move each record of (batch, leads, samples) in a circle, later by its own ``shift`` (batch,) in samples."""
+    source = (torch.arange(x.shape[-1]) - shift[:, None]) % x.shape[-1]
+    return x.gather(-1, source.to(x.device)[:, None].expand_as(x))

@@ -20,7 +20,7 @@ from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS
 from ecgstudy.layers import BatchNorm1d, Conv1d, MaxPool1d
 from ecgstudy.metrics import best_thresholds, macro_auroc
-from ecgstudy.systems import System, clip_thrice, register
+from ecgstudy.systems import System, clip_thrice, register, rolled
 
 
 def _normed(channels: int, filters: int, kernel: int, stride: int = 1) -> list[nn.Module]:
@@ -229,9 +229,7 @@ class BenchmarkSystem(System):
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Roll and scale whole records."""
         u = 2 * torch.rand(2, len(x), generator=generator) - 1
-        shift = (u[0] * self.roll * self.fs).round().long()
-        at = (torch.arange(x.shape[-1]) - shift[:, None]) % x.shape[-1]
-        return x.gather(-1, at[:, None].expand_as(x)) * (self.gain ** u[1])[:, None, None]
+        return rolled(x, (u[0] * self.roll * self.fs).round().long()) * (self.gain ** u[1])[:, None, None]
 
 
 @register

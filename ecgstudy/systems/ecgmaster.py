@@ -21,8 +21,8 @@ from ecgstudy.data.records import LEADS
 from ecgstudy.layers import BatchNorm1d, Conv1d, Dropout, MaxPool1d
 from ecgstudy.losses import Loss, weighted_focal
 from ecgstudy.metrics import best_thresholds, class_mean, counts, f2_g2
-from ecgstudy.preprocessing import denoise, fit_length, remove_baseline
-from ecgstudy.systems import OwnMaps, System, register
+from ecgstudy.preprocessing import denoise, remove_baseline
+from ecgstudy.systems import OwnMaps, System, clip_thrice, register, rolled
 
 # Filters and kernel of the three sizes of residual block; the stem (our choice) has those of the first.
 SIZES = ((32, 32), (64, 16), (96, 8))
@@ -205,17 +205,14 @@ class ECGMasterSystem(System):
         """
         levels = max(1, 3 + round(math.log2(self.fs / RATE)))
         clean = denoise(remove_baseline(signal, round(self.fs)), level=levels)
-        places: Sequence[float] = (0, 0.5, 1) if clean.shape[-1] > self.samples else (0.5,)
-        return [np.vstack(fit_length(clean, self.samples, where)).astype(np.float32) for where in places]
+        return clip_thrice(clean, self.samples, mask=True)
 
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Move each padded record, and its validity with it, to a random place."""
         valid = x[:, -1] > 0
         room = x.shape[-1] - valid.sum(dim=-1)
         start = (torch.rand(len(x), generator=generator) * (room + 1)).long()
-        shift = start - valid.int().argmax(dim=-1)
-        source = (torch.arange(x.shape[-1]) - shift[:, None]) % x.shape[-1]
-        return x.gather(-1, source[:, None].expand_as(x))
+        return rolled(x, start - valid.int().argmax(dim=-1))
 
     def criterion(self, positives: Tensor, records: int) -> Loss:
         """Weighted focal loss with this system's b and r, or another of ``ecgstudy.losses.LOSSES``."""

@@ -23,8 +23,7 @@ from ecgstudy.data.records import LEADS
 from ecgstudy.data.simulator import synthetic
 from ecgstudy.layers import BatchNorm1d, Conv1d, Dropout
 from ecgstudy.losses import Loss
-from ecgstudy.preprocessing import fit_length
-from ecgstudy.systems import Outputs, OwnMaps, System, register
+from ecgstudy.systems import Outputs, OwnMaps, System, clip_thrice, register
 
 AROUND = (-2, -1, 0, 1, 2)  # intervals that a moment knows, 0 the one it lies in
 INTERVALS = len(AROUND) + 1
@@ -163,8 +162,7 @@ class LocalEvidenceSystem(System):
         """Take the baseline away, add the intervals; clip at head, middle and end, or pad both sides."""
         clean = without_baseline(signal[: len(LEADS)], self.fs)
         rows = np.vstack([clean, beat_intervals(clean, self.fs), signal[len(LEADS) :]])
-        places = (0, 0.5, 1) if rows.shape[-1] > self.samples else (0.5,)
-        return [np.vstack(fit_length(rows, self.samples, where)).astype(np.float32) for where in places]
+        return clip_thrice(rows, self.samples, mask=True)
 
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Scale each lead. (To move records in time would teach nothing: all windows are judged alike.)"""

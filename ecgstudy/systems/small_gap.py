@@ -13,7 +13,7 @@ from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS
 from ecgstudy.layers import BatchNorm1d, Conv1d, MaxPool1d
 from ecgstudy.preprocessing import fit_length
-from ecgstudy.systems import OwnMaps, System
+from ecgstudy.systems import OwnMaps, System, rolled
 
 
 class SmallGAP(nn.Module):
@@ -90,6 +90,4 @@ class SmallGAPSystem(System):
 
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Move each record in a circle by its own random time."""
-        start = torch.randint(x.shape[-1], (len(x), 1), generator=generator)
-        source = (torch.arange(x.shape[-1]) + start) % x.shape[-1]
-        return x.gather(-1, source[:, None].expand_as(x))
+        return rolled(x, -torch.randint(x.shape[-1], (len(x),), generator=generator))

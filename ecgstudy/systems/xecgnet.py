@@ -21,7 +21,7 @@ from ecgstudy.layers import BatchNorm1d, Conv1d, MaxPool1d
 from ecgstudy.losses import Loss, attention_regulariser
 from ecgstudy.metrics import micro_f1
 from ecgstudy.preprocessing import fit_length
-from ecgstudy.systems import Outputs, OwnMaps, System, clip_thrice, register
+from ecgstudy.systems import Outputs, OwnMaps, System, clip_thrice, register, rolled
 
 # Filters of the backbone's convolutions (kernel 3); after each stage max pooling makes one cell of three.
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 256, 128))
@@ -185,9 +185,7 @@ class XECGNetSystem(System):
         most = round(self.roll * self.fs)
         if not most:
             return x
-        shift = torch.randint(-most, most + 1, (len(x), 1), generator=generator)
-        source = (torch.arange(x.shape[-1]) - shift) % x.shape[-1]
-        return x.gather(-1, source.to(x.device)[:, None].expand_as(x))
+        return rolled(x, torch.randint(-most, most + 1, (len(x),), generator=generator))
 
     def objective(self, outputs: Outputs, targets: Tensor, criterion: Loss) -> Tensor:
         """Sum over the two branches of cross-entropy + γ ‖Ref − M‖₂."""
