@@ -28,6 +28,7 @@ from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.manifest import at_hand
 from ecgstudy.data.records import LEADS, Record
 from ecgstudy.data.simulator import synthetic
+from ecgstudy.layers import BatchNorm1d, Conv1d
 from ecgstudy.paths import RESULTS, written_whole
 from ecgstudy.preprocessing import detrend, fill_gaps, resample
 from ecgstudy.systems import System, batches, clip_thrice, rolled
@@ -233,8 +234,8 @@ class StridedCNN(nn.Module):
         layers: list[nn.Module] = []
         channels = len(LEADS)
         for filters, kernel in ((32, 9), (64, 7), (64, 7), (128, 5), (128, 5), (128, 5)):
-            layers += [layers.Conv1d(channels, filters, kernel, stride=2, padding=kernel // 2)]
-            layers += [layers.BatchNorm1d(filters), nn.ReLU()]
+            layers += [Conv1d(channels, filters, kernel, stride=2, padding=kernel // 2)]
+            layers += [BatchNorm1d(filters), nn.ReLU()]
             channels = filters
         self.blocks = nn.Sequential(*layers)
         self.head = nn.Linear(2 * channels, classes)
