@@ -51,8 +51,8 @@ def _focal(logits: Tensor, targets: Tensor, w_positive: Tensor | float, w_negati
     return -(positive + negative).mean()
 
 
-def focal(logits: Tensor, targets: Tensor, r: float = 2.0, alpha: float | None = None) -> Tensor:
-    """Focal loss −α_t·(1 − p_t)^r·log p_t (Lin 2017, eq. 5), mean over all elements.
+def focal(logits: Tensor, targets: Tensor, r: float = 2.0) -> Tensor:
+    """Focal loss −(1 − p_t)^r·log p_t (Lin 2017, eq. 4), mean over all elements.
 
     Parameters
     ----------
@@ -60,11 +60,8 @@ def focal(logits: Tensor, targets: Tensor, r: float = 2.0, alpha: float | None =
         (batch, classes).
     r
         focusing (γ in Lin 2017); 0 is cross-entropy.
-    alpha
-        weight of positives, with 1 − α for negatives; both 1 when not given.
     """
-    w_positive, w_negative = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
-    return _focal(*_checked(logits, targets), w_positive, w_negative, r)
+    return _focal(*_checked(logits, targets), 1.0, 1.0, r)
 
 
 def weighted_focal(

@@ -16,7 +16,6 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import signal
 from torch import Tensor, nn
 
 from ecgstudy.data.records import LEADS
@@ -213,7 +212,7 @@ def occlusion(
     return torch.stack(drops).reshape(len(x), *([leads] if by_lead else []), cells)
 
 
-def erase(x: Tensor, mask: Tensor, fill: Fill | Tensor) -> Tensor:
+def erase(x: Tensor, mask: Tensor, fill: Fill) -> Tensor:
     """Replace masked samples of (batch, leads, samples); a row beyond the twelve leads stays as it is.
 
     Parameters
@@ -221,19 +220,17 @@ def erase(x: Tensor, mask: Tensor, fill: Fill | Tensor) -> Tensor:
     mask
         (batch, 1 or leads, samples) booleans: True is erased.
     fill
-        ``zero``; ``bridge``, the straight line between what stands on either side (level from there at the ends, zero
-        where a lead has nothing left); or a tensor like x to take the samples from.
+        ``zero``; or ``bridge``, the straight line between what stands on either side (level from there at the ends,
+        zero where a lead has nothing left).
     """
     leads = x[:, : len(LEADS)]
     mask = mask.expand_as(leads)
-    if isinstance(fill, Tensor):
-        new = fill[:, : len(LEADS)]
-    elif fill == "zero":
+    if fill == "zero":
         new = torch.zeros_like(leads)
     elif fill == "bridge":
         new = _bridge(leads, mask)
     else:
-        raise ValueError(f"fill by 'zero', 'bridge' or a tensor, not {fill!r}")
+        raise ValueError(f"fill by 'zero' or 'bridge', not {fill!r}")
     return torch.cat([torch.where(mask, new, leads), x[:, len(LEADS) :]], dim=1)
 
 
@@ -351,19 +348,11 @@ def _stride(network: nn.Module, layer: nn.Module, x: Tensor) -> float:
     return second - first or x.shape[-1] / now
 
 
-def upsample(maps: NDArray[np.float32], samples: int, method: str = "linear") -> NDArray[np.float32]:
+def upsample(maps: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
     """Spread maps (..., cells) evenly over (..., samples), whatever the cells' stride, which ``at_samples`` knows.
 
-    Parameters
-    ----------
-    method
-        ``linear``: between the centres of the cells, constant beyond the outermost. ``fourier``: as CNN-GAP's authors'
-        code does it, which rings where a map steps, and joins its ends.
+    Linear between the centres of the cells, constant beyond the outermost.
     """
-    if method == "fourier":
-        return signal.resample(maps, samples, axis=-1).astype(np.float32)
-    if method != "linear":
-        raise ValueError(f"upsample by 'linear' or 'fourier', not {method!r}")
     x = torch.from_numpy(np.ascontiguousarray(maps, dtype=np.float32)).reshape(1, -1, maps.shape[-1])
     y = nn.functional.interpolate(x, size=samples, mode="linear", align_corners=False)
     return y.reshape(*maps.shape[:-1], samples).numpy()

@@ -52,8 +52,8 @@ def per_element(logits, targets, term):
         (cross_entropy, lambda p, c, positive: -math.log(p)),
         (focal, lambda p, c, positive: -((1 - p) ** 2) * math.log(p)),
         (
-            partial(focal, r=0.5, alpha=0.25),
-            lambda p, c, positive: -(0.25 if positive else 0.75) * (1 - p) ** 0.5 * math.log(p),
+            partial(focal, r=0.5),
+            lambda p, c, positive: -((1 - p) ** 0.5) * math.log(p),
         ),
         (
             partial(weighted_cross_entropy, positives=POSITIVES, records=RECORDS),
@@ -97,7 +97,6 @@ def test_cross_entropy_is_scikit_learns_log_loss(batch):
 def test_identities(batch):
     half = [500] * 9
     torch.testing.assert_close(focal(*batch, r=0), cross_entropy(*batch))
-    torch.testing.assert_close(2 * focal(*batch, alpha=0.5), focal(*batch))
     torch.testing.assert_close(weighted_focal(*batch, POSITIVES, RECORDS, b=0), focal(*batch))
     torch.testing.assert_close(
         weighted_focal(*batch, POSITIVES, RECORDS, b=1, r=0), weighted_cross_entropy(*batch, POSITIVES, RECORDS)
@@ -189,7 +188,7 @@ def test_gradient_equals_finite_differences(loss, batch):
     assert torch.autograd.gradcheck(lambda z: loss(z, targets), logits.requires_grad_())
 
 
-@pytest.mark.parametrize("loss", [*BY_NAME, pytest.param(partial(focal, r=0.5, alpha=0.25), id="focal r<1")])
+@pytest.mark.parametrize("loss", [*BY_NAME, pytest.param(partial(focal, r=0.5), id="focal r<1")])
 @pytest.mark.parametrize("targets", ["mixed", "none", "all"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_finite_however_sure(loss, targets, dtype, batch):

@@ -74,16 +74,6 @@ def test_linear_upsampling_interpolates_between_the_centres_of_cells():
     np.testing.assert_allclose(maps.upsample(m, 12)[0], np.interp(np.arange(12), centres, m[0]), atol=1e-6)
 
 
-def test_fourier_upsampling_keeps_the_mean_and_rings():
-    m = np.zeros((2, 16), dtype=np.float32)
-    m[:, 8:] = 1
-    y = maps.upsample(m, 160, "fourier")
-    np.testing.assert_allclose(y.mean(axis=-1), m.mean(axis=-1), atol=1e-6)
-    assert y.max() > 1.02
-    with pytest.raises(ValueError, match="'linear' or 'fourier'"):
-        maps.upsample(m, 160, "cubic")
-
-
 class MaxPooled(torch.nn.Module):
     """A small network with a global maximum before its head, every ReLU a module."""
 
@@ -294,12 +284,10 @@ def test_a_bridge_is_numpys_interpolation_and_a_fill_leaves_the_rest():
             kept = np.flatnonzero(~mask[row, lead].numpy())
             expected = np.interp(np.arange(50), kept, x[row, lead, kept]) if len(kept) else np.zeros(50)
             np.testing.assert_allclose(y[row, lead], expected)
-    other = torch.full_like(x, 7.0)
-    for fill, value in (("zero", 0.0), (other, 7.0)):
-        y = maps.erase(x, mask, fill)
-        assert (y[:, :12][mask] == value).all() and (y[:, :12][~mask] == x[:, :12][~mask]).all()
-        assert (y[:, 12] == x[:, 12]).all()
-    with pytest.raises(ValueError, match="'zero', 'bridge'"):
+    y = maps.erase(x, mask, "zero")
+    assert (y[:, :12][mask] == 0).all() and (y[:, :12][~mask] == x[:, :12][~mask]).all()
+    assert (y[:, 12] == x[:, 12]).all()
+    with pytest.raises(ValueError, match="'zero' or 'bridge'"):
         maps.erase(x, mask, "cubic")
 
 

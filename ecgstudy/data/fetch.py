@@ -68,11 +68,6 @@ class Progress:
         """Bytes per second."""
         return self.bytes / self.seconds if self.seconds else 0.0
 
-    @property
-    def seconds_left(self) -> float | None:
-        """Estimate from the files done (their sizes are not known beforehand), None before the first."""
-        return self.seconds * (self.files_total - self.files) / self.files if self.files else None
-
 
 @dataclass(frozen=True)
 class Summary:

@@ -13,16 +13,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ecgstudy.data import qrs
-from ecgstudy.data.records import LEADS
 from ecgstudy.explain.trials import relevance
 from ecgstudy.maps import Fill, erase, evaluating, logits_of, validity
+
+STEPS = 10  # of erasing: a multiple of five, for the first fifth
 
 
 class Curves(NamedTuple):
     """Probability after each step of erasing: of the record (deletion) and of all that is not yet put back (insertion).
 
-    (rows, steps + 1) each; step s has erased or put back the share s / steps of the segments, the map's first ones.
+    (rows, ``STEPS`` + 1) each; step s has erased or put back the share s / ``STEPS`` of the segments, the
+    map's first ones.
     """
 
     deletion: NDArray[np.float64]
@@ -36,10 +37,10 @@ class Curves(NamedTuple):
         - ``comprehensiveness``: fall of the probability without the first fifth (high is good); ``sufficiency``: fall
           with nothing but the first fifth (low is good) (DeYoung et al. 2020).
         """
-        whole, fifth = self.deletion[:, 0], (self.deletion.shape[1] - 1) // 5
+        whole, fifth = self.deletion[:, 0], STEPS // 5
         return {
-            "deletion": np.trapezoid(self.deletion, axis=1) / (self.deletion.shape[1] - 1),
-            "insertion": np.trapezoid(self.insertion, axis=1) / (self.insertion.shape[1] - 1),
+            "deletion": np.trapezoid(self.deletion, axis=1) / STEPS,
+            "insertion": np.trapezoid(self.insertion, axis=1) / STEPS,
             "comprehensiveness": whole - self.deletion[:, fifth],
             "sufficiency": whole - self.insertion[:, fifth],
         }
@@ -52,8 +53,7 @@ def curves(
     maps: NDArray[np.floating],
     width: int,
     *,
-    fill: Fill | Tensor = "bridge",
-    steps: int = 10,
+    fill: Fill = "bridge",
     seed: int = 0,
 ) -> Curves:
     """Erase the record segment by segment in the order of the map's mass, and put it back in the same order.
@@ -63,12 +63,8 @@ def curves(
     width
         Samples of a segment. Of segments with equal mass the order is random (``seed``).
     fill
-        What stands in for what is erased: see ``maps.erase``; ``next_beat(x, fs)`` makes another beat's.
-    steps
-        A multiple of five.
+        What stands in for what is erased: see ``maps.erase``.
     """
-    if steps % 5:
-        raise ValueError(f"steps={steps}: take a multiple of five, for the first fifth")
     segment = _segments(x, width)
     mass = _by_segment(relevance(maps), width)
     noise = np.random.default_rng(seed).random(mass.shape)
@@ -76,30 +72,12 @@ def curves(
     count = mass.shape[1]
     place = torch.from_numpy(np.where(segment < 0, count, np.take_along_axis(rank, segment.clip(0), axis=1)))
     deletion, insertion = [], []
-    for step in range(steps + 1):
-        first = round(count * step / steps)
+    for step in range(STEPS + 1):
+        first = round(count * step / STEPS)
         record = place < count
         deletion.append(_probability(network, erase(x, (place < first)[:, None], fill), classes))
         insertion.append(_probability(network, erase(x, (record & (place >= first))[:, None], fill), classes))
     return Curves(np.stack(deletion, axis=1), np.stack(insertion, axis=1))
-
-
-def next_beat(x: Tensor, fs: float) -> Tensor:
-    """The same inputs with, around each R peak, the signal around the next one (around the last: the one before).
-
-    What is in every beat stays, so that this fill takes away what single beats have. A record in which fewer than two
-    beats are found stays as it is.
-    """
-    y = x.clone()
-    for row, valid in enumerate(validity(x)):
-        at = np.flatnonzero(valid)
-        record = x[row, : len(LEADS), at]
-        peaks = qrs.BLIND.find(record.numpy().astype(np.float64), fs)
-        if len(peaks) > 1:
-            time, jump = np.arange(len(at)), np.append(np.diff(peaks), peaks[-2] - peaks[-1])
-            nearest = np.searchsorted((peaks[1:] + peaks[:-1]) / 2, time)
-            y[row, : len(LEADS), at] = record[:, (time + jump[nearest]).clip(0, len(at) - 1)]
-    return y
 
 
 class Erasures(NamedTuple):
