@@ -5,7 +5,8 @@ and ``QRS detector``.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -45,6 +46,148 @@ def make_maps(
     return methods.explain(system, method, network, x, chosen, width=round(0.4 * cases.fs), seed=seed)
 
 
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What all methods meet in the trials of one network.
+
+    Parameters
+    ----------
+    system, network, cases, x
+        What is explained, and the inputs (rows, leads, samples) of all cases.
+    some
+        Rows that also go through the costly trials; everything below is of these alone.
+    few
+        Their cases.
+    wrong
+        A class that the record does not have, (rows,).
+    following
+        The next row of the same class, (rows,).
+    noisy, moved, shift
+        The records with white noise of 0.02 mV; moved in a circle by 0.12 s, which are ``shift`` samples.
+    shuffled
+        The network with shuffled weights.
+    width, erasures
+        Samples of a segment that is erased, 0.2 s; random erasures of such segments.
+    others
+        The same system trained again, by the trial that compares with it.
+    seed, rng
+        Of what methods draw, and of what moves the random maps.
+    """
+
+    system: System
+    network: nn.Module
+    cases: Cases
+    x: Tensor
+    some: NDArray[np.intp]
+    few: Cases
+    wrong: NDArray[np.intp]
+    following: NDArray[np.intp]
+    noisy: Cases
+    moved: Cases
+    shift: int
+    shuffled: nn.Module
+    width: int
+    erasures: faithfulness.Erasures
+    others: Mapping[str, nn.Module]
+    seed: int
+    rng: np.random.Generator
+
+
+def set_scene(
+    system: System,
+    network: nn.Module,
+    cases: Cases,
+    *,
+    costly_every: int = 1,
+    others: Mapping[str, nn.Module] | None = None,
+    seed: int = 0,
+) -> Scene:
+    """Draw and compute what all methods meet; parameters are those of ``evaluate``."""
+    rng, x = np.random.default_rng(seed), cases.inputs(system)
+    some = np.arange(0, len(x), costly_every)
+    few, shift, width = cases.take(some), round(0.12 * cases.fs), round(0.2 * cases.fs)
+    wrong = np.array([rng.choice(np.flatnonzero(~labels)) for labels in few.labels])
+    noise = 0.02 * rng.standard_normal(few.signals.shape).astype(np.float32)
+    *_, (_, shuffled) = faithfulness.randomised(network, 1, seed=seed)
+    classes = torch.from_numpy(few.classes)
+    erasures = faithfulness.random_erasures(network, x[some], classes, width, samples=20, seed=seed)
+    return Scene(
+        *(system, network, cases, x, some, few, wrong, _next_of_class(few)),
+        noisy=few._replace(signals=few.signals + noise),
+        moved=few._replace(signals=np.roll(few.signals, shift, axis=-1)),
+        shift=shift,
+        shuffled=shuffled,
+        width=width,
+        erasures=erasures,
+        others=others or {},
+        seed=seed,
+        rng=rng,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """Maps of one method, of all cases of a scene or of the few of the costly trials: what a trial scores."""
+
+    scene: Scene
+    method: str
+    cases: Cases
+    x: Tensor
+    maps: NDArray[np.floating]  # (rows, n)
+
+    @property
+    def key(self) -> NDArray[np.bool_]:
+        """Where the evidence is, in any lead: (rows, n)."""
+        return self.cases.any_lead
+
+    @cached_property
+    def located(self) -> dict[str, NDArray[np.float64]]:
+        """Scores of localisation in the key."""
+        return trials.localisation(self.maps, self.key)
+
+    @cached_property
+    def erased(self) -> dict[str, NDArray[np.float64]]:
+        """Scores of erasing the record in the order of the map; what is erased is bridged."""
+        scene, classes = self.scene, torch.from_numpy(self.cases.classes)
+        curves = faithfulness.curves(scene.network, self.x, classes, self.maps, scene.width, seed=scene.seed)
+        return curves.scores()
+
+    @property
+    def infidelity(self) -> NDArray[np.float64]:
+        """How badly the map predicts random erasures."""
+        return faithfulness.infidelity(self.maps, self.scene.erasures)
+
+    def agrees(
+        self,
+        *,
+        network: nn.Module | None = None,
+        cases: Cases | None = None,
+        classes: NDArray[np.intp] | None = None,
+        back: int = 0,
+    ) -> NDArray[np.float64]:
+        """Agreement with the method's map of another network, of other records, or of other classes.
+
+        Parameters
+        ----------
+        network, cases, classes
+            What differs; the rest is as for these maps.
+        back
+            Samples by which the other map is moved back before it is compared.
+        """
+        scene = self.scene
+        other = make_maps(
+            self.method,
+            scene.system,
+            network or scene.network,
+            cases or self.cases,
+            x=None if cases else self.x,
+            classes=classes,
+            rng=scene.rng,
+            seed=scene.seed,
+        )
+        return trials.agreement(self.maps, np.roll(other, -back, axis=-1))
+
+
 def evaluate(
     system: System,
     network: nn.Module,
@@ -55,10 +198,16 @@ def evaluate(
     others: Mapping[str, nn.Module] | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Scores of explanations: one row a case, columns (method, trial), ``chosen`` methods and the baselines.
+    """Scores of explanations in all ``trials.TRIALS``: methods and baselines, one row a case.
 
     Parameters
     ----------
+    system, network
+        The network is explained as in evaluation mode.
+    cases
+        What is explained, one record and one class a row.
+    chosen
+        Names of methods; the baselines of ``blind`` are added.
     costly_every
         Every so many-th row also goes through the costly trials (faithfulness, sanity, stability); the others have NaN.
     others
@@ -67,54 +216,25 @@ def evaluate(
     seed
         Of all that is drawn: the same seed gives the same table, and no global generator is touched.
 
-    Notes
-    -----
-    ``random weights``, ``noise``, ``time shift``, ``seeds`` (``folds``, ``members``): agreement with the map of the
-    shuffled network, of the record with white noise of 0.02 mV, of the record moved by 0.12 s (and moved back), of the
-    other network.
-    ``wrong class``: agreement with the map of a class that the record does not have. ``wrong record``: excess mass in
-    the key of the class's next case. ``ST``: excess mass on the ST segments, whatever the class. ``any
-    positive``: is any of the map positive? Segments of faithfulness are 0.2 s; erased samples are bridged.
+    Returns
+    -------
+    DataFrame
+        One row a case, columns (method, trial).
     """
-    rng = np.random.default_rng(seed)
-    x = cases.inputs(system)
-    some = np.arange(0, len(x), costly_every)
-    few, x_few = cases.take(some), x[some]
-    classes, shift = torch.from_numpy(few.classes), round(0.12 * cases.fs)
-    wrong = np.array([rng.choice(np.flatnonzero(~labels)) for labels in few.labels])
-    noisy = few._replace(signals=few.signals + 0.02 * rng.standard_normal(few.signals.shape).astype(np.float32))
-    moved = few._replace(signals=np.roll(few.signals, shift, axis=-1))
-    *_, (_, shuffled) = faithfulness.randomised(network, 1, seed=seed)
-    width = round(0.2 * cases.fs)
-    erasures = faithfulness.random_erasures(network, x_few, classes, width, samples=20, seed=seed)
-    wide, following = trials.tolerant(cases.any_lead, round(0.1 * cases.fs)), _next_of_class(few)
+    scene = set_scene(system, network, cases, costly_every=costly_every, others=others, seed=seed)
     columns = {}
     for method in (*chosen, *blind.BASELINES):
-        of = partial(make_maps, method, system, rng=rng, seed=seed)
-        m = of(network, cases, x=x)
-        found = trials.localisation(m, cases.any_lead)
-        found["tolerant excess mass"] = trials.localisation(m, wide)["excess mass"]
-        found["ST"] = trials.localisation(m, cases.st)["excess mass"]
-        found |= {
-            "Gini": trials.gini(m),
-            "entropy": trials.entropy(m),
-            "any positive": (m > 0).any(axis=1).astype(float),
-        }
-        part = m[some]
-        costly = faithfulness.curves(network, x_few, classes, part, width, seed=seed).scores()
-        costly["infidelity"] = faithfulness.infidelity(part, erasures)
-        costly["random weights"] = trials.agreement(part, of(shuffled, few, x=x_few))
-        costly["wrong class"] = trials.agreement(part, of(network, few, x=x_few, classes=wrong))
-        costly["wrong record"] = trials.localisation(part, few.any_lead[following])["excess mass"]
-        costly["noise"] = trials.agreement(part, of(network, noisy))
-        back = np.roll(of(network, moved), -shift, axis=-1)
-        costly["time shift"] = trials.agreement(part, back)
-        for trial, other in (others or {}).items():
-            costly[trial] = trials.agreement(part, of(other, few, x=x_few))
-        for name, values in costly.items():
-            found[name] = np.full(len(x), np.nan)
-            found[name][some] = values
-        columns |= {(method, name): values for name, values in found.items()}
+        maps = make_maps(method, system, network, cases, x=scene.x, rng=scene.rng, seed=seed)
+        whole = Made(scene, method, cases, scene.x, maps)
+        part = Made(scene, method, scene.few, scene.x[scene.some], maps[scene.some])
+        for trial in trials.TRIALS.values():
+            if trial.needs and trial.name not in scene.others:
+                continue
+            if trial.costly:
+                columns[method, trial.name] = np.full(len(maps), np.nan)
+                columns[method, trial.name][scene.some] = trial.score(part)
+            else:
+                columns[method, trial.name] = trial.score(whole)
     return pd.DataFrame(columns).rename_axis(columns=["method", "trial"])
 
 

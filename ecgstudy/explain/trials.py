@@ -6,9 +6,9 @@ nowhere and is scored as a level one. Each trial is batched and gives one number
 with intervals over patients. ``chance`` says what a map scores that does not know where the evidence is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,22 +18,27 @@ from scipy import ndimage
 from ecgstudy import metrics
 from ecgstudy.data.labels import CLASSES
 
+if TYPE_CHECKING:
+    from ecgstudy.explain.evaluation import Made
+
 Array = NDArray[np.float64]
 LOCALISATION = ("mass", "excess mass", "pointing", "AUC", "AP", "top-k")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What a trial says of itself.
+    """What a trial says of itself, and how it scores.
 
     Parameters
     ----------
     name
         As tables have it.
     family
-        Of the four questions that trials put to a map; ``property`` for what is neither good nor bad.
+        Which of four questions it puts to a map; ``property`` for what is neither good nor bad.
     higher_is_better
         None for a property.
+    score
+        Function of ``evaluation.Made``, the maps of one method and all that they are compared with: (rows,).
     costly
         Whether it runs the network again for every map, so that only some cases go through it.
     needs
@@ -44,32 +49,66 @@ class Trial:
     name: str
     family: Literal["localisation", "faithfulness", "sanity", "stability", "property"]
     higher_is_better: bool | None
+    score: "Callable[[Made], Array]"
     costly: bool = False
     needs: str = ""
 
 
+# In the order in which they are made, which is that of what the random map draws.
 TRIALS = {
     trial.name: trial
     for trial in (
-        *(Trial(name, "localisation", True) for name in LOCALISATION),
-        Trial("tolerant excess mass", "localisation", True),
-        Trial("deletion", "faithfulness", False, costly=True),
-        Trial("insertion", "faithfulness", True, costly=True),
-        Trial("comprehensiveness", "faithfulness", True, costly=True),
-        Trial("sufficiency", "faithfulness", False, costly=True),
-        Trial("infidelity", "faithfulness", False, costly=True),
-        Trial("random weights", "sanity", False, costly=True),
-        Trial("wrong class", "sanity", False, costly=True),
-        Trial("wrong record", "sanity", False, costly=True),
-        Trial("noise", "stability", True, costly=True),
-        Trial("time shift", "stability", True, costly=True),
-        Trial("seeds", "stability", True, costly=True, needs="seed"),
-        Trial("folds", "stability", True, costly=True, needs="fold"),
-        Trial("members", "stability", True, costly=True, needs="member"),
-        Trial("ST", "property", None),
-        Trial("any positive", "property", None),
-        Trial("Gini", "property", None),
-        Trial("entropy", "property", None),
+        *(Trial(name, "localisation", True, lambda made, name=name: made.located[name]) for name in LOCALISATION),
+        # In the key with 0.1 s more on either side.
+        Trial(
+            "tolerant excess mass",
+            "localisation",
+            True,
+            lambda made: localisation(made.maps, tolerant(made.key, round(0.1 * made.cases.fs)))["excess mass"],
+        ),
+        # On the ST segments, whatever the class.
+        Trial("ST", "property", None, lambda made: localisation(made.maps, made.cases.st)["excess mass"]),
+        Trial("Gini", "property", None, lambda made: gini(made.maps)),
+        Trial("entropy", "property", None, lambda made: entropy(made.maps)),
+        Trial("any positive", "property", None, lambda made: (made.maps > 0).any(axis=1).astype(float)),
+        Trial("deletion", "faithfulness", False, lambda made: made.erased["deletion"], costly=True),
+        Trial("insertion", "faithfulness", True, lambda made: made.erased["insertion"], costly=True),
+        Trial("comprehensiveness", "faithfulness", True, lambda made: made.erased["comprehensiveness"], costly=True),
+        Trial("sufficiency", "faithfulness", False, lambda made: made.erased["sufficiency"], costly=True),
+        Trial("infidelity", "faithfulness", False, lambda made: made.infidelity, costly=True),
+        # Agreement with the map of the network with shuffled weights, and of a class that the record does not have.
+        Trial("random weights", "sanity", False, lambda made: made.agrees(network=made.scene.shuffled), costly=True),
+        Trial("wrong class", "sanity", False, lambda made: made.agrees(classes=made.scene.wrong), costly=True),
+        # In the key of the class's next case.
+        Trial(
+            "wrong record",
+            "sanity",
+            False,
+            lambda made: localisation(made.maps, made.key[made.scene.following])["excess mass"],
+            costly=True,
+        ),
+        # Agreement with the map of the record with white noise of 0.02 mV, and of the record moved by 0.12 s.
+        Trial("noise", "stability", True, lambda made: made.agrees(cases=made.scene.noisy), costly=True),
+        Trial(
+            "time shift",
+            "stability",
+            True,
+            lambda made: made.agrees(cases=made.scene.moved, back=made.scene.shift),
+            costly=True,
+        ),
+        # Agreement with the map of the same system trained again: from another seed, on other folds, or as another
+        # member of an ensemble, which differs in both.
+        *(
+            Trial(
+                f"{need}s",
+                "stability",
+                True,
+                lambda made, name=f"{need}s": made.agrees(network=made.scene.others[name]),
+                costly=True,
+                needs=need,
+            )
+            for need in ("seed", "fold", "member")
+        ),
     )
 }
 # What is ranked, by family; without the mass itself, which is in the excess mass.
