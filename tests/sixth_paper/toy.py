@@ -1,0 +1,69 @@
+"""A sixth paper from outside the package: mean signals of the leads, one linear layer. What CONTRIBUTING asks for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ecgstudy import maps
+from ecgstudy.data.labels import CLASSES
+from ecgstudy.data.records import LEADS
+from ecgstudy.systems import OwnMaps, System, clip_thrice, register
+
+
+class Toy(nn.Module):
+    """One convolution, global average pooling, one linear layer: (batch, 12, samples) → logits (batch, 9)."""
+
+    def __init__(self, heads: int = 8) -> None:
+        super().__init__()
+        self.stride = 5
+        self.blocks = nn.Sequential(nn.Conv1d(len(LEADS), heads, self.stride, self.stride), nn.ReLU())
+        self.head = nn.Linear(heads, len(CLASSES))
+
+    def features(self, x: Tensor) -> Tensor:
+        """Feature map (batch, heads, cells)."""
+        return self.blocks(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (batch, 9)."""
+        return self.head(self.features(x).mean(dim=-1))
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class ToySystem(System):
+    """10 s at 100 Hz, median subtracted; cross-entropy.
+
+    Parameters
+    ----------
+    heads
+        Channels of the network.
+    """
+
+    name: ClassVar[str] = "Toy"
+    title: ClassVar[str] = "Toy: a paper that nobody wrote"
+    paper: ClassVar[str] = "zhou2016cam"
+    chapter: ClassVar[str] = "13_toy"
+    reported: ClassVar[Mapping[str, float]] = {"AUROC": 0.5}
+    feature_layer: ClassVar[str] = "blocks"
+    linear_head: ClassVar[bool] = True
+    own_maps: ClassVar[OwnMaps] = {"CAM": maps.cam}
+
+    fs: float = 100
+    seconds: float = 10
+    epochs: int = 3
+    batch: int = 16
+    rate: float = 1e-2
+    heads: int = 16
+
+    def network(self) -> Toy:
+        """Make the network, untrained."""
+        return Toy(self.heads)
+
+    def windows(self, signal: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Subtract each lead's median; clip or pad."""
+        return clip_thrice(signal - np.median(signal, axis=-1, keepdims=True), self.samples)
