@@ -99,6 +99,11 @@ def difference_facts(name: str, difference: metrics.Difference) -> dict[str, str
     return {name: report.interval(value, low, high), f"{name}_p": report.p_value(p, sign=True)}
 
 
+def decided(difference: metrics.Difference, above: str, below: str) -> str:
+    """Word what a difference decides by its interval: ``above`` or ``below`` 0, else it is undecided."""
+    return above if difference.low > 0 else below if difference.high < 0 else "undecided"
+
+
 @dataclass(frozen=True, eq=False)
 class Chapter:
     """A system trained on the cohort of its chapter, and how well it does on the test records.

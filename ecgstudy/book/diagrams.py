@@ -16,8 +16,17 @@ Box = tuple[float, float, str]  # centre (x, y) and text
 
 
 def row(texts: Sequence[str], y: float, *, x: float = 0, step: float = 1) -> dict[str, Box]:
-    """Boxes side by side, the first at ``x``, one each ``step``; the first line of a text names its box."""
-    return {text.split("\n")[0]: (x + place * step, y, text) for place, text in enumerate(texts)}
+    """Boxes side by side, the first at ``x``, one each ``step``; the first line of a text names its box.
+
+    Raises
+    ------
+    ValueError
+        when two boxes would have one name.
+    """
+    boxes = {text.split("\n")[0]: (x + place * step, y, text) for place, text in enumerate(texts)}
+    if len(boxes) < len(texts):
+        raise ValueError(f"two boxes of one name, give them other first lines: {list(texts)}")
+    return boxes
 
 
 def diagram(

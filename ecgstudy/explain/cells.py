@@ -5,9 +5,11 @@ network weighs or lets win.
 """
 
 from collections.abc import Iterable
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -82,3 +84,38 @@ def mass_inside(own: NDArray[np.floating], key: NDArray[np.bool_]) -> NDArray[np
 def overlap(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.floating]:
     """Common part of two distributions over cells (..., cells): 1 where they are equal, 0 where they meet nowhere."""
     return np.minimum(a, b).sum(axis=-1)
+
+
+def overlaps(weights: NDArray[np.floating], key: NDArray[np.bool_], labels: NDArray[np.bool_]) -> pd.DataFrame:
+    """Do classes look at different places? What distributions over cells have in common, mean over members.
+
+    Parameters
+    ----------
+    weights
+        (members, records, classes, cells) that add up to 1, of two members or more.
+    key
+        (records, classes, cells): where the evidence is.
+    labels
+        (records, classes).
+
+    Returns
+    -------
+    DataFrame
+        A row a pair of true classes of a record, its index the record. Columns: the overlap of these two classes; that
+        of any two classes of the record; that of the first of the pair in the first two members; and that of the
+        classes' evidence, spread evenly over its cells.
+    """
+    record, a, b = np.array(
+        [(r, *pair) for r, row in enumerate(labels) for pair in combinations(np.flatnonzero(row), 2)]
+    ).T
+    even = key / np.maximum(key.sum(axis=-1, keepdims=True), 1)
+    every = [overlap(weights[:, :, c], weights[:, :, d]) for c, d in combinations(range(labels.shape[1]), 2)]
+    return pd.DataFrame(
+        {
+            "two true classes": overlap(weights[:, record, a], weights[:, record, b]).mean(axis=0),
+            "any two classes": np.mean(every, axis=(0, 1))[record],
+            "one true class, two members": overlap(weights[0, record, a], weights[1, record, a]),
+            "their answer keys": overlap(even[record, a], even[record, b]),
+        },
+        index=record,
+    )
