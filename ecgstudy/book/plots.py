@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ecgstudy.data.records import LEADS, Record
 
-PAPER, GRID, INK = "#fffaf5", "#e8a598", "#1a1a1a"
+PAPER, GRID, INK, EVIDENCE = "#fffaf5", "#e8a598", "#1a1a1a", "#117733"
 MM = 1 / 25.4  # of an inch
 # Columns of the usual chart: limb leads, augmented leads, V1-V3, V4-V6; lead II once more as rhythm strip.
 CHART = (("I", "II", "III"), ("aVR", "aVL", "aVF"), ("V1", "V2", "V3"), ("V4", "V5", "V6"))
@@ -144,7 +144,7 @@ def map_over_ecg(
                 bottom = ax.get_ylim()[0]
                 where = evidence[column, number]
                 ax.fill_between(
-                    t, bottom, bottom + 0.06 * np.ptp(ax.get_ylim()), where=where, color="#117733", linewidth=0
+                    t, bottom, bottom + 0.06 * np.ptp(ax.get_ylim()), where=where, color=EVIDENCE, linewidth=0
                 )
         axes[0, column].set_title(plain(name), fontsize=10, loc="left")
         axes[-1, column].set_xlabel("time (s)")

@@ -7,7 +7,7 @@ abstract and the authors' public code, from which all numbers here are; what is 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -196,3 +196,25 @@ class XECGNetSystem(System):
     def selection(self, targets: NDArray[np.bool_], probabilities: NDArray[np.float32]) -> float:
         """Micro-F1 at threshold 0.5."""
         return float(micro_f1(targets, probabilities >= 0.5))
+
+
+class Agreement(NamedTuple):
+    """How near the attention map of a network is to its reference."""
+
+    distance: NDArray[np.float32]  # (windows,): ‖Ref − M‖₂, as in the loss
+    correlation: NDArray[np.float32]  # (windows,): over time, 0 where one of the two is constant
+    silent: int  # classes whose response map is 0 in every cell of every window
+
+
+@torch.inference_mode()
+def agreement(network: XECGNet, x: Tensor, labels: NDArray[np.bool_]) -> Agreement:
+    """Compare the attention map M with the mean response map Ref of the labels (windows, 9) of each input."""
+    responses = network.responses(x)
+    attention, y = network.attend(responses), torch.from_numpy(labels)
+    reference = (responses * y[:, :, None]).sum(dim=1) / y.sum(dim=1, keepdim=True).clamp(min=1)
+    distance = torch.linalg.vector_norm(reference - attention, dim=1)
+    a, b = (v - v.mean(dim=1, keepdim=True) for v in (attention, reference))
+    scale = torch.linalg.vector_norm(a, dim=1) * torch.linalg.vector_norm(b, dim=1)
+    correlation = torch.where(scale > 1e-9, (a * b).sum(dim=1) / scale, 0)
+    silent = (responses.abs().amax(dim=(0, 2)) == 0).sum().item()
+    return Agreement(distance.numpy(), correlation.numpy(), int(silent))

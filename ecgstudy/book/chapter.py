@@ -1,0 +1,385 @@
+"""What the chapters of the systems share: a system trained on its cohort, what is told of it, how well it does.
+
+A chapter makes its system from the parameters of the notebook, trains it and asks for tables::
+
+    system = SomeSystem.configured(vars(p))
+    chapter.glue_all(chapter.facts(system))
+    ours = chapter.train(system, p)
+    ours.overall()
+"""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from types import SimpleNamespace
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from IPython.display import Markdown
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from pandas.io.formats.style import Styler
+
+from ecgstudy import metrics, training
+from ecgstudy.book import plots, report
+from ecgstudy.data.cohort import Cohort, named_cohort
+from ecgstudy.data.labels import CLASSES
+from ecgstudy.systems import System, parameter_count
+
+LIMITS = ["value", "low", "high"]
+CHALLENGE = ("F2", "G2", "geometric mean")
+# What a mean over classes is called where it stands beside metrics of whole records.
+MACRO = {name: f"macro-{name}" for name in ("AUROC", "AUPRC", "F1", "F2", "G2")}
+
+Reported = tuple[str, str, Mapping[str, float | str]]  # of whom, on which data, name of a metric → value
+
+
+def glue_all(texts: Mapping[str, Any]) -> None:
+    """Keep texts for the prose of a page, which shows each with the role ``glue:text``."""
+    from myst_nb import glue
+
+    for name, text in texts.items():
+        glue(name, text, display=False)
+
+
+def source(*things: Any) -> Markdown:
+    """Show the source code of classes or functions."""
+    code = "\n\n".join(inspect.getsource(thing) for thing in things)
+    return Markdown(f"```python\n{code}```")
+
+
+def facts(system: System, **others: Any) -> dict[str, str]:
+    """Tell of a system, as trained here and as published, in texts for ``glue_all``.
+
+    Parameters
+    ----------
+    system
+        As the chapter trains it. As published is what its class makes of its defaults.
+    others
+        More numbers of the chapter, each told as ``<name>_here``.
+
+    Returns
+    -------
+    dict
+        ``<field>_here`` for each number among the fields of the system: ``fs_here``, ``epochs_here`` and so on.
+        ``cells_here``, of the feature map of an input. And of both, as ``<name>_here`` and ``<name>_published``:
+        ``parameters``; ``cell``, the seconds from one cell to the next; and ``field``, the seconds that a cell sees, if
+        the network tells its receptive field.
+    """
+    numbers = {field.name: getattr(system, field.name) for field in fields(system)} | others
+    kept = {k: v for k, v in numbers.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    told = {f"{name}_here": f"{number:g}" for name, number in kept.items()} | {"cells_here": f"{_cells(system)}"}
+    for which, one in (("here", system), ("published", type(system)())):
+        network = one.network()
+        told[f"parameters_{which}"] = f"{parameter_count(network):,}"
+        told[f"cell_{which}"] = f"{network.stride / one.fs:.2f}"
+        if hasattr(network, "receptive_field"):
+            told[f"field_{which}"] = f"{network.receptive_field / one.fs:.1f}"
+    return told
+
+
+def _cells(system: System) -> int:
+    """Cells of the feature map of an input that a record fills."""
+    made: list[int] = []
+    network = system.network().eval()
+    layer = network.get_submodule(system.feature_layer)
+    layer.register_forward_hook(lambda *given: made.append(given[-1].shape[-1]))
+    ramp = np.linspace(-1, 1, system.samples, dtype=np.float32)
+    with torch.inference_mode():
+        network(torch.from_numpy(system.windows(np.tile(ramp, (12, 1)))[0])[None])
+    return made[-1]
+
+
+def difference_facts(name: str, difference: metrics.Difference) -> dict[str, str]:
+    """Tell of a difference in texts for ``glue_all``: ``<name>`` with its interval, and ``<name>_p``."""
+    value, low, high, p = difference
+    return {name: report.interval(value, low, high), f"{name}_p": report.p_value(p, sign=True)}
+
+
+def decided(difference: metrics.Difference, above: str, below: str) -> str:
+    """Word what a difference decides by its interval: ``above`` or ``below`` 0, else it is undecided."""
+    return above if difference.low > 0 else below if difference.high < 0 else "undecided"
+
+
+@dataclass(frozen=True, eq=False)
+class Chapter:
+    """A system trained on the cohort of its chapter, and how well it does on the test records.
+
+    Attributes
+    ----------
+    system
+        The recipe.
+    cohort, source
+        The records, and what they are: ``synthetic`` or ``real``.
+    test
+        Records of the cohort that no member has seen.
+    runs
+        The members of the ensemble.
+    repeats
+        Of the bootstrap over patients.
+    seed
+        Of the first member; each further one has the next.
+    """
+
+    system: System
+    cohort: Cohort
+    source: str
+    test: NDArray[np.intp]
+    runs: list[training.Run]
+    repeats: int
+    seed: int = 0
+
+    def again(self, *, members: int | None = None, **changes: Any) -> Self:
+        """Train the system once more with other fields: the same records, splits and seeds, nothing else changed."""
+        system, members = replace(self.system, **changes), members or len(self.runs)
+        runs = training.train_members(system, self.cohort, self.test, members=members, seed=self.seed)
+        return replace(self, system=system, runs=runs)
+
+    # What is known and what was answered, of the test records.
+
+    @property
+    def data(self) -> str:
+        """What the members are tested on, as captions say it."""
+        return f"{len(self.test)} test records of the {self.source} cohort"
+
+    @property
+    def targets(self) -> NDArray[np.bool_]:
+        """Labels (records, 9)."""
+        return self.cohort.labels[self.test]
+
+    @property
+    def patients(self) -> NDArray:
+        """Patient of each record."""
+        return self.cohort.table["patient_id"].iloc[self.test].to_numpy()
+
+    @cached_property
+    def each(self) -> NDArray[np.float32]:
+        """Probabilities (members, records, 9)."""
+        return np.stack([run.probabilities(self.test) for run in self.runs])
+
+    @cached_property
+    def thresholds(self) -> NDArray[np.float64]:
+        """Thresholds (members, 9) that each member chose on its validation records."""
+        return np.array([list(run.card["thresholds"].values()) for run in self.runs])
+
+    @cached_property
+    def answer(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Probabilities and calls (records, 9) of the members together, as their system joins them."""
+        return training.ensemble(self.runs, self.test)
+
+    def pooled_thresholds(self, metric: Any = metrics.f2_g2) -> NDArray[np.float64]:
+        """Threshold of each class (9,) that is best on the validation records of all members together."""
+        held_out = pd.concat([run.predictions.query("split == 'valid'") for run in self.runs])
+        labels = self.cohort.labels[held_out["record"]]
+        return metrics.best_thresholds(labels, held_out[list(CLASSES)].to_numpy(), metric)
+
+    # How well it does.
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """Every metric of the ensemble: ``metrics.summary``."""
+        return self.scored(self.answer[1])
+
+    def scored(self, calls: NDArray[np.bool_]) -> pd.DataFrame:
+        """Every metric of other calls (records, 9) from the same probabilities."""
+        return metrics.summary(self.targets, self.answer[0], calls, self.patients, repeats=self.repeats)
+
+    def interval(self, metric: metrics.Metric, answer: NDArray) -> metrics.Interval:
+        """A metric of an answer (records, 9) with its bootstrap interval over patients."""
+        return metrics.bootstrap_interval(metric, self.targets, answer, self.patients, self.repeats)
+
+    def difference(self, metric: metrics.Metric, a: NDArray, b: NDArray) -> metrics.Difference:
+        """A metric of one answer (records, 9) less that of another: a paired bootstrap over patients."""
+        return metrics.bootstrap_difference(metric, self.targets, a, b, self.patients, self.repeats)
+
+    # Figures and tables.
+
+    def learning_curves(self, *, loss: str, score: str = "macro-F1") -> Figure:
+        """Training loss and validation score of each member by epoch."""
+        return plots.learning_curves([run.log for run in self.runs], loss=loss, score=score)
+
+    def overall(self, *shown: str, arm: str = "") -> Styler:
+        """Table of the metrics of the ensemble.
+
+        Parameters
+        ----------
+        shown
+            Names in ``metrics.summary``; none shows them all.
+        arm
+            What the caption says of the ensemble: with which setting it was trained.
+        """
+        table = self.scores[self.scores["class"] == ""].drop(columns="class")
+        table = table[table["metric"].isin(shown or table["metric"])].replace({"metric": MACRO})
+        ensemble = f"Ensemble of {len(self.runs)}{f' with {arm}' if arm else ''}"
+        return report.table(table, f"{ensemble} on the {self.data}, 95 % intervals.")
+
+    def by_class(
+        self,
+        *shown: str,
+        caption: str = "By class, 95 % intervals.",
+        more: Mapping[str, Sequence] | None = None,
+    ) -> Styler:
+        """Table of some metrics by class with intervals, and how many test records carry it.
+
+        Parameters
+        ----------
+        shown
+            Metrics of ``metrics.summary`` that have a value for each class.
+        more
+            Further columns, with a value for each of ``CLASSES``.
+        """
+        table = {"class": CLASSES, "test records": self.targets.sum(axis=0)}
+        for metric in sorted(shown):
+            rows = self.scores[self.scores["metric"] == metric].set_index("class").loc[list(CLASSES)]
+            table[metric] = texts(rows)
+        return report.table(pd.DataFrame(table | dict(more or {})), caption)
+
+    def beside_paper(self, calls: Mapping[str, NDArray[np.bool_]], paper: Sequence[Reported]) -> Styler:
+        """Table of the challenge's first metrics: calls of this page by name, then what the paper reports."""
+        return report.table(
+            self.beside({name: self.scored(c) for name, c in calls.items()}, CHALLENGE, paper),
+            "The challenge's first metrics, 95 % intervals, beside the paper's. Data and network size differ: not a "
+            "comparison.",
+        )
+
+    def beside(
+        self, scores: Mapping[str, pd.DataFrame], names: Sequence[str] | Mapping[str, str], paper: Sequence[Reported]
+    ) -> pd.DataFrame:
+        """Join summaries of this page, a row each, and what a paper reports, in columns of the same names.
+
+        Parameters
+        ----------
+        scores, names
+            As for ``compared``.
+        paper
+            What is reported: of whom, on which data, and name of a column → number or text.
+        """
+        ours = compared({f"this page, {name}": table for name, table in scores.items()}, names)
+        ours.insert(1, "data", f"{self.source}, {len(self.test)} records")
+        theirs = [{"": whose, "data": data, **_written(values)} for whose, data, values in paper]
+        return pd.concat([ours, pd.DataFrame(theirs)], ignore_index=True)
+
+    def differences(
+        self, metric: metrics.Metric, pairs: Mapping[str, tuple[NDArray, NDArray]], column: str
+    ) -> pd.DataFrame:
+        """A row for each pair of answers: a metric of the first less that of the second, with its p-value."""
+        rows = []
+        for name, pair in pairs.items():
+            value, low, high, p = self.difference(metric, *pair)
+            rows.append({"": name, column: report.interval(value, low, high), "p": report.p_value(p)})
+        return pd.DataFrame(rows)
+
+    def paired(self, metric: metrics.Metric, pair: Mapping[str, NDArray], heading: str, column: str) -> pd.DataFrame:
+        """A row for a metric of each of two answers (records, 9) by name, and one for their difference with its p."""
+        a, b = pair
+        rows = [{heading: name, column: report.interval(*self.interval(metric, pair[name]))} for name in pair]
+        last = self.differences(metric, {f"{a} − {b}": (pair[a], pair[b])}, column).rename(columns={"": heading})
+        return pd.concat([pd.DataFrame(rows), last], ignore_index=True)
+
+    def chosen_and_tested(self, metric: metrics.Metric) -> pd.DataFrame:
+        """A row for each member, and their mean: its validation score, which chose its epoch, and a metric of the test.
+
+        The metric takes calls from the member's own thresholds. Where it is the score of the validation, the difference
+        is how much choosing flatters.
+        """
+        calls = self.each >= self.thresholds[:, None]
+        chosen, tested = [run.log["valid"].max() for run in self.runs], [self.interval(metric, c) for c in calls]
+        means = report.number(np.mean([score.value for score in tested]))
+        return pd.DataFrame(
+            {
+                "member": [*(f"{m + 1}" for m in range(len(calls))), "mean"],
+                "validation records": [*chosen, np.mean(chosen)],
+                "test records": [*(report.interval(*score) for score in tested), means],
+            }
+        )
+
+
+def train(system: System, p: SimpleNamespace) -> Chapter:
+    """Train the members of a chapter, or open them; a fifth of the patients is the test.
+
+    Parameters
+    ----------
+    system
+        The recipe; its rate is the cohort's.
+    p
+        Parameters of the notebook: ``cohort``, ``records``, ``balance``, ``members``, ``repeats`` and ``seed``.
+    """
+    cohort = named_cohort(p.cohort, system.fs, records=p.records, balance=p.balance, seed=p.seed)
+    test = np.flatnonzero(cohort.folds(5, p.seed) == 0)
+    runs = training.train_members(system, cohort, test, members=p.members, seed=p.seed)
+    return Chapter(system, cohort, p.cohort, test, runs, p.repeats, p.seed)
+
+
+def texts(rows: pd.DataFrame | metrics.Interval, digits: int = 3) -> list[str]:
+    """Write values with their intervals, rows of a table or an interval of arrays; empty where there is none."""
+    limits = rows[LIMITS].to_numpy().T if isinstance(rows, pd.DataFrame) else np.array(rows[:3])
+    columns = limits.reshape(3, -1)
+    return ["" if np.isnan(row[0]) else report.interval(*row, digits) for row in zip(*columns, strict=True)]
+
+
+def compared(scores: Mapping[str, pd.DataFrame], names: Sequence[str] | Mapping[str, str]) -> pd.DataFrame:
+    """Join summaries of several answers.
+
+    Parameters
+    ----------
+    scores
+        Name of an answer → its ``metrics.summary``.
+    names
+        Metrics, or metric → what its column is called.
+
+    Returns
+    -------
+    DataFrame
+        A row an answer, a column of texts a metric.
+    """
+    columns = names if isinstance(names, Mapping) else dict(zip(names, names, strict=True))
+    rows = []
+    for entry, table in scores.items():
+        whole = table[table["class"] == ""].set_index("metric").loc[list(columns)]
+        rows.append({"": entry} | dict(zip(columns.values(), texts(whole), strict=True)))
+    return pd.DataFrame(rows)
+
+
+def _written(values: Mapping[str, float | str]) -> dict[str, str]:
+    return {name: v if isinstance(v, str) else report.number(v) for name, v in values.items()}
+
+
+def right_only(
+    targets: NDArray[np.bool_],
+    patients: NDArray,
+    pairs: Mapping[str, tuple[NDArray[np.bool_], NDArray[np.bool_]]],
+    names: tuple[str, str],
+) -> pd.DataFrame:
+    """Compare pairs of answers by the records that only one of them has right, all nine classes counted.
+
+    Parameters
+    ----------
+    targets, patients
+        Labels (records, 9) and patient of each record, of which the first record counts.
+    pairs
+        Name of a row → calls (records, 9) of both.
+    names
+        Of the two that each pair compares.
+
+    Returns
+    -------
+    DataFrame
+        A row a pair; for all records and for those with several labels, how many there are, how many only one and only
+        the other has right, and McNemar's exact p as a text.
+    """
+    alone = ~pd.Series(patients).duplicated().to_numpy()
+    parts = {"all": alone, "multi-label": alone & (targets.sum(axis=1) > 1)}
+    rows = []
+    for name, pair in pairs.items():
+        right = [(calls == targets).all(axis=1) for calls in pair]
+        row: dict[str, Any] = {"": name}
+        for part, chosen in parts.items():
+            only_a, only_b, p = metrics.mcnemar(*(r[chosen] for r in right))
+            row[f"{part}: records"] = chosen.sum()
+            row |= {f"{part}: only {names[0]}": only_a, f"{part}: only {names[1]}": only_b}
+            row[f"{part}: p"] = report.p_value(p)
+        rows.append(row)
+    return pd.DataFrame(rows)
