@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -200,3 +202,32 @@ LOSSES: dict[str, Callable[[Tensor | Sequence[float], int], Loss]] = {
         soft_challenge_metric, rewards=torch.from_numpy(challenge_rewards(CHALLENGE_CODES))
     ),
 }
+
+
+def constant_losses(
+    probabilities: NDArray[np.float64], positives: int, records: int, classes: int = 9
+) -> dict[str, NDArray[np.float64]]:
+    """Loss of a network that gives every record and every class the same probability.
+
+    The challenge's metric is left out: what it pays for one class depends on all others.
+
+    Parameters
+    ----------
+    probabilities
+        (answers,), each above 0 and below 1.
+    positives, records, classes
+        Number of records, and how many of them each class has.
+
+    Returns
+    -------
+    dict
+        Name of a loss → its values (answers,).
+    """
+    targets = torch.zeros(records, classes)
+    targets[:positives] = 1
+    logits = torch.from_numpy(np.log(probabilities / (1 - probabilities))).float()
+    losses = {name: made(targets.sum(dim=0), records) for name, made in LOSSES.items() if name != "challenge metric"}
+    return {
+        name: np.array([loss(logit.expand(records, classes), targets).item() for logit in logits])
+        for name, loss in losses.items()
+    }

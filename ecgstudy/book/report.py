@@ -1,8 +1,10 @@
 """Tables and numbers as the book shows them."""
 
 import html
+from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from numbers import Number
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -73,3 +75,11 @@ def p_value(p: float, *, sign: bool = False) -> str:
     if p < 0.001:
         return "< 0.001"
     return ("= " if sign else "") + number(p)
+
+
+def glue_all(texts: Mapping[str, Any] = MappingProxyType({}), /, **more: Any) -> None:
+    """Keep texts for the prose of a page, which shows each with the role ``glue:text``."""
+    from myst_nb import glue  # only a page needs it, and it is slow to import
+
+    for name, text in {**texts, **more}.items():
+        glue(name, text, display=False)

@@ -1,6 +1,6 @@
 """What the ablations say: every number and verdict, computed from the committed answers alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import expit
 
-from ecgstudy import metrics
+from ecgstudy import metrics, training
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.paths import read_table
 from ecgstudy.studies import DECIMALS, ablations, read_committed
@@ -221,3 +221,37 @@ def verdict(rows: pd.DataFrame, question: str) -> str:
     if not round(row["p"], DECIMALS) < 0.05:  # as the committed table has it, from which claims are decided
         return "undecided"
     return "supported" if row["difference"] > 0 else "not supported"
+
+
+def multi_label_tests(cohort: str, question: str = "gamma") -> pd.DataFrame:
+    """``multi_label_matches`` over all seeds of each arm: ``cohort``, ``arm``, and p ``corrected`` for their number."""
+    others = [arm for arm in ablations.arms_of(cohort, question) if arm != ablations.QUESTIONS[question].control]
+    whole = pd.concat([multi_label_matches(cohort, arm, question).tail(1) for arm in others], ignore_index=True)
+    return whole.assign(cohort=cohort, arm=others, corrected=holm(whole["p"].to_numpy()))
+
+
+def of_run(run: training.Run, labels: NDArray[np.bool_]) -> Fold:
+    """What one network answered on its test records, of a cohort with ``labels`` (records, 9)."""
+    return joined([run.predictions.rename(columns={"split": "part"})], labels, [run.log])
+
+
+def scores_by_fold(folds: Mapping[str, Sequence[Fold]]) -> dict[str, pd.DataFrame]:
+    """Scores of each arm, a row a fold and a column a metric (``scores_of``). The first arm is the control."""
+    control = next(iter(folds.values()))
+    return {arm: pd.DataFrame(map(scores_of, its_folds, control)) for arm, its_folds in folds.items()}
+
+
+def share_above(cohort: str, question: str, arm: str, probability: float) -> float:
+    """Share of all probabilities (of test records and classes) of an arm that are above one."""
+    folds = folds_of(cohort, question, arm)
+    return float(np.mean(np.concatenate([fold.probabilities for fold in folds]) > probability))
+
+
+def lead(scores: pd.DataFrame, arm: str, control: str) -> tuple[int, int]:
+    """Last epoch of the lead with which an arm's validation scores begin, and the last at which it is ahead at all.
+
+    ``scores`` are those of ``validation_scores``. An arm that is as good is ahead.
+    """
+    ahead = scores[arm] >= scores[control]
+    first = ahead.index[-1] if ahead.all() else ahead.idxmin() - 1
+    return int(first), int(ahead[ahead].index.max())

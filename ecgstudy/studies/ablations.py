@@ -358,3 +358,19 @@ def card_of(cohort: str, question: str, arm: str) -> dict[str, Any]:
 def arms_of(cohort: str, question: str) -> list[str]:
     """Arms of a question whose answers are committed, the control first."""
     return [arm for arm in QUESTIONS[question].arms if path(cohort, question, arm, ".json").exists()]
+
+
+def trained_so_far() -> tuple[int, float]:
+    """Number of trainings behind all committed answers, and the seconds that they took.
+
+    Seconds of a training that several arms share count for each of them.
+    """
+    cards = [card_of(c, q, arm) for c in COHORTS for q in QUESTIONS for arm in arms_of(c, q)]
+    runs = {run for card in cards for of_fold in card["runs"] for run in of_fold}
+    return len(runs), sum(card["seconds"] for card in cards)
+
+
+def growth(cohort: str, question: str, arm: str) -> float:
+    """How many times the parameters of the question's control the network of a committed arm has."""
+    control = card_of(cohort, question, QUESTIONS[question].control)
+    return card_of(cohort, question, arm)["parameters"] / control["parameters"]

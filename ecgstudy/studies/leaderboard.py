@@ -368,3 +368,11 @@ def within_sources(trial: str, *, repeats: int = 1000, seed: int = 0) -> pd.Data
                 {"system": entry, "source": source, "classes": enough.sum(), "n": inside.sum(), **value._asdict()}
             )
     return pd.DataFrame(rows)
+
+
+def mean_of(trial: str, entries: Sequence[str], *, repeats: int = 1000, seed: int = 0) -> metrics.Interval:
+    """Macro-AUROC of the mean probability of several entries, with its interval over patients."""
+    records, answers = records_of(trial), answers_of(trial)
+    mean = sum(answers[entry][0] for entry in entries) / len(entries)
+    targets, patients = records[list(CLASSES)].to_numpy(dtype=bool), records["patient_id"].to_numpy()
+    return metrics.bootstrap_interval(metrics.macro_auroc, targets, mean, patients, repeats, seed)

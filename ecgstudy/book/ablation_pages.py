@@ -1,0 +1,287 @@
+"""Tables, figures and numbers of the chapter on ablations."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from pandas.io.formats.style import Styler
+
+from ecgstudy.book import plots, report
+from ecgstudy.studies import ablation_tables, ablations
+
+COHORTS = {"real": "real cohort", "synthetic": "simulated cohort"}
+_DIFFERENCE = ["difference", "difference_low", "difference_high"]
+_MATCHES = {
+    "records": "records",
+    "right_control": "right without",
+    "right": "right with",
+    "only_control": "only without",
+    "only_arm": "only with",
+    "p": "p",
+    "corrected": "corrected p",
+}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the committed table of ablations says of one cohort, written as the book writes it.
+
+    Parameters
+    ----------
+    table
+        Rows of ``ablation_tables.committed``, of all cohorts.
+    cohort
+        The one that is meant.
+    """
+
+    table: pd.DataFrame
+    cohort: str
+
+    def rows(self, *questions: str) -> pd.DataFrame:
+        """Rows of some questions in this cohort."""
+        return self.table[(self.table["cohort"] == self.cohort) & self.table["question"].isin(questions)]
+
+    def row(self, question: str, arm: str, metric: str) -> pd.Series:
+        """The one row of an arm and a metric."""
+        rows = self.rows(question)
+        return rows[(rows["arm"] == arm) & (rows["metric"] == metric)].iloc[0]
+
+    def difference(self, question: str, arm: str, metric: str) -> str:
+        """Difference of an arm to its control, with its interval."""
+        return difference(self.row(question, arm, metric))
+
+    def differences(self, question: str, arm: str, **metrics: str) -> dict[str, str]:
+        """Several of an arm's differences by the names that the text of a page has for them: name=metric."""
+        return {name: self.difference(question, arm, metric) for name, metric in metrics.items()}
+
+    def p_values(self, question: str, arm: str, **metrics: str) -> dict[str, str]:
+        """Corrected p-values of differences, with their sign, in the same way."""
+        return {name: self.p(question, arm, metric) for name, metric in metrics.items()}
+
+    def shortfall(self, question: str, arm: str, metric: str) -> str:
+        """By how much an arm is behind its control, with the interval."""
+        value, low, high = self.row(question, arm, metric)[_DIFFERENCE]
+        return report.interval(-value, -high, -low)
+
+    def comparisons(self, question: str) -> str:
+        """Number of arms that are compared with the control."""
+        return str(self.rows(question)["arm"].nunique() - 1)
+
+    def p(self, question: str, arm: str, metric: str) -> str:
+        """Corrected p-value of that difference, with its sign."""
+        return report.p_value(self.row(question, arm, metric)["p"], sign=True)
+
+    def value(self, question: str, arm: str, metric: str, digits: int = 2) -> str:
+        """Mean of a metric over the folds."""
+        return report.number(self.row(question, arm, metric)["value"], digits)
+
+    def percent(self, question: str, arm: str, metric: str) -> str:
+        """The same of a metric that is a share, in per cent."""
+        return f"{100 * self.row(question, arm, metric)['value']:.0f} %"
+
+    def balance_and_focus(self, question: str) -> pd.DataFrame:
+        """Rows of the weighted focal loss, with its balance ``b`` and its focus ``r`` as columns."""
+        arms = ablations.QUESTIONS[question].arms
+        rows = self.rows(question)
+        rows = rows[[{"b", "r"} <= arms[arm].keys() for arm in rows["arm"]]]
+        return rows.assign(**{name: [arms[arm][name] for arm in rows["arm"]] for name in ("b", "r")})
+
+
+def difference(row: pd.Series) -> str:
+    """Difference of a row of the committed table to its control's, with its interval."""
+    return report.interval(*row[_DIFFERENCE])
+
+
+def losses_of_constants(probabilities: NDArray[np.float64], losses: Mapping[str, NDArray[np.float64]]) -> Figure:
+    """Draw each loss of a constant answer, scaled to run from 0 to 1, with a dot where it is least.
+
+    Parameters
+    ----------
+    probabilities
+        (answers,), the same for every record.
+    losses
+        Name of a loss → its values (answers,).
+    """
+    figure, ax = plt.subplots(figsize=(7.5, 3.6))
+    for name, values in losses.items():
+        scaled = (values - values.min()) / np.ptp(values)
+        (line,) = ax.plot(probabilities, scaled, label=name, linewidth=1.2)
+        least = scaled.argmin()
+        ax.plot(probabilities[least], scaled[least], "o", color=line.get_color(), clip_on=False)
+    ax.set(xlabel="the same probability for every record", ylabel="loss, scaled")
+    _legend_outside(ax)
+    return figure
+
+
+def _legend_outside(ax: Axes) -> None:
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def small_grid(scores: Mapping[str, pd.DataFrame], metrics: Sequence[str], caption: str) -> Styler:
+    """Mean and interval of each metric over the folds, a row a loss; no interval of one fold.
+
+    Parameters
+    ----------
+    scores
+        Loss → its scores: a row a fold, a column a metric.
+    """
+    rows = []
+    for loss, folds in scores.items():
+        cells = {}
+        for metric in metrics:
+            mean, low, high, _ = ablation_tables.corrected_t(folds[metric].to_numpy())
+            cells[metric] = report.number(mean, 2) if np.isnan(low) else report.interval(mean, low, high, 2)
+        rows.append({"loss": loss} | cells)
+    return report.table(pd.DataFrame(rows), caption)
+
+
+def differences(answers: Answers, question: str, metrics: Sequence[str]) -> Figure:
+    """Draw the arms of a question less their control, one panel a metric."""
+    return plots.differences(answers.rows(question), metrics, control=ablations.QUESTIONS[question].control)
+
+
+def parts(answers: Answers, questions: Sequence[str], metrics: Sequence[str]) -> Figure:
+    """Draw the arms of several questions, each less its own control, one panel a metric."""
+    rows = answers.rows(*questions).dropna(subset="difference")
+    controls = rows["question"].map(lambda question: ablations.QUESTIONS[question].control)
+    return plots.differences(rows.assign(arm=rows["system"] + ": " + rows["arm"] + ", less " + controls), metrics)
+
+
+def arms(answers: Answers, question: str, metrics: Sequence[str], caption: str) -> Styler:
+    """Values of every arm of a question with their intervals, the control first."""
+    rows = answers.rows(question)
+    rows = rows[rows["metric"].isin(metrics)]
+    cells = [report.interval(*row, 2) for row in rows[["value", "low", "high"]].to_numpy()]
+    shown = rows.assign(cell=cells).pivot(index="arm", columns="metric", values="cell")
+    order = [arm for arm in ablations.QUESTIONS[question].arms if arm in shown.index]
+    return report.table(shown.loc[order, list(metrics)].reset_index(), caption)
+
+
+def validation(scores: pd.DataFrame, stop: int | None = None) -> Figure:
+    """Draw validation scores by epoch (rows), one line an arm (columns), with an upright line at the epoch ``stop``."""
+    ax = scores.plot(figsize=(7.5, 3.4), xlabel="epoch")
+    ax.set_ylabel("macro-F1, validation records")
+    _legend_outside(ax)
+    if stop is not None:
+        ax.axvline(stop, color="0.6", linewidth=0.8)
+    return ax.figure
+
+
+def heat(grid: pd.DataFrame) -> Figure:
+    """Heat maps of three metrics over ``Answers.balance_and_focus``: b across and r down."""
+    figure, axes = plt.subplots(1, 3, figsize=(9.5, 2.6), sharey=True)
+    for ax, metric in zip(axes, ["AUROC", "F2", "F2, tuned"], strict=True):
+        square = grid[grid["metric"] == metric].pivot(index="r", columns="b", values="value")
+        sns.heatmap(square, annot=True, fmt=".2f", cmap="Greys", cbar=False, ax=ax, linewidths=0.5)
+        ax.set(title=metric, ylabel="r" if ax is axes[0] else "")
+    return figure
+
+
+def without_focus(grid: pd.DataFrame, metric: str) -> str:
+    """Values of a metric where r is 0, from the smallest b to the largest."""
+    row = grid[(grid["metric"] == metric) & (grid["r"] == 0)].sort_values("b")
+    return ", ".join(report.number(value, 2) for value in row["value"])
+
+
+def smallest_to_largest(grid: pd.DataFrame, metric: str) -> str:
+    """Range of a metric over all pairs of b and r."""
+    values = grid.loc[grid["metric"] == metric, "value"]
+    return f"{report.number(values.min(), 2)} to {report.number(values.max(), 2)}"
+
+
+def reach(grid: pd.DataFrame, metric: str) -> dict[str, str]:
+    """How much a metric changes with b at one r (``over_b``, at least) and with r at one b (``over_r``, at most)."""
+    values = grid[grid["metric"] == metric].pivot(index="r", columns="b", values="value").to_numpy()
+    return {
+        "over_b": report.number(np.ptp(values, axis=1).min(), 2),
+        "over_r": report.number(np.ptp(values, axis=0).max(), 2),
+    }
+
+
+def best_pair(grid: pd.DataFrame, metric: str) -> dict[str, str]:
+    """The pair with the highest value (``top``), its difference to the control (``top_difference``) and ``top_p``."""
+    top = grid[grid["metric"] == metric].sort_values("value").iloc[-1]
+    return {
+        "top": f"b = {top['b']:g}, r = {top['r']}",
+        "top_difference": difference(top),
+        "top_p": report.p_value(top["p"]),
+    }
+
+
+def above_control(grid: pd.DataFrame, metric: str, name: str) -> dict[str, str]:
+    """How many pairs are above the control (``<name>_above``), and the lowest corrected p (``<name>_least_p``)."""
+    than = grid.loc[grid["metric"] == metric, ["difference", "p"]].dropna()
+    return {f"{name}_above": str((than["difference"] > 0).sum()), f"{name}_least_p": report.p_value(than["p"].min())}
+
+
+def spreads(rows: pd.DataFrame, metrics: Sequence[str]) -> dict[str, str]:
+    """Largest less smallest value over the arms: ``spread <system> <metric>``."""
+    values = rows[rows["metric"].isin(metrics)].groupby(["system", "metric"])["value"]
+    spread = values.max() - values.min()
+    return {f"spread {system} {metric}": report.number(value, 2) for (system, metric), value in spread.items()}
+
+
+def typical_half_width(answers: Answers, metric: str) -> str:
+    """Half the width of the interval of a difference, the median over all arms of all questions."""
+    rows = answers.table[(answers.table["cohort"] == answers.cohort) & (answers.table["metric"] == metric)]
+    return report.number(((rows["difference_high"] - rows["difference_low"]) / 2).median(), 2)
+
+
+def verdicts(table: pd.DataFrame, question: str) -> str:
+    """The question and, for each cohort that it was put to, its verdict with the number behind it, in Markdown."""
+    about = ablations.QUESTIONS[question]
+    arm, metric = about.verdict
+    lines = [f"**{about.asks}**\n"]
+    for cohort, rows in table[table["question"] == question].groupby("cohort"):
+        if arm not in set(rows["arm"]):
+            lines.append(f"- {COHORTS[cohort]}: *{arm}* has not been trained.")
+            continue
+        row = Answers(table, cohort).row(question, arm, metric)
+        lines.append(
+            f"- {COHORTS[cohort]}: {metric} of *{arm}* less *{about.control}*: {difference(row)}, corrected p "
+            f"{report.p_value(row['p'], sign=True)}: **{ablation_tables.verdict(rows, question)}**"
+        )
+    return "\n".join(lines)
+
+
+def all_verdicts(table: pd.DataFrame, caption: str) -> Styler:
+    """One row a question and cohort: the difference that decides it, its corrected p, the verdict."""
+    rows = []
+    for question, about in ablations.QUESTIONS.items():
+        arm, metric = about.verdict
+        for cohort, group in table[table["question"] == question].groupby("cohort"):
+            if arm not in set(group["arm"]):
+                continue
+            row = Answers(table, cohort).row(question, arm, metric)
+            rows.append(
+                {
+                    "question": about.asks,
+                    "cohort": COHORTS[cohort],
+                    "difference": difference(row),
+                    "in": metric,
+                    "corrected p": report.p_value(row["p"]),
+                    "verdict": ablation_tables.verdict(group, question),
+                }
+            )
+    return report.table(pd.DataFrame(rows), caption)
+
+
+def matches(tests: pd.DataFrame, about: Iterable[str], caption: str) -> Styler:
+    """Show McNemar tests of records with several labels.
+
+    Parameters
+    ----------
+    tests
+        As ``ablation_tables.multi_label_matches`` has them, with ``corrected`` p-values or without.
+    about
+        Columns that tell the rows apart, shown first.
+    """
+    shown = [column for column in _MATCHES if column in tests]
+    written = tests.assign(**{name: tests[name].map(report.p_value) for name in ("p", "corrected") if name in tests})
+    return report.table(written[[*about, *shown]].rename(columns=_MATCHES), caption)
