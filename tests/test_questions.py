@@ -86,12 +86,12 @@ def test_the_arm_whose_attention_is_the_union_wins_by_what_the_other_lacks(monke
     found = questions.on_all_classes(
         XECGNetSystem(fs=100), {"with": [good, good], "without": [poor]}, cases, repeats=20
     )
-    value = found.set_index(["arm", "map"])["value"]
+    value = found.set_index(["arm", "method"])["value"]
     assert value["with", "attention"] == value["with", "response maps"] == 1
     # Mann and Whitney's count of pairs.
     by_hand = np.mean([(m[k][:, None] > m[~k]).mean() for m, k in zip(noise, cases.any_class, strict=True)])
     assert value["without", "attention"] == pytest.approx(by_hand)
-    assert found.iloc[-1][["arm", "map"]].tolist() == ["difference", "attention"]
+    assert found.iloc[-1][["arm", "method"]].tolist() == ["difference", "attention"]
     assert value["difference", "attention"] == pytest.approx(1 - by_hand)
     assert {("random", "attention, moved"), ("", "signal energy")} < set(value.index)
 
@@ -108,7 +108,7 @@ def test_response_maps_are_summed_over_the_records_own_classes(monkeypatch):
     monkeypatch.setattr(evaluation, "make_maps", made)
     arms = {"a": [nn.Identity()], "b": [nn.Identity()]}
     found = questions.on_all_classes(XECGNetSystem(fs=100), arms, cases, repeats=5)
-    assert (found.loc[found["map"] == "response maps", "value"] == 1).all()
+    assert (found.loc[found["method"] == "response maps", "value"] == 1).all()
 
 
 def test_the_second_network_has_more_by_what_the_first_lacks(monkeypatch):

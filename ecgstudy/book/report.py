@@ -1,6 +1,7 @@
 """Tables and numbers as the book shows them."""
 
 import html
+from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from numbers import Number
 from typing import Any
@@ -73,3 +74,11 @@ def p_value(p: float, *, sign: bool = False) -> str:
     if p < 0.001:
         return "< 0.001"
     return ("= " if sign else "") + number(p)
+
+
+def glue_all(texts: Mapping[str, Any]) -> None:
+    """Keep texts for the prose of a page, which shows each with the role ``glue:text``."""
+    from myst_nb import glue  # only a page needs it, and it is slow to import
+
+    for name, text in texts.items():
+        glue(name, text, display=False)
