@@ -759,3 +759,8 @@ def summary(
     rows += [(metric, "", n_of.get(metric, len(targets))) for metric in of_records]
     table = pd.DataFrame(rows, columns=["metric", "class", "n"])
     return table.assign(**interval._asdict())[["metric", "class", "value", "low", "high", "n"]]
+
+
+def verdict(low: float, high: float, border: float = 0) -> str:
+    """Answer to "is it more than ``border``?" by an interval: ``undecided`` where it holds the border, or is NaN."""
+    return "supported" if low > border else "not supported" if high < border else "undecided"

@@ -620,3 +620,9 @@ def test_counts_of_many_resamples_add_up():
     weights = np.random.default_rng(0).random((3, 60))
     cells = metrics.counts(targets, predictions, weights)
     np.testing.assert_allclose(sum(cells), np.tile(weights.sum(axis=1)[:, None], 9))
+
+
+def test_a_verdict_is_by_the_side_of_the_border():
+    said = [metrics.verdict(*ends) for ends in ((0.1, 0.2), (-0.2, -0.1), (-0.1, 0.1), (np.nan, np.nan))]
+    assert said == ["supported", "not supported", "undecided", "undecided"]
+    assert metrics.verdict(0.4, 0.45, 0.5) == "not supported"

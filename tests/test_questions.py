@@ -1,17 +1,24 @@
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from scipy.stats import norm, spearmanr
+from sklearn.metrics import roc_auc_score
 from torch import nn
 
+from ecgstudy import training
+from ecgstudy.data.cohort import Cohort
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.explain import evaluation
+from ecgstudy.explain import evaluation, methods, trials
+from ecgstudy.explain.blind import BASELINES
 from ecgstudy.explain.cases import Cases
 from ecgstudy.studies import questions
 from ecgstudy.systems.cnn_gap import CNNGAPSystem
+from ecgstudy.systems.ecgmaster import ECGMasterSystem
+from ecgstudy.systems.small_gap import SmallGAP, SmallGAPSystem
 from ecgstudy.systems.xecgnet import XECGNetSystem
 
 SAMPLES = 400
@@ -86,12 +93,12 @@ def test_the_arm_whose_attention_is_the_union_wins_by_what_the_other_lacks(monke
     found = questions.on_all_classes(
         XECGNetSystem(fs=100), {"with": [good, good], "without": [poor]}, cases, repeats=20
     )
-    value = found.set_index(["arm", "map"])["value"]
+    value = found.set_index(["arm", "method"])["value"]
     assert value["with", "attention"] == value["with", "response maps"] == 1
     # Mann and Whitney's count of pairs.
     by_hand = np.mean([(m[k][:, None] > m[~k]).mean() for m, k in zip(noise, cases.any_class, strict=True)])
     assert value["without", "attention"] == pytest.approx(by_hand)
-    assert found.iloc[-1][["arm", "map"]].tolist() == ["difference", "attention"]
+    assert found.iloc[-1][["arm", "method"]].tolist() == ["difference", "attention"]
     assert value["difference", "attention"] == pytest.approx(1 - by_hand)
     assert {("random", "attention, moved"), ("", "signal energy")} < set(value.index)
 
@@ -108,7 +115,7 @@ def test_response_maps_are_summed_over_the_records_own_classes(monkeypatch):
     monkeypatch.setattr(evaluation, "make_maps", made)
     arms = {"a": [nn.Identity()], "b": [nn.Identity()]}
     found = questions.on_all_classes(XECGNetSystem(fs=100), arms, cases, repeats=5)
-    assert (found.loc[found["map"] == "response maps", "value"] == 1).all()
+    assert (found.loc[found["method"] == "response maps", "value"] == 1).all()
 
 
 def test_the_second_network_has_more_by_what_the_first_lacks(monkeypatch):
@@ -159,8 +166,8 @@ def test_own_minus_other_knows_whose_evidence_a_map_lies_on():
 def test_families_and_their_agreement():
     rng = np.random.default_rng(0)
     index = pd.MultiIndex.from_product([["s", "t"], [f"m{i}" for i in range(6)]], names=["system", "method"])
-    trials = ["excess mass", "AUC", "deletion", "wrong class", "noise"]
-    ranks = pd.DataFrame({t: rng.permutation(12) for t in trials}, index=index, dtype=float)
+    names = ["excess mass", "AUC", "deletion", "wrong class", "noise"]
+    ranks = pd.DataFrame({name: rng.permutation(12) for name in names}, index=index, dtype=float)
     found = questions.families(ranks)
     assert list(found) == list(trials.FAMILIES)
     assert found["localisation"].tolist() == ((ranks["excess mass"] + ranks["AUC"]) / 2).tolist()
@@ -173,3 +180,291 @@ def test_families_and_their_agreement():
     alike = pd.DataFrame(dict.fromkeys(found, found["sanity"]))
     mean, shuffled = questions.mean_agreement(alike, repeats=100)
     assert mean == pytest.approx(1) and np.quantile(shuffled, 0.975) < 0.9
+
+
+class Finished:
+    """A training that is over: a system, its network, and what its card says."""
+
+    def __init__(self, system, network=None, name="run"):
+        self.system, self.folder, self.made = system, Path(name), network
+        self.card = {"thresholds": dict.fromkeys(CLASSES, 0.5)}
+
+    def network(self):
+        return (self.made or self.system.network()).eval()
+
+    def probabilities(self, records):
+        return np.random.default_rng(5).random((1000, 9))[records]
+
+
+def excess_by_hand(m, key):
+    """Mass inside less the share of time inside, over what is left to 1."""
+    m = np.maximum(m, 0)
+    share = key.mean()
+    return (m[key].sum() / m.sum() - share) / (1 - share)
+
+
+def test_a_subject_is_an_ensemble_of_which_the_first_is_explained(monkeypatch):
+    first, second = nn.Identity(), nn.Flatten()
+    runs = [Finished(CNNGAPSystem(fs=100), first, "a"), Finished(CNNGAPSystem(fs=100), second, "b")]
+    subject = questions.Subject(runs)
+    assert subject.networks == [first, second] and subject.others == {"members": second}
+    assert questions.Subject(runs[:1]).others == {}
+    assert (subject.fs, subject.names, subject.own) == (100, "a b", ("CAM",))
+    # CNN-GAP's Grad-CAM is its CAM and so explains nothing more.
+    assert subject.chosen(["Grad-CAM", "saliency"]) == ["CAM", "saliency"]
+    asked = []
+    monkeypatch.setattr(evaluation, "make_maps", lambda *given: asked.append(given))
+    cases = some_cases([1, 2])
+    subject.maps("saliency", cases)
+    assert asked == [("saliency", runs[0].system, first, cases)]
+
+
+def test_a_verdict_is_by_the_side_of_the_border_that_the_interval_lies_on():
+    def said(low, high, **options):
+        return questions.Answer("5a: really?", "something", ((low + high) / 2, low, high), **options).verdict
+
+    assert [said(0.1, 0.2), said(-0.2, -0.1), said(-0.1, 0.1)] == ["supported", "not supported", "undecided"]
+    below = {"border": 0.5, "above": False}
+    assert [said(0.1, 0.2, **below), said(0.6, 0.7, **below), said(0.4, 0.6, **below)] == [
+        *("supported", "not supported", "undecided")
+    ]
+    assert questions.Answer("1: nothing?", "").verdict == "undecided"
+    assert questions.Answer("5a: really?", "").number == "5a"
+
+
+def test_an_answers_row_says_what_was_measured_where():
+    found = pd.DataFrame(
+        [("s", "CAM", 3, "r1", 0.5, 0.4, 0.6), ("t", "CAM", 4, "r2", 0.1, 0, 0.2)],
+        columns=["system", "method", "n", "run", *(f"mass {end}" for end in questions.ENDS)],
+    )
+    told = questions.measured(found, "mass", system="t")
+    assert told == {"system": "t", "method": "CAM", "n": 4, "run": "r2", "interval": (0.1, 0, 0.2)}
+    assert questions.measured(found, "mass", system="u") == {}
+    answers = [questions.Answer("1: a", "b", trial="1, c", **told), questions.Answer("2: a", "b", **told)]
+    (row,) = questions.rows(answers, "real").to_dict("records")
+    about = {"system": "t", "method": "CAM", "trial": "answer 1, c", "cohort": "synthetic", "trained": "real"}
+    assert row == about | {"class": "", "value": 0.1, "low": 0, "high": 0.2, "n": 4, "run": "r2"}
+
+
+class Guess(nn.Module):
+    """Logits that follow nine samples of lead I; its map's cells would be four samples wide."""
+
+    stride, receptive_field = 4, 30
+
+    def forward(self, x):
+        return x[:, 0, :9]
+
+
+def test_the_table_of_networks_has_auroc_and_seconds(monkeypatch):
+    cases = some_cases([0, 1, 2, 3, 4, 5, 6, 7, 8])
+    monkeypatch.setattr(Cases, "inputs", lambda self, system: torch.from_numpy(self.signals))
+    subjects = {"s": questions.Subject([Finished(ECGMasterSystem(fs=100), Guess())])}
+    (row,) = questions.networks(subjects, {100: cases}).to_dict("records")
+    aurocs = [roc_auc_score(cases.labels[:, c], cases.signals[:, 0, c]) for c in range(9)]
+    assert row["AUROC"] == pytest.approx(np.mean(aurocs))
+    assert (row["system"], row["cell"], row["field"]) == ("s", 0.04, 0.3)
+    assert row["maps"] == "attention, contributions"
+
+
+def test_the_share_of_evidence_is_that_of_time():
+    share = questions.evidence_share(some_cases([1, 1, 4]))
+    assert share.to_dict() == {CLASSES[1]: 40 / SAMPLES, CLASSES[4]: 40 / SAMPLES}
+
+
+def test_a_method_beats_the_blind_maps_of_its_own_system_or_not():
+    values = {
+        "s": {"CAM": 0.3, "saliency": 0.12, "random": 0, "signal energy": 0.1, "QRS detector": 0.05},
+        "t": {"CAM": 0.3, "random": 0.25, "signal energy": 0.1, "QRS detector": 0.05},
+    }
+    rows = [(s, m, "excess mass", "", v, v - 0.1, v + 0.1) for s, each in values.items() for m, v in each.items()]
+    rows += [("s", "CAM", "AUC", "", 0.9, 0.8, 1.0), ("s", "CAM", "excess mass", "AF", 0.9, 0.8, 1.0)]
+    table = pd.DataFrame(rows, columns=["system", "method", "trial", "class", *questions.ENDS])
+    found = questions.localisation(table).set_index(["system", "method"])
+    assert found["beats"].to_dict() == {("s", "CAM"): True, ("s", "saliency"): False, ("t", "CAM"): False}
+
+
+def test_a_map_of_the_right_time_in_the_wrong_leads_is_half_right(monkeypatch):
+    cases = some_cases([CLASSES.index(c) for c in ("AF", "LBBB", "STE", "STE")])
+    cases.key[:, 6:] = False  # evidence in six leads
+    cases.signals[:] = 0
+    cases.signals[cases.key] = np.tile([0, 0, 1, 1], cases.key.sum() // 4)  # and only there a signal
+    asked = []
+
+    def explained(system, method, network, x, classes, *, by_lead):
+        asked.append((method, by_lead, classes.tolist()))
+        return np.broadcast_to(cases.any_lead[1:, None], cases.key[1:].shape).astype(float)
+
+    monkeypatch.setattr(methods, "explain", explained)
+    subject = questions.Subject([Finished(CNNGAPSystem(fs=100, seconds=4), nn.Identity())])
+    found = questions.by_lead(subject, cases, repeats=20).set_index(["map", "class"])
+    # AF's evidence is in every lead, so that its case has been left out.
+    assert asked == [("input × gradient", True, cases.classes[1:].tolist())]
+    assert set(found.index.get_level_values("class")) == {"", "LBBB", "STE"}
+    share = 20 / SAMPLES
+    assert found.loc[("input × gradient", ""), "value"] == pytest.approx((0.5 - share) / (1 - share))
+    assert found.loc[("signal energy", ""), "value"] > 0.8
+    assert abs(found.loc[("the same, moved", ""), "value"]) < 0.3
+
+
+def test_focus_of_systems_is_that_of_each(monkeypatch):
+    std = CLASSES.index("STD")
+    cases = some_cases([std] * 4)
+    cases.signals[:, 0, 0] = 1
+    monkeypatch.setattr(Cases, "inputs", lambda self, system: torch.from_numpy(self.signals))
+    right = {"CNN-GAP": True, "ECGMaster": False}
+
+    def made(method, system, network, some):
+        return (some.any_lead if right[system.name] else ~some.any_lead).astype(float)
+
+    monkeypatch.setattr(evaluation, "make_maps", made)
+    systems = {"a": CNNGAPSystem(fs=100), "b": ECGMasterSystem(fs=100)}
+    subjects = {name: questions.Subject([Finished(system, Sure(), name * 2)]) for name, system in systems.items()}
+    found = questions.focus_of_systems(subjects, {100: cases}, repeats=10)
+    value = found[found["class"] == "STD"].set_index(["system", "method"])["focus value"]
+    assert value.to_dict() == {("a", "CAM"): 1, ("b", "attention"): 0, ("b", "contributions"): 0}
+    assert found.set_index("system")["run"].to_dict() == {"a": "aa", "b": "bb"}
+
+
+def test_two_maps_of_a_record_overlap_by_their_correlation(monkeypatch):
+    cases = some_cases([2, 4, 6, 8], names=["x", "x", "y", "y"])
+    rng = np.random.default_rng(2)
+    made = {"attention": cases.any_lead.astype(float), "contributions": rng.random(cases.any_lead.shape)}
+    monkeypatch.setattr(evaluation, "make_maps", lambda method, *rest: made[method])
+    subjects = {"s": questions.Subject([Finished(ECGMasterSystem(fs=100), nn.Identity())])}
+    found = questions.apart(subjects, {100: cases}, repeats=10).set_index(["system", "method"])
+    m = made["contributions"]
+    by_hand = np.mean([np.corrcoef(m[0], m[1])[0, 1], np.corrcoef(m[2], m[3])[0, 1]])
+    assert found.loc[("s", "contributions"), "overlap value"] == pytest.approx(by_hand)
+    key = made["attention"]
+    of_keys = np.mean([np.corrcoef(key[0], key[1])[0, 1], np.corrcoef(key[2], key[3])[0, 1]])
+    assert found.loc[("answer key", ""), "overlap value"] == pytest.approx(of_keys)
+    assert found.loc[("s", "attention"), "overlap value"] == pytest.approx(of_keys)
+    assert found.loc[("s", "attention"), "apart value"] == pytest.approx(1 - (1 - 40 / (SAMPLES - 40)) / 2, abs=0.01)
+    assert abs(found.loc[("s", "contributions"), "apart value"]) < 0.2
+    assert np.isnan(found.loc[("answer key", ""), "apart value"]) and (found["n"] == 2).all()
+
+
+def test_likeness_is_the_mean_correlation_of_two_methods(monkeypatch):
+    cases = some_cases([1, 2])
+    rng = np.random.default_rng(3)
+    made = {"CAM": rng.random((2, SAMPLES)), "saliency": rng.random((2, SAMPLES))}
+    monkeypatch.setattr(evaluation, "make_maps", lambda method, *rest: made[method])
+    subject = questions.Subject([Finished(CNNGAPSystem(fs=100), nn.Identity())])
+    found = questions.likeness(subject, cases, ["CAM", "saliency"])
+    pairs = zip(made["CAM"], made["saliency"], strict=True)
+    by_hand = np.mean([np.corrcoef(a, b)[0, 1] for a, b in pairs])
+    np.testing.assert_allclose(found.loc[["CAM", "saliency"], ["CAM", "saliency"]], [[1, by_hand], [by_hand, 1]])
+
+
+def few_records(rows=60):
+    rng = np.random.default_rng(4)
+    names = [f"r{i}" for i in range(rows)]
+    table = pd.DataFrame({"name": names, "patient_id": names, "signal_hash": names, "source": "simulated"})
+    return Cohort(Path(), 100, table, rng.random((rows, 9)) < 0.3, pd.DataFrame(), "sum")
+
+
+def test_shuffled_labels_are_the_same_labels_of_other_records_in_the_same_folds(monkeypatch):
+    cohort, trained = few_records(), []
+    monkeypatch.setattr(training, "train", lambda *given, **options: trained.append((*given, options)) or "run")
+    options = {"dilations": (1, 2), "pools": 1}
+    for shuffled in (False, True):
+        subject = questions.train_small(cohort, options, epochs=3, seed=1, shuffled=shuffled, note="it")
+        assert subject.runs == ["run"]
+    (system, plain, split, given), (again, mixed, other_split, _) = trained
+    assert system == again == SmallGAPSystem(fs=100, epochs=3, **options) and given == {"seed": 1, "note": "it"}
+    assert plain is cohort and mixed.checksum != cohort.checksum
+    assert sorted(map(tuple, mixed.labels)) == sorted(map(tuple, cohort.labels))
+    assert 0.1 < (mixed.labels != cohort.labels).mean() < 0.9
+    for part, records in split.items():
+        np.testing.assert_array_equal(records, other_split[part])
+    np.testing.assert_array_equal(split["test"], questions.small_test(cohort, 1))
+    assert len(split["test"]) == pytest.approx(12, abs=2)
+
+
+def small_subject(seed=0, **options):
+    torch.manual_seed(seed)
+    system = SmallGAPSystem(fs=100, seconds=SAMPLES / 100, **options)
+    return questions.Subject([Finished(system, SmallGAP(system.dilations, system.pools))])
+
+
+def test_the_maps_of_small_networks_are_those_of_the_last_layer_the_first_block_and_the_samples():
+    cases = some_cases([1, 3, 3])
+    subject = small_subject(dilations=(1, 1), pools=2)
+    found = questions.small_excess({"short": subject}, cases)
+    assert list(found) == [("short", m) for m in ("CAM", questions.FIRST_BLOCK, "input × gradient")]
+    network, x = subject.networks[0], cases.inputs(subject.system)
+    for row, c in enumerate(cases.classes):
+        one = x[row : row + 1].clone().requires_grad_()
+        block = network.blocks[:4](one)
+        block.retain_grad()
+        last = network.blocks[4:](block)
+        network.head(last.mean(dim=-1))[0, c].backward()
+        cam = (network.head.weight[c][:, None] * last[0]).sum(dim=0).detach().numpy()
+        early = (block.grad * block).sum(dim=1)[0].detach().numpy()
+        samples = (one.grad * one).sum(dim=1)[0].detach().numpy()
+        key = cases.any_lead[row]
+        for method, m, stride in zip(found, (cam, early, samples), (4, 2, 1), strict=True):
+            centres = (np.arange(len(m)) + 0.5) * stride - 0.5
+            fine = np.interp(np.arange(SAMPLES), centres, m)
+            assert found.loc[row, method] == pytest.approx(excess_by_hand(fine, key), abs=2e-4)
+
+    means = questions.mean_of_classes(found, cases, repeats=10).set_index(["network", "method"])["value"]
+    each = found["short", "CAM"]
+    assert means["short", "CAM"] == pytest.approx((each[0] + (each[1] + each[2]) / 2) / 2)
+    cam, early = ("short", "CAM"), ("short", questions.FIRST_BLOCK)
+    value, low, high = questions.difference(found, early, cam, cases, repeats=50)
+    assert value == pytest.approx(means[early] - means[cam]) and low <= value <= high
+
+
+def test_the_scale_of_a_small_network_follows_from_its_layers():
+    cases, cohort = some_cases([1, 3, 3]), few_records()
+    found = questions.small_scales({"short": small_subject(dilations=(1, 2), pools=1)}, cases, cohort)
+    (row,) = found.to_dict("records")
+    # Kernels of 7: 7 samples, 2 pooled are 8, then 6 steps of 2 × 2 samples more.
+    assert (row["network"], row["cell"], row["field"]) == ("short", 0.02, 0.32)
+    assert 0 < row["effective"] <= row["field"]
+    test = questions.small_test(cohort)
+    probabilities = np.random.default_rng(5).random((1000, 9))[test]
+    assert row["AUROC"] == pytest.approx(roc_auc_score(cohort.labels[test], probabilities, average="macro"))
+
+
+def test_on_waves_tries_own_maps_and_baselines_on_the_key_and_on_the_st_segments(monkeypatch):
+    cases = some_cases([1, 3])
+    cases = cases._replace(st=np.roll(cases.any_lead, 100, axis=1))
+    monkeypatch.setattr(evaluation, "make_maps", lambda method, *rest: cases.any_lead.astype(float))
+    found = questions.on_waves(questions.Subject([Finished(ECGMasterSystem(fs=100), nn.Identity())]), cases)
+    tried = ("attention", "contributions", "input × gradient", *BASELINES)
+    assert tuple(dict.fromkeys(found.columns.get_level_values("method"))) == tried
+    assert (found["attention"][["excess mass", "pointing", "AUC"]] == 1).all(axis=None)
+    share = 40 / SAMPLES
+    assert found["QRS detector", "ST"].tolist() == pytest.approx([-share / (1 - share)] * 2)
+
+
+def six():
+    """Answers of the sixth question: two systems, few and many records."""
+    rows = [
+        ("s", "CAM", "answer 6, excess mass", "synthetic", 0.1),
+        ("s", "CAM", "answer 6, excess mass", "synthetic-large", 0.5),
+        ("s", "CAM", "answer 6, excess mass, many less few", "synthetic-large", 0.4),
+        ("t", "map", "answer 6, excess mass", "synthetic", 0.35),
+        ("t", "map", "answer 6, excess mass", "synthetic-large", 0.6),
+        ("s", "saliency", "answer 6, excess mass", "synthetic-large", 0.7),
+        ("s", "QRS detector", "answer 6, excess mass", "synthetic-large", 0.2),
+        ("t", "QRS detector", "answer 6, excess mass", "synthetic-large", 0.3),
+        ("s", "CAM", "answer 1, focus on ST", "synthetic", 0.9),
+    ]
+    table = pd.DataFrame(rows, columns=["system", "method", "trial", "trained", "value"])
+    return table.assign(cohort="synthetic", low=table["value"] - 0.05, high=table["value"] + 0.05, n=9, run="r")
+
+
+def test_few_many_and_the_detector():
+    found = questions.few_and_many(six())
+    assert found["network"].tolist() == ["few", "many", "many less few", "few", "many", "many", "many", "many"]
+    assert questions.detector(found, "synthetic") == pytest.approx(0.25)
+    over = questions.above_detector(found, "synthetic")
+    # More than 0.25 with the whole interval; the difference is no map, the detector no method.
+    assert list(zip(over["system"], over["method"], over["network"], strict=True)) == [
+        *(("s", "CAM", "many"), ("t", "map", "few"), ("t", "map", "many"), ("s", "saliency", "many"))
+    ]
+    assert questions.best_own(found, {"s": ["CAM"], "t": ["map"]})["system"].tolist() == ["t"]
+    assert questions.best_own(found, {"s": ["CAM"]})["value"].tolist() == [0.5]

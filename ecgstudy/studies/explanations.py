@@ -25,13 +25,12 @@ from ecgstudy.explain.cases import Cases, ludb_cases, real_st_cases, synthetic_c
 from ecgstudy.paths import RESULTS, told_if_broken, written_whole
 from ecgstudy.profiles import profile_values
 from ecgstudy.studies import leaderboard, questions, read_committed
+from ecgstudy.studies.questions import ANSWER, SIX
 from ecgstudy.systems.catalogue import by_name
 
 FILE = RESULTS / "explanations.csv.gz"
 COLUMNS = ("system", "method", "trial", "cohort", "trained", "class", "value", "low", "high", "n", "run")
-ANSWER = "answer "
 MANY = "synthetic-large"  # trial of the leaderboard whose networks were trained on many records
-SIX = ANSWER + "6, excess mass"
 CASE_SEED = 1000  # of the simulated records that are explained; cohorts to train on have the profile's small seed
 
 
@@ -149,11 +148,6 @@ def ranks(table: pd.DataFrame) -> pd.DataFrame:
     whole = table[table["class"] == ""].pivot(index=["system", "method"], columns="trial", values="value")
     good = {t.name: t.higher_is_better for t in trials.TRIALS.values() if t.name in whole and t.family != "property"}
     return pd.DataFrame({t: whole[t].groupby("system").rank(ascending=not more) for t, more in good.items()})
-
-
-def verdict(low: float, high: float, border: float = 0) -> str:
-    """Answer to "is it more than ``border``?" by a 95 % interval."""
-    return "supported" if low > border else "not supported" if high < border else "undecided"
 
 
 def cases_by_cohort(fs: float, trained: str, per_class: int) -> dict[str, Cases]:

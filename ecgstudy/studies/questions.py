@@ -4,7 +4,10 @@ Maps on ST segments, on the evidence of all classes of a record, on that of the 
 a network trained on few records and of one trained on many.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,13 +16,25 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from torch import nn
 
+from ecgstudy import maps, metrics, training
+from ecgstudy.data.cohort import Cohort
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.explain import blind, evaluation, trials
+from ecgstudy.data.records import LEADS
+from ecgstudy.explain import blind, evaluation, methods, trials
+from ecgstudy.explain.blind import BASELINES
 from ecgstudy.explain.cases import Cases
 from ecgstudy.systems import System
+from ecgstudy.systems.small_gap import SmallGAPSystem
+from ecgstudy.training import Run
 
 ST = ("STD", "STE")
+SOME_LEADS = ("LBBB", "RBBB", "STD", "STE")  # classes whose evidence is in some leads only
 ENDS = ("value", "low", "high")
+INPUT_GRADIENT, FIRST_BLOCK = "input × gradient", "HiRes-CAM, first block"
+ANSWER = "answer "  # begins the trial of every answer in results/explanations.csv.gz
+SIX = ANSWER + "6, excess mass"
+
+ByRate = Mapping[float, Cases]  # rate in Hz → the same records in the same order at that rate
 
 
 def focus_on_st(
@@ -89,8 +104,8 @@ def on_all_classes(
     Returns
     -------
     DataFrame
-        arm, map, value, low, high: the arms' own maps, then the attention moved at random, the signal's energy, and
-        the difference of the first arm's attention from the second's.
+        arm, method, value, low, high, system, n (records): the arms' own maps, then the attention moved at random, the
+        signal's energy, and the difference of the first arm's attention from the second's.
     """
     found: dict[tuple[str, str], NDArray[np.floating]] = {}
     for arm, of in arms.items():
@@ -111,8 +126,8 @@ def on_all_classes(
     first, second = (found[arm, "attention"] for arm in arms)
     found["difference", "attention"] = first - second
     interval = trials.mean_interval(np.column_stack(list(found.values())), cases.patients, repeats=repeats, seed=seed)
-    about = pd.DataFrame(list(found), columns=["arm", "map"])
-    return about.assign(**dict(zip(ENDS, interval, strict=True)))
+    about = pd.DataFrame(list(found), columns=["arm", "method"])
+    return about.assign(**dict(zip(ENDS, interval, strict=True)), system=system.name, n=len(cases.names))
 
 
 def couples(cases: Cases) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -200,3 +215,373 @@ def mean_agreement(ranked: pd.DataFrame, *, repeats: int = 200, seed: int = 0) -
         agreement(ranked.groupby("system").transform(lambda c: rng.permutation(c)))[off].mean() for _ in range(repeats)
     ]
     return float(agreement(ranked)[off].mean()), np.array(shuffled)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A system on trial: the members of its ensemble as they were trained, of which the first is explained."""
+
+    runs: Sequence[Run]
+
+    @property
+    def system(self) -> System:
+        """The recipe."""
+        return self.runs[0].system
+
+    @property
+    def fs(self) -> float:
+        """Rate of the records that its maps are of, in Hz."""
+        return self.system.fs
+
+    @cached_property
+    def networks(self) -> list[nn.Module]:
+        """The trained networks, in evaluation mode."""
+        return [run.network() for run in self.runs]
+
+    @property
+    def names(self) -> str:
+        """Names of the runs."""
+        return " ".join(run.folder.name for run in self.runs)
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """Names of the system's own maps."""
+        return tuple(self.system.own_maps)
+
+    @property
+    def others(self) -> dict[str, nn.Module]:
+        """Another member of the ensemble, under the trial that compares with it, if there is one."""
+        return dict(zip(("members",), self.networks[1:], strict=False))
+
+    def chosen(self, general: Sequence[str]) -> list[str]:
+        """The system's own maps, then those of the general methods that explain it."""
+        return [*self.own, *(method for method in general if method in methods.methods(self.system))]
+
+    def maps(self, method: str, cases: Cases) -> NDArray[np.floating]:
+        """Maps (rows, n) by a method, or by a baseline, of cases at the system's rate."""
+        return evaluation.make_maps(method, self.system, self.networks[0], cases)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One question's answer: a number, its 95 % interval, and by these a verdict.
+
+    Parameters
+    ----------
+    question
+        As the table of verdicts has it, its number first: ``5a: a CAM is finer where a cell sees less``.
+    measured
+        What was measured, and where the border is.
+    interval
+        Value, low and high; NaN where nothing could be measured.
+    border
+        That the interval must lie above for a yes, or below with ``above=False``.
+    shown
+        A value that the page shows in place of the interval.
+    trial, system, method, n, run
+        What the row of ``results/explanations.csv.gz`` says; without a trial there is none.
+    """
+
+    question: str
+    measured: str
+    interval: Sequence[float] = (np.nan, np.nan, np.nan)
+    border: float = 0
+    above: bool = True
+    shown: float | None = None
+    trial: str = ""
+    system: str = ""
+    method: str = ""
+    n: int = 0
+    run: str = ""
+
+    @property
+    def number(self) -> str:
+        """Of the question: ``5a``."""
+        return self.question.split(":")[0]
+
+    @property
+    def verdict(self) -> str:
+        """Supported, not supported, or undecided."""
+        _, low, high = self.interval
+        return metrics.verdict(low, high, self.border) if self.above else metrics.verdict(-high, -low, -self.border)
+
+    def row(self, trained: str) -> dict[str, str | float]:
+        """Row of ``results/explanations.csv.gz``; ``trained`` is the cohort that the networks have learnt from."""
+        about = {"system": self.system, "method": self.method, "trial": ANSWER + self.trial, "cohort": "synthetic"}
+        limits = dict(zip(ENDS, map(float, self.interval), strict=True))
+        return about | {"trained": trained, "class": ""} | limits | {"n": self.n, "run": self.run}
+
+
+def networks(subjects: Mapping[str, Subject], by_rate: ByRate) -> pd.DataFrame:
+    """How well the explained networks tell classes apart, and how coarse their maps are.
+
+    Returns
+    -------
+    DataFrame
+        system, AUROC (macro, on the cases' records), cell and field (seconds between cells of the feature map, seconds
+        that one of them sees: computed, or measured by the gradient of four records), maps (the system's own).
+    """
+    rows = []
+    for name, subject in subjects.items():
+        cases, network = by_rate[subject.fs], subject.networks[0]
+        x = cases.inputs(subject.system)
+        with torch.inference_mode():
+            auroc = metrics.macro_auroc(cases.labels, torch.sigmoid(network(x)).numpy())
+        field = getattr(network, "receptive_field", None)
+        if field is None:
+            field = maps.scale(network, subject.system.feature_layer, x[:4]).field
+        rows.append((name, auroc, network.stride / subject.fs, field / subject.fs, ", ".join(subject.own)))
+    return pd.DataFrame(rows, columns=["system", "AUROC", "cell", "field", "maps"])
+
+
+def evidence_share(cases: Cases) -> pd.Series:
+    """Share of the time in which the evidence of a class stands, by class: what a map has inside by chance."""
+    return pd.Series(cases.any_lead.mean(axis=1)).groupby(cases.names_of_classes).mean()
+
+
+def localisation(table: pd.DataFrame) -> pd.DataFrame:
+    """Excess mass of every method that asks the network, and whether it beats the three maps that ask none.
+
+    Parameters
+    ----------
+    table
+        Of ``explanations.tidy``, several systems.
+
+    Returns
+    -------
+    DataFrame
+        system, method, value, low, high, and ``beats``: low is above the best value of the system's baselines.
+    """
+    excess = table[(table["class"] == "") & (table["trial"] == "excess mass")]
+    blindly = excess["method"].isin(BASELINES)
+    best = excess[blindly].groupby("system")["value"].max()
+    found = excess.loc[~blindly, ["system", "method", *ENDS]]
+    return found.assign(beats=found["low"] > found["system"].map(best)).reset_index(drop=True)
+
+
+def by_lead(subject: Subject, cases: Cases, *, repeats: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """Excess mass over leads and samples: input × gradient, the same map moved, and the energy of each lead.
+
+    Only cases of the classes whose evidence is in some leads (``SOME_LEADS``) count.
+
+    Returns
+    -------
+    DataFrame
+        map, class (empty: the mean of the classes), value, low, high, n.
+    """
+    cases = cases.take(np.flatnonzero(np.isin(cases.names_of_classes, SOME_LEADS)))
+    x, classes = cases.inputs(subject.system), torch.from_numpy(cases.classes)
+    m = methods.explain(subject.system, INPUT_GRADIENT, subject.networks[0], x, classes, by_lead=True)
+    energy = [blind.energy_maps(cases.signals[:, [lead]], cases.fs) for lead in range(len(LEADS))]
+    made = {
+        INPUT_GRADIENT: m,
+        "the same, moved": blind.random_maps(m, np.random.default_rng(seed)),
+        "signal energy": np.stack(energy, axis=1),
+    }
+    scores = pd.DataFrame({name: trials.localisation(one, cases.key)["excess mass"] for name, one in made.items()})
+    scores = scores.rename_axis(columns="map")
+    return trials.summary(scores, cases.names_of_classes, cases.patients, repeats=repeats)
+
+
+def focus_of_systems(subjects: Mapping[str, Subject], by_rate: ByRate, *, repeats: int = 1000) -> pd.DataFrame:
+    """``focus_on_st`` of several systems, with their names (``system``) and runs (``run``)."""
+    tables = []
+    for name, subject in subjects.items():
+        thresholds = np.array(list(subject.runs[0].card["thresholds"].values()))
+        parts = [(subject.networks[0], thresholds, by_rate[subject.fs])]
+        found = focus_on_st(subject.system, parts, repeats=repeats)
+        tables.append(found.assign(system=name, run=subject.runs[0].folder.name))
+    return pd.concat(tables, ignore_index=True)
+
+
+def apart(subjects: Mapping[str, Subject], by_rate: ByRate, *, repeats: int = 1000) -> pd.DataFrame:
+    """Two classes of one record: do a system's own maps of them differ, and each lie on its own evidence?
+
+    Returns
+    -------
+    DataFrame
+        system, method, n (pairs of classes), run, and value, low and high of ``overlap`` (correlation of the two maps)
+        and of ``apart`` (``own_minus_other``). The last row is the answer key's, whose overlap is that of the evidence.
+    """
+    columns = ["system", "method", "n", "run", *(f"{what} {end}" for what in ("overlap", "apart") for end in ENDS)]
+    rows: list[tuple] = []
+    for name, subject in subjects.items():
+        cases = by_rate[subject.fs]
+        a, b = couples(cases)
+        for method in subject.own:
+            m = subject.maps(method, cases)
+            values = np.column_stack([trials.agreement(m[a], m[b]), own_minus_other(m, cases, a, b)])
+            interval = trials.mean_interval(values, cases.patients[a], repeats=repeats)
+            rows.append((name, method, len(a), subject.runs[0].folder.name, *np.transpose(interval).ravel()))
+    cases = by_rate[next(iter(subjects.values())).fs]
+    a, b = couples(cases)
+    key = cases.any_lead.astype(float)
+    interval = trials.mean_interval(trials.agreement(key[a], key[b])[:, None], cases.patients[a], repeats=repeats)
+    rows.append(("answer key", "", len(a), "", *np.ravel(interval), *[np.nan] * 3))
+    return pd.DataFrame(rows, columns=columns)
+
+
+def likeness(subject: Subject, cases: Cases, chosen: Sequence[str]) -> pd.DataFrame:
+    """Correlation between the maps of any two methods, mean over the cases: (methods, methods)."""
+    made = [subject.maps(method, cases) for method in chosen]
+    alike = [[np.nanmean(trials.agreement(a, b)) for b in made] for a in made]
+    return pd.DataFrame(alike, index=chosen, columns=chosen)
+
+
+def train_small(
+    cohort: Cohort, options: Mapping[str, Any], *, epochs: int, seed: int = 0, shuffled: bool = False, note: str = ""
+) -> Subject:
+    """Train a small network (``small_gap``) on four of a cohort's five folds.
+
+    Parameters
+    ----------
+    options
+        Fields of the system.
+    shuffled
+        Whether the records' labels change places first, so that there is nothing to learn; the folds stay.
+    note
+        What the progress line begins with.
+    """
+    system = SmallGAPSystem(fs=cohort.fs, epochs=epochs, **options)
+    (split,) = training.member_splits(system, cohort, small_test(cohort, seed), 1, seed)
+    if shuffled:
+        order = np.random.default_rng(seed).permutation(len(cohort))
+        checksum = f"{cohort.checksum}, labels shuffled by {seed}"
+        cohort = replace(cohort, labels=cohort.labels[order], checksum=checksum)
+    return Subject([training.train(system, cohort, split, seed=seed, note=note)])
+
+
+def small_test(cohort: Cohort, seed: int = 0) -> NDArray[np.intp]:
+    """Records that ``train_small`` leaves for testing."""
+    return np.flatnonzero(cohort.folds(5, seed) == 0)
+
+
+def small_scales(subjects: Mapping[str, Subject], cases: Cases, cohort: Cohort, seed: int = 0) -> pd.DataFrame:
+    """How far a cell of each small network sees, and how well it tells the classes of the tested records apart.
+
+    Returns
+    -------
+    DataFrame
+        network, cell, field and effective (seconds: between cells, that a cell sees, that hold 90 % of its gradient),
+        AUROC.
+    """
+    rows, test = [], small_test(cohort, seed)
+    for arm, subject in subjects.items():
+        network = subject.networks[0]
+        scale = maps.scale(network, subject.system.feature_layer, cases.inputs(subject.system)[:16])
+        auroc = metrics.macro_auroc(cohort.labels[test], subject.runs[0].probabilities(test))
+        seconds = np.array([network.stride, network.receptive_field, scale.effective]) / subject.fs
+        rows.append((arm, *seconds, auroc))
+    return pd.DataFrame(rows, columns=["network", "cell", "field", "effective", "AUROC"])
+
+
+def small_excess(subjects: Mapping[str, Subject], cases: Cases) -> pd.DataFrame:
+    """Excess mass of three maps of each small network: one row a case, columns (network, method).
+
+    The maps are of the last layer (CAM), of the first block (HiRes-CAM) and of the samples.
+    """
+    found, classes = {}, torch.from_numpy(cases.classes)
+    for arm, subject in subjects.items():
+        x = cases.inputs(subject.system)
+        early = maps.on_record(maps.hires_cam(subject.networks[0], "blocks.3", x, classes), 2, x)
+        made = {
+            "CAM": subject.maps("CAM", cases),
+            FIRST_BLOCK: np.stack(early),
+            INPUT_GRADIENT: subject.maps(INPUT_GRADIENT, cases),
+        }
+        for method, m in made.items():
+            found[arm, method] = trials.localisation(m, cases.any_lead)["excess mass"]
+    return pd.DataFrame(found).rename_axis(columns=["network", "method"])
+
+
+def mean_of_classes(scores: pd.DataFrame, cases: Cases, *, repeats: int = 1000) -> pd.DataFrame:
+    """Mean of the classes' means of scores, one row a case: the levels of their columns, value, low, high, n."""
+    found = trials.summary(scores, cases.names_of_classes, cases.patients, repeats=repeats)
+    return found[found["class"] == ""].drop(columns="class")
+
+
+def difference(
+    excess: pd.DataFrame, first: tuple[str, str], second: tuple[str, str], cases: Cases, *, repeats: int = 1000
+) -> tuple[float, float, float]:
+    """Value, low and high of what the first column of ``small_excess`` has more than the second, case by case."""
+    less = (excess[first] - excess[second]).to_frame("difference")
+    value, low, high = mean_of_classes(less, cases, repeats=repeats)[[*ENDS]].iloc[0]
+    return value, low, high
+
+
+def on_waves(subject: Subject, cases: Cases) -> pd.DataFrame:
+    """Where a system's own maps, input × gradient and the baselines lie: one row a case, columns (method, trial).
+
+    ``ST`` is the excess mass on the ST segments, whatever the class.
+    """
+    columns = {}
+    for method in (*subject.own, INPUT_GRADIENT, *BASELINES):
+        m = subject.maps(method, cases)
+        found = trials.localisation(m, cases.any_lead)
+        columns |= {(method, trial): found[trial] for trial in ("excess mass", "pointing", "AUC")}
+        columns[method, "ST"] = trials.localisation(m, cases.st)["excess mass"]
+    return pd.DataFrame(columns).rename_axis(columns=["method", "trial"])
+
+
+def few_and_many(answers: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the sixth question, with the ``network`` that each is of: few records, many, or many less few.
+
+    Parameters
+    ----------
+    answers
+        Of ``explanations.answers``.
+    """
+    six = answers[answers["trial"].str.startswith(SIX)]
+    trained = np.where(six["trained"] == "synthetic", "few", "many")
+    differs = six["trial"].str.endswith("many less few")
+    numbers = dict.fromkeys(ENDS, float) | {"n": int}
+    return six.assign(network=np.where(differs, "many less few", trained)).astype(numbers)
+
+
+def detector(six: pd.DataFrame, cohort: str) -> float:
+    """Excess mass of the QRS detector on a cohort, which knows of no network: its mean over the systems' rates."""
+    return six.loc[(six["cohort"] == cohort) & (six["method"] == "QRS detector"), "value"].mean()
+
+
+def above_detector(six: pd.DataFrame, cohort: str) -> pd.DataFrame:
+    """Rows of ``few_and_many`` on a cohort whose interval lies above the QRS detector's excess mass."""
+    here = six[(six["cohort"] == cohort) & (six["network"] != "many less few") & ~six["method"].isin(BASELINES)]
+    return here[here["low"] > detector(six, cohort)]
+
+
+def best_own(six: pd.DataFrame, own: Mapping[str, Iterable[str]]) -> pd.DataFrame:
+    """The row of ``few_and_many`` whose map lies best on simulated evidence, of networks of many records.
+
+    Parameters
+    ----------
+    own
+        System → its own maps; no others count.
+    """
+    many = six[(six["cohort"] == "synthetic") & (six["network"] == "many")]
+    wanted = [method in own.get(system, ()) for system, method in zip(many["system"], many["method"], strict=True)]
+    return many[wanted].nlargest(1, "value")
+
+
+def measured(found: pd.DataFrame, what: str = "", **wanted: str) -> dict[str, Any]:
+    """What an ``Answer`` says of the row of a table that has the wanted values; nothing, where there is none.
+
+    Parameters
+    ----------
+    found
+        Columns system, method, n, run (those that are there), and ``{what} value``, low, high (without ``what``:
+        value, low, high).
+    wanted
+        Column → value.
+    """
+    for column, value in wanted.items():
+        found = found[found[column] == value]
+    if found.empty:
+        return {}
+    row = found.iloc[0]
+    about = {name: row[name] for name in ("system", "method", "n", "run") if name in row}
+    return about | {"interval": tuple(float(row[f"{what} {end}".strip()]) for end in ENDS)}
+
+
+def rows(answers: Sequence[Answer], trained: str) -> pd.DataFrame:
+    """Rows of ``results/explanations.csv.gz`` of the answers that have one."""
+    return pd.DataFrame([answer.row(trained) for answer in answers if answer.trial])
