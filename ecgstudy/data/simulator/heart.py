@@ -5,8 +5,9 @@ the same patient with another diagnosis.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -15,10 +16,11 @@ from ecgstudy.data.simulator.dipole import DOWER, Wave, plateau, rotation, wave
 
 CONDUCTED, PAC, PVC, ABERRANT = range(4)  # kinds of beats; aberrant: on time, but with a passing bundle branch block
 Labels = frozenset[str]
+Form = Literal["normal", "RBBB", "LBBB"]  # of a QRS
 
 # Templates: one row per Gaussian: centre and width in ms, x (left), y (feet), z (back) in mV.
 _P = np.array([(0, 18, 0.035, 0.055, -0.045), (34, 20, 0.052, 0.055, 0.038)])
-_QRS = {
+_QRS: dict[Form, np.ndarray] = {
     "normal": np.array(
         [
             (16, 6, -0.10, 0.04, -0.26),  # septum: to the right and front
@@ -67,7 +69,7 @@ _TERRITORIES = {
         "anterior": (0.1, 0, 1),
     },
 }
-_BENIGN = np.array([0.7, 0.35, -0.7])  # early repolarisation; turned round: slight depression
+_BENIGN = np.array([0.7, 0.35, -0.7])  # early repolarisation; reversed: slight depression
 _USUAL = np.array([0.5, 0.15, -1])  # as most hearts have it: V1 to V3 above the baseline
 _CONTIGUOUS = np.array(
     [
@@ -83,49 +85,148 @@ def _clipped(value: float, low: float, high: float) -> float:
     return float(min(max(value, low), high))
 
 
-def draw_body(rng: np.random.Generator) -> dict[str, Any]:
-    """What a patient keeps from record to record; sizes are factors, the last four standard normal."""
-    return {
-        "age": float(round(_clipped(rng.normal(58, 17), 18, 95))),
-        "sex": "FM"[rng.integers(2)],
-        # Degrees (see rotation). The electrical axes that come of it stand beside PTB-XL's in results/realism.csv.
-        "axes": (rng.normal(size=3) * (6, 12, 6)).tolist(),
-        "qrs_axis": rng.normal(-1, 15),
-        "electrode_gain": (rng.lognormal(0, 0.12, 6) * (0.74, 1.12, 0.98, 0.94, 0.98, 1.0)).tolist(),  # V1 ... V6
-        "electrode_shift": rng.normal(0, 0.15, 6).clip(-0.35, 0.35).tolist(),  # towards the neighbour on the chest
-        "p_size": rng.lognormal(0.45, 0.28),
-        "qrs_size": rng.lognormal(0.18, 0.25),
-        "t_size": rng.lognormal(0.0, 0.27),
-        "t_axes": rng.normal(0, 5, 3).tolist(),
-        # How each Gaussian departs from its template, see _varied.
-        "p_shape": rng.normal(size=(2, 5)).tolist(),
-        "qrs_shape": rng.normal(size=(5, 5)).tolist(),
-        "t_shape": rng.normal(size=(2, 5)).tolist(),
-        "rate": rng.normal(),
-        "pr": rng.normal(),
-        "qrs": rng.normal(),
-        "qtc": rng.normal(),
-    }
+@dataclass(frozen=True)
+class Body:
+    """What a patient keeps from record to record. Sizes are factors of the templates."""
+
+    age: float  # years
+    sex: str  # F or M
+    axes: list[float]  # (3,) degrees by which the whole dipole is rotated, see rotation
+    qrs_axis: float  # degrees by which the QRS is rotated in the frontal plane, besides
+    electrode_gain: list[float]  # (6,) of V1 ... V6
+    electrode_shift: list[float]  # (6,) fraction of the way to the neighbour on the chest; negative: to the one before
+    p_size: float
+    qrs_size: float
+    t_size: float
+    t_axes: list[float]  # (3,) degrees by which T is rotated, besides
+    p_shape: list[list[float]]  # (Gaussians, 5) standard normal: how each departs from its template, see _varied
+    qrs_shape: list[list[float]]
+    t_shape: list[list[float]]
+    rate: float  # standard normal, as the next three: where the patient stands among others
+    pr: float
+    qrs: float
+    qtc: float
 
 
-def lead_vectors(body: dict[str, Any]) -> np.ndarray:
+@dataclass(frozen=True)
+class Heart:
+    """What the heart is like in one record: s, Hz and mV unless a field says otherwise."""
+
+    rate: float  # beats per minute
+    rsa: float  # amplitude of respiratory sinus arrhythmia, fraction of RR
+    irregularity: float  # standard deviation of what has no rhythm, fraction of RR
+    lf: float  # amplitude of the 0.1 Hz part, fraction of RR
+    lf_phase: float  # rad
+    respiration: float
+    respiration_phase: float  # rad
+    respiration_gain: list[float]  # (8,) by which fraction a breath changes I, II, V1 ... V6
+    af_irregularity: float  # coefficient of variation of RR in AF
+    f_rate: float  # fibrillatory waves
+    f_size: float
+    f_axis: list[float]  # (3,) direction of the dipole
+    f_phases: list[float]  # (4,) rad: two sawtooths, their wander and their swell
+    p_factor: float  # on the size of P
+    pr: float  # from the onset of P to the onset of QRS
+    p_duration: float
+    qrs_form: Form
+    qrs_duration: float
+    block_strength: float  # factor on the late forces of a right bundle branch block, and on a block's ST and T
+    secondary: float  # how much of a block's change of ST and T, 0 to 1
+    qtc: float  # QT at 60 beats per minute
+    t_factor: float  # on the size of T; negative: inverted
+    t_share: float  # of the time from the J point to the end of T
+    pac_coupling: float  # fraction of the sinus cycle
+    pac_pause: float  # RR after a premature atrial beat, fraction of the sinus cycle
+    pac_pr: float
+    pac_axes: list[float]  # (3,) degrees by which its P is rotated
+    pac_size: float  # of its P, factor
+    pac_aberrant: bool
+    aberrant_beats: int  # how many in the record
+    aberrant_form: Form
+    aberrant_duration: float  # of their QRS
+    pvc_coupling: float  # fraction of the sinus cycle
+    pvc_pause: float  # RR after a premature ventricular beat in AF, fraction of the mean cycle
+    pvc_origin: str  # key of _PVC_ORIGINS
+    pvc_axis: list[list[float]]  # (3, 3) how its three Gaussians depart from the direction of the origin
+    pvc_size: float
+    pvc_duration: float  # of its QRS
+    pvc_t: float  # its T, fraction of its QRS, in the opposite direction
+
+
+class Beats(NamedTuple):
+    """Onset of QRS (s), kind and QT (s) of each beat, each (beats,)."""
+
+    onset: np.ndarray
+    kind: np.ndarray
+    qt: np.ndarray
+
+
+class Segment(NamedTuple):
+    """The ST segment of a record: (3,) ``dipole`` in mV, ``slope`` see plateau.
+
+    ``territory`` says where a primary deviation is (None: there is none), ``affected`` which leads meet the criterion
+    of each class.
+    """
+
+    territory: str | None
+    slope: float
+    dipole: list[float]
+    affected: dict[str, list[str]]
+
+
+def draw_body(rng: np.random.Generator) -> Body:
+    """Draw a patient's body."""
+    return Body(
+        age=float(round(_clipped(rng.normal(58, 17), 18, 95))),
+        sex="FM"[rng.integers(2)],
+        # The electrical axes that come of it stand beside PTB-XL's in results/realism.csv.
+        axes=(rng.normal(size=3) * (6, 12, 6)).tolist(),
+        qrs_axis=rng.normal(-1, 15),
+        electrode_gain=(rng.lognormal(0, 0.12, 6) * (0.74, 1.12, 0.98, 0.94, 0.98, 1.0)).tolist(),
+        electrode_shift=rng.normal(0, 0.15, 6).clip(-0.35, 0.35).tolist(),
+        p_size=rng.lognormal(0.45, 0.28),
+        qrs_size=rng.lognormal(0.18, 0.25),
+        t_size=rng.lognormal(0.0, 0.27),
+        t_axes=rng.normal(0, 5, 3).tolist(),
+        p_shape=rng.normal(size=(2, 5)).tolist(),
+        qrs_shape=rng.normal(size=(5, 5)).tolist(),
+        t_shape=rng.normal(size=(2, 5)).tolist(),
+        rate=rng.normal(),
+        pr=rng.normal(),
+        qrs=rng.normal(),
+        qtc=rng.normal(),
+    )
+
+
+def lead_vectors(body: Body) -> np.ndarray:
     """Lead vectors (8, 3) of I, II, V1 ... V6 for one body and its electrodes."""
-    leads = DOWER @ rotation(*body["axes"])
+    leads = DOWER @ rotation(*body.axes)
     chest = leads[2:]
-    shift = np.array(body["electrode_shift"])
+    shift = np.array(body.electrode_shift)
     neighbour = chest[np.clip(np.arange(6) + np.sign(shift).astype(int), 0, 5)]
-    leads[2:] = (chest + np.abs(shift)[:, None] * (neighbour - chest)) * np.array(body["electrode_gain"])[:, None]
+    leads[2:] = (chest + np.abs(shift)[:, None] * (neighbour - chest)) * np.array(body.electrode_gain)[:, None]
     return leads
 
 
-def draw_heart(rng: np.random.Generator, body: dict[str, Any], labels: Labels) -> dict[str, Any]:
-    """What the heart is like in one record; times in seconds, amplitudes in mV."""
-    sinus_rate = 70 + 8 * body["rate"] + 7 * rng.normal()
-    af_rate = 86 * np.exp(0.2 * body["rate"] + 0.15 * rng.normal())
-    usual_pr = _clipped(0.154 + 0.020 * body["pr"] + 0.006 * rng.normal(), 0.122, 0.190)
+def draw_heart(rng: np.random.Generator, body: Body, labels: Labels) -> Heart:
+    """Draw what the heart of a patient is like in one record.
+
+    Parameters
+    ----------
+    rng
+        as many numbers are drawn from it whatever ``labels`` are, so that other labels choose from the same heart.
+    body
+        the patient's, whose ``rate``, ``pr``, ``qrs`` and ``qtc`` shift what is drawn.
+    labels
+        classes that the record shows, free of contradictions (see ``synthetic.simulate``). AF chooses the rate, I-AVB a
+        PR above 0.2 s, LBBB and RBBB form and width of the QRS; NSR leaves out what no normal ECG has.
+    """
+    sinus_rate = 70 + 8 * body.rate + 7 * rng.normal()
+    af_rate = 86 * np.exp(0.2 * body.rate + 0.15 * rng.normal())
+    usual_pr = _clipped(0.154 + 0.020 * body.pr + 0.006 * rng.normal(), 0.122, 0.190)
     high_pr, long_pr = rng.uniform(0.186, 0.199), min(0.202 + 0.010 * rng.exponential(), 0.34)
     pr = high_pr if rng.random() < 0.28 else usual_pr
-    qrs = _clipped(0.094 + 0.009 * body["qrs"], 0.072, 0.112)
+    qrs = _clipped(0.094 + 0.009 * body.qrs, 0.072, 0.112)
     wide_qrs = min(0.121 + 0.007 * rng.exponential(), 0.170)
     partial, partial_qrs, partial_strength = rng.random(), rng.uniform(0.108, 0.118), rng.uniform(0.25, 0.8)
     slow_qrs, is_slow = rng.uniform(0.120, 0.135), rng.random() < 0.10
@@ -147,68 +248,66 @@ def draw_heart(rng: np.random.Generator, body: dict[str, Any], labels: Labels) -
     aberrant_qrs, aberrant_form = rng.uniform(0.115, 0.145), "RBBB" if rng.random() < 0.7 else "LBBB"
     pac_aberrant, aberrant_beats = rng.random() < 0.35, rng.choice(4, p=[0.62, 0.20, 0.12, 0.06])
     calm, strong, is_strong = rng.lognormal(np.log(0.014), 0.7), rng.uniform(0.05, 0.16), rng.random() < 0.2
-    return {
-        "rate": _clipped(af_rate, 55, 135) if "AF" in labels else _clipped(sinus_rate, 50, 98),  # per minute
-        "rsa": strong if is_strong else calm,  # respiratory sinus arrhythmia, fraction of RR
-        "irregularity": rng.uniform(0.04, 0.14) if rng.random() < 0.30 else 0.006,  # without rhythm, fraction of RR
-        "lf": rng.lognormal(np.log(0.011), 0.5),  # the 0.1 Hz part
-        "lf_phase": rng.uniform(0, 2 * np.pi),
-        "respiration": rng.uniform(0.15, 0.35),  # Hz
-        "respiration_phase": rng.uniform(0, 2 * np.pi),
-        "respiration_gain": rng.normal(0, 0.032, 8).clip(-0.08, 0.08).tolist(),
-        "af_irregularity": 0.055 + 0.14 * rng.beta(1, 2),  # coefficient of variation of RR
-        "f_rate": rng.uniform(4.5, 8.5),  # Hz
-        "f_size": _clipped(rng.lognormal(np.log(0.009), 0.7), 0.0025, 0.1),
-        "f_axis": (np.array([-0.25, 0.45, -0.65]) + rng.normal(0, 0.15, 3)).tolist(),
-        "f_phases": rng.uniform(0, 2 * np.pi, 4).tolist(),
-        "p_factor": rng.uniform(0.08, 0.45) if rng.random() < 0.35 else 1.0,
-        "pr": long_pr if "I-AVB" in labels else pr,
-        "p_duration": _clipped(0.118 + 0.014 * rng.normal(), 0.075, min(0.140, pr - 0.020)),
-        "qrs_form": form,
-        "qrs_duration": float(qrs),
-        "block_strength": strength,
-        "secondary": rng.uniform(0.4, 1.0) * (1 if block else 0.4),  # how much of a block's ST-T change
-        "qtc": _clipped(0.424 + 0.022 * body["qtc"], 0.360, 0.480) + (0.6 * (qrs - 0.095) if block else 0),
-        "t_factor": float(t_factor),
-        "t_share": rng.uniform(0.60, 0.76),  # of the time from the J point to the end of T
-        "pac_coupling": 0.70 + 0.25 * rng.beta(2.5, 1),  # fraction of the sinus cycle
-        "pac_pause": rng.uniform(1.0, 1.08),
-        "pac_pr": rng.uniform(0.135, 0.19),
-        "pac_axes": [rng.choice([-1, 1]) * rng.uniform(25, 150), rng.normal(0, 30), rng.normal(0, 20)],
-        "pac_size": rng.uniform(0.3, 0.8),
-        "pac_aberrant": bool(pac_aberrant),
-        "aberrant_beats": int(aberrant_beats) if not labels & {"NSR", "RBBB", "LBBB"} else 0,
-        "aberrant_form": form if block else aberrant_form,
-        "aberrant_duration": float(max(aberrant_qrs, qrs)),
-        "pvc_coupling": rng.uniform(0.6, 0.95),
-        "pvc_pause": rng.uniform(1.1, 1.4),  # in AF, fraction of the mean cycle
-        "pvc_origin": str(rng.choice(list(_PVC_ORIGINS), p=[0.13, 0.13, 0.13, 0.13, 0.13, 0.35])),
-        "pvc_axis": rng.normal(0, 0.2, (3, 3)).tolist(),
-        "pvc_size": rng.uniform(0.25, 0.9),
-        "pvc_duration": 0.121 + 0.05 * rng.beta(1, 3),
-        "pvc_t": rng.uniform(0.1, 0.4),
-    }
+    return Heart(
+        rate=_clipped(af_rate, 55, 135) if "AF" in labels else _clipped(sinus_rate, 50, 98),
+        rsa=strong if is_strong else calm,
+        irregularity=rng.uniform(0.04, 0.14) if rng.random() < 0.30 else 0.006,
+        lf=rng.lognormal(np.log(0.011), 0.5),
+        lf_phase=rng.uniform(0, 2 * np.pi),
+        respiration=rng.uniform(0.15, 0.35),
+        respiration_phase=rng.uniform(0, 2 * np.pi),
+        respiration_gain=rng.normal(0, 0.032, 8).clip(-0.08, 0.08).tolist(),
+        af_irregularity=0.055 + 0.14 * rng.beta(1, 2),
+        f_rate=rng.uniform(4.5, 8.5),
+        f_size=_clipped(rng.lognormal(np.log(0.009), 0.7), 0.0025, 0.1),
+        f_axis=(np.array([-0.25, 0.45, -0.65]) + rng.normal(0, 0.15, 3)).tolist(),
+        f_phases=rng.uniform(0, 2 * np.pi, 4).tolist(),
+        p_factor=rng.uniform(0.08, 0.45) if rng.random() < 0.35 else 1.0,
+        pr=long_pr if "I-AVB" in labels else pr,
+        p_duration=_clipped(0.118 + 0.014 * rng.normal(), 0.075, min(0.140, pr - 0.020)),
+        qrs_form=form,
+        qrs_duration=float(qrs),
+        block_strength=strength,
+        secondary=rng.uniform(0.4, 1.0) * (1 if block else 0.4),
+        qtc=_clipped(0.424 + 0.022 * body.qtc, 0.360, 0.480) + (0.6 * (qrs - 0.095) if block else 0),
+        t_factor=float(t_factor),
+        t_share=rng.uniform(0.60, 0.76),
+        pac_coupling=0.70 + 0.25 * rng.beta(2.5, 1),
+        pac_pause=rng.uniform(1.0, 1.08),
+        pac_pr=rng.uniform(0.135, 0.19),
+        pac_axes=[rng.choice([-1, 1]) * rng.uniform(25, 150), rng.normal(0, 30), rng.normal(0, 20)],
+        pac_size=rng.uniform(0.3, 0.8),
+        pac_aberrant=bool(pac_aberrant),
+        aberrant_beats=int(aberrant_beats) if not labels & {"NSR", "RBBB", "LBBB"} else 0,
+        aberrant_form=form if block else aberrant_form,
+        aberrant_duration=float(max(aberrant_qrs, qrs)),
+        pvc_coupling=rng.uniform(0.6, 0.95),
+        pvc_pause=rng.uniform(1.1, 1.4),
+        pvc_origin=str(rng.choice(list(_PVC_ORIGINS), p=[0.13, 0.13, 0.13, 0.13, 0.13, 0.35])),
+        pvc_axis=rng.normal(0, 0.2, (3, 3)).tolist(),
+        pvc_size=rng.uniform(0.25, 0.9),
+        pvc_duration=0.121 + 0.05 * rng.beta(1, 3),
+        pvc_t=rng.uniform(0.1, 0.4),
+    )
 
 
-def draw_beats(
-    rng: np.random.Generator, heart: dict[str, Any], labels: Labels, seconds: float
-) -> dict[str, np.ndarray]:
-    """Onset of QRS (s), kind and QT (s) of each beat (beats,), from before the record's start to after its end."""
-    cycle = 60 / heart["rate"]
+def draw_beats(rng: np.random.Generator, heart: Heart, labels: Labels, seconds: float) -> Beats:
+    """Draw the beats of a record of ``seconds``, from before its start to after its end."""
+    cycle = 60 / heart.rate
     count = int(seconds / 0.3) + 6
     jitter, order = rng.normal(size=count), rng.random(count)
     phase, pattern = rng.random(), rng.random()
     wanted = min(rng.geometric(0.7), 4) * max(1, round(seconds / 10))
-    shortest = 1.03 * heart["qtc"] * cycle ** (1 / 3)  # no QRS falls into the T wave before it
+    shortest = 1.03 * heart.qtc * cycle ** (1 / 3)  # no QRS falls into the T wave before it
     if "AF" in labels:
         seen = int(seconds / cycle) + 1
         jitter = (jitter - jitter[:seen].mean()) / jitter[:seen].std()  # as irregular as drawn, also in few beats
-        rr = np.maximum(cycle * np.exp(heart["af_irregularity"] * jitter), shortest)
+        rr = np.maximum(cycle * np.exp(heart.af_irregularity * jitter), shortest)
     else:
         nominal = cycle * np.arange(count)
-        breath = np.sin(2 * np.pi * heart["respiration"] * nominal + heart["respiration_phase"])
-        slow = np.sin(2 * np.pi * 0.1 * nominal + heart["lf_phase"])
-        rr = cycle * (1 + heart["rsa"] * breath + heart["lf"] * slow + heart["irregularity"] * jitter)
+        breath = np.sin(2 * np.pi * heart.respiration * nominal + heart.respiration_phase)
+        slow = np.sin(2 * np.pi * 0.1 * nominal + heart.lf_phase)
+        rr = cycle * (1 + heart.rsa * breath + heart.lf * slow + heart.irregularity * jitter)
         rr = np.maximum(rr, shortest)
     start = -(1 + phase) * cycle - rr[0]
     onset = start + np.cumsum(rr)
@@ -234,49 +333,47 @@ def draw_beats(
 
     for k in np.flatnonzero(kind):
         expected = min(rr[k], cycle) if "AF" in labels else rr[k]  # early also where no two intervals are alike
-        coupling = heart["pac_coupling" if kind[k] == PAC else "pvc_coupling"]
+        coupling = heart.pac_coupling if kind[k] == PAC else heart.pvc_coupling
         rr[k] = max(coupling * expected, min(shortest, 0.95 * expected))
         if kind[k] == PAC:
             full = rr[k + 1] + expected - rr[k]
-            rr[k + 1] = min(heart["pac_pause"] * rr[k + 1], 0.98 * full)  # it resets the sinus node
+            rr[k + 1] = min(heart.pac_pause * rr[k + 1], 0.98 * full)  # it resets the sinus node
         elif "AF" in labels:
-            rr[k + 1] = heart["pvc_pause"] * cycle
+            rr[k + 1] = heart.pvc_pause * cycle
         else:
             rr[k + 1] += expected - rr[k]  # the sinus node keeps its time: a full compensatory pause
     if "AF" in labels:  # a bundle branch that is still refractory: after the shortest intervals
         inside = inside[np.argsort(rr[inside])]
-    kind[inside[kind[inside] == CONDUCTED][: heart["aberrant_beats"]]] = ABERRANT
+    kind[inside[kind[inside] == CONDUCTED][: heart.aberrant_beats]] = ABERRANT
     onset = start + np.cumsum(rr)
-    qt = heart["qtc"] * (0.8 * cycle + 0.2 * rr) ** (1 / 3)  # Fridericia, with memory of the mean rate
-    qt += np.where(kind == PVC, 0.6 * (heart["pvc_duration"] - heart["qrs_duration"]), 0)
+    qt = heart.qtc * (0.8 * cycle + 0.2 * rr) ** (1 / 3)  # Fridericia, with memory of the mean rate
+    qt += np.where(kind == PVC, 0.6 * (heart.pvc_duration - heart.qrs_duration), 0)
     qt[:-1] = np.minimum(qt[:-1], 0.97 * rr[1:])
     seen = onset < seconds + 2
-    return {"onset": onset[seen], "kind": kind[seen], "qt": qt[seen]}
+    return Beats(onset[seen], kind[seen], qt[seen])
 
 
-def make_waves(
-    heart: dict[str, Any], body: dict[str, Any], leads: np.ndarray, labels: Labels
-) -> dict[tuple[int, str], Wave]:
+def make_waves(heart: Heart, body: Body, leads: np.ndarray, labels: Labels) -> dict[tuple[int, str], Wave]:
     """Waves by kind of beat and name, as ``leads`` (12, 3) show them; without the ST segment."""
-    p = _varied(_P, body["p_shape"])
-    p[:, 2:] *= body["p_size"] * heart["p_factor"]
+    p = _varied(_P, body.p_shape)
+    p[:, 2:] *= body.p_size * heart.p_factor
     premature = p.copy()
-    premature[:, 2:] = heart["pac_size"] * p[:, 2:] @ rotation(*heart["pac_axes"]).T
+    premature[:, 2:] = heart.pac_size * p[:, 2:] @ rotation(*heart.pac_axes).T
 
-    if heart["pvc_origin"] == "fascicles":
-        ectopic = _qrs(heart, body, "LBBB" if heart["qrs_form"] == "RBBB" else "RBBB")
+    if heart.pvc_origin == "fascicles":
+        ectopic = _qrs(heart, body, "LBBB" if heart.qrs_form == "RBBB" else "RBBB")
     else:
-        axis = np.array(_PVC_ORIGINS[heart["pvc_origin"]]) + np.array(heart["pvc_axis"])
-        axis *= np.array([0.5, 1.0, 0.6])[:, None] * heart["pvc_size"]
+        axis = np.array(_PVC_ORIGINS[heart.pvc_origin]) + np.array(heart.pvc_axis)
+        axis *= np.array([0.5, 1.0, 0.6])[:, None] * heart.pvc_size
         ectopic = np.column_stack([(32, 62, 98), (15, 16, 20), axis])
-    against = -heart["pvc_t"] * ectopic[:, 2:].sum(axis=0)
+    against = -heart.pvc_t * ectopic[:, 2:].sum(axis=0)
     discordant = np.column_stack([(-110, -60, 0), (42, 44, 36), np.outer((0.25, 0.4, 0.7), against)])
 
-    forms = {CONDUCTED: heart["qrs_form"]}
-    if heart["aberrant_beats"]:
-        forms[ABERRANT] = heart["aberrant_form"]
+    forms = {CONDUCTED: heart.qrs_form}
+    if heart.aberrant_beats:
+        forms[ABERRANT] = heart.aberrant_form
     if "PAC" in labels:
-        forms[PAC] = heart["aberrant_form" if heart["pac_aberrant"] else "qrs_form"]
+        forms[PAC] = heart.aberrant_form if heart.pac_aberrant else heart.qrs_form
     shaped = {
         form: (wave(_qrs(heart, body, form), leads), wave(_t(heart, body, form), leads)) for form in forms.values()
     }
@@ -290,57 +387,54 @@ def make_waves(
     return waves
 
 
-def _varied(template: np.ndarray, shape: list[list[float]], turned: float = 0.14) -> np.ndarray:
-    """A patient's own form of a template: each Gaussian earlier or later, narrower or wider, turned and resized.
+def _varied(template: np.ndarray, shape: list[list[float]], tilt: float = 0.14) -> np.ndarray:
+    """A patient's own form of a template: each Gaussian earlier or later, narrower or wider, rotated and resized.
 
-    ``turned`` is the deviation of each component of its dipole, over the dipole's length.
+    ``tilt`` is the deviation of each component of its dipole, over the dipole's length.
     """
     varied, shape = template.copy(), np.array(shape[: len(template)])
     varied[:, 0] += 0.45 * template[:, 1] * shape[:, 0]
     varied[:, 1] *= np.exp(0.15 * shape[:, 1])
-    varied[:, 2:] += turned * np.linalg.norm(template[:, 2:], axis=1, keepdims=True) * shape[:, 2:]
+    varied[:, 2:] += tilt * np.linalg.norm(template[:, 2:], axis=1, keepdims=True) * shape[:, 2:]
     return varied
 
 
-def _qrs(heart: dict[str, Any], body: dict[str, Any], form: str) -> np.ndarray:
+def _qrs(heart: Heart, body: Body, form: str) -> np.ndarray:
     """A patient's template of QRS in one form."""
-    qrs = _varied(_QRS[form], body["qrs_shape"])
+    qrs = _varied(_QRS[form], body.qrs_shape)
     if form == "RBBB":
-        qrs[-2:, 2:] *= heart["block_strength"]
-    qrs[:, 2:] = body["qrs_size"] * qrs[:, 2:] @ rotation(body["qrs_axis"], 0, 0).T
+        qrs[-2:, 2:] *= heart.block_strength
+    qrs[:, 2:] = body.qrs_size * qrs[:, 2:] @ rotation(body.qrs_axis, 0, 0).T
     return qrs
 
 
-def _secondary_t(heart: dict[str, Any], body: dict[str, Any], form: str) -> np.ndarray:
+def _secondary_t(heart: Heart, body: Body, form: str) -> np.ndarray:
     """What a bundle branch block adds to T (3,) in mV."""
-    return np.array(_SECONDARY_T.get(form, (0, 0, 0))) * body["qrs_size"] * heart["block_strength"] * heart["secondary"]
+    return np.array(_SECONDARY_T.get(form, (0, 0, 0))) * body.qrs_size * heart.block_strength * heart.secondary
 
 
-def _t(heart: dict[str, Any], body: dict[str, Any], form: str) -> np.ndarray:
+def _t(heart: Heart, body: Body, form: str) -> np.ndarray:
     """A patient's template of T after a QRS of one form."""
-    t = _varied(_T, body["t_shape"], 0.08)
-    t[:, 2:] = body["t_size"] * heart["t_factor"] * t[:, 2:] @ rotation(*body["t_axes"]).T
+    t = _varied(_T, body.t_shape, 0.08)
+    t[:, 2:] = body.t_size * heart.t_factor * t[:, 2:] @ rotation(*body.t_axes).T
     t[:, 2:] += np.outer((0.3, 0.7), _secondary_t(heart, body, form))
     return t
 
 
 def make_st(
     rng: np.random.Generator,
-    heart: dict[str, Any],
-    body: dict[str, Any],
+    heart: Heart,
+    body: Body,
     waves: dict[tuple[int, str], Wave],
     leads: np.ndarray,
     labels: Labels,
-) -> tuple[Wave, dict[str, Any]]:
-    """The ST segment: benign below each threshold, or as far beyond the threshold of STD or STE as drawn.
-
-    The second value tells territory, dipole (mV) and, for each class, the ``affected`` leads, which meet its criterion.
-    """
+) -> tuple[Wave, Segment]:
+    """Draw the ST segment: benign below each threshold, or as far beyond the threshold of STD or STE as drawn."""
     t = waves[CONDUCTED, "T"]
-    jt = heart["qtc"] * (60 / heart["rate"]) ** (1 / 3) - heart["qrs_duration"]
-    t_duration = heart["t_share"] * jt
+    jt = heart.qtc * (60 / heart.rate) ** (1 / 3) - heart.qrs_duration
+    t_duration = heart.t_share * jt
     length = jt - t_duration + t.centre[-1] * t_duration  # from the J point to the peak of T
-    secondary = _SECONDARY_ST.get(heart["qrs_form"], 0) * _secondary_t(heart, body, heart["qrs_form"])
+    secondary = _SECONDARY_ST.get(heart.qrs_form, 0) * _secondary_t(heart, body, heart.qrs_form)
     level = leads @ (t.at((ST_MEASURED - jt + t_duration) / t_duration) + secondary)
 
     jitter = rng.normal(0, 0.15, 3)
@@ -351,7 +445,7 @@ def make_st(
 
     side = {"STD": -1, "STE": 1}
     threshold = {"STD": np.full(12, 0.05), "STE": np.full(12, 0.1)}
-    in_v2_v3 = 0.15 if body["sex"] == "F" else 0.2 if body["age"] >= 40 else 0.25
+    in_v2_v3 = 0.15 if body.sex == "F" else 0.2 if body.age >= 40 else 0.25
     threshold["STE"][[LEADS.index("V2"), LEADS.index("V3")]] = in_v2_v3
 
     unmet = {name: _CONTIGUOUS[~(side[name] * level >= threshold[name])[_CONTIGUOUS].all(axis=1)] for name in side}
@@ -390,22 +484,21 @@ def make_st(
         after = side[name] * (level + scale * change) >= 1.05 * threshold[name]
         affected[name] = [LEADS[lead] for lead in np.unique(unmet[name][after[unmet[name]].all(axis=1)])]
     moved = scale * direction + usual + secondary
-    description = {"territory": territory, "slope": slope, "dipole": moved.tolist(), "affected": affected}
-    return plateau(moved, slope, ST_MEASURED / length), description
+    return plateau(moved, slope, ST_MEASURED / length), Segment(territory, slope, moved.tolist(), affected)
 
 
 def place(
-    waves: dict[tuple[int, str], Wave], heart: dict[str, Any], beats: dict[str, np.ndarray]
+    waves: dict[tuple[int, str], Wave], heart: Heart, beats: Beats
 ) -> Iterator[tuple[int, str, Wave, np.ndarray, np.ndarray]]:
     """Each wave with its kind of beat, its name and where it is drawn: onset and duration (beats,) in seconds."""
     for (kind, name), one in waves.items():
-        at = beats["kind"] == kind
-        onset, qt = beats["onset"][at], beats["qt"][at]
-        wide = kind == ABERRANT or (kind == PAC and heart["pac_aberrant"])
-        qrs = heart["pvc_duration" if kind == PVC else "aberrant_duration" if wide else "qrs_duration"]
-        t = (0.85 if kind == PVC else heart["t_share"]) * (qt - qrs)
+        at = beats.kind == kind
+        onset, qt = beats.onset[at], beats.qt[at]
+        wide = kind == ABERRANT or (kind == PAC and heart.pac_aberrant)
+        qrs = heart.pvc_duration if kind == PVC else heart.aberrant_duration if wide else heart.qrs_duration
+        t = (0.85 if kind == PVC else heart.t_share) * (qt - qrs)
         if name == "P":
-            onset, duration = onset - heart["pac_pr" if kind == PAC else "pr"], np.full_like(qt, heart["p_duration"])
+            onset, duration = onset - (heart.pac_pr if kind == PAC else heart.pr), np.full_like(qt, heart.p_duration)
         elif name == "QRS":
             duration = np.full_like(qt, qrs)
         elif name == "T":
@@ -415,15 +508,15 @@ def place(
         yield kind, name, one, onset, duration
 
 
-def fibrillate(heart: dict[str, Any], time: np.ndarray) -> np.ndarray:
+def fibrillate(heart: Heart, time: np.ndarray) -> np.ndarray:
     """Fibrillatory waves (3, samples) in mV at ``time`` (samples,) s: two wandering sawtooths.
 
     After Stridh M, Sörnmo L. Spatiotemporal QRST cancellation techniques for analysis of atrial fibrillation.
     IEEE Trans Biomed Eng 2001;48:105-111.
     """
-    phases, axis = heart["f_phases"], np.array(heart["f_axis"])
-    swell = heart["f_size"] * (1 + 0.4 * np.sin(2 * np.pi * 0.23 * time + phases[3]))
+    phases, axis = heart.f_phases, np.array(heart.f_axis)
+    swell = heart.f_size * (1 + 0.4 * np.sin(2 * np.pi * 0.23 * time + phases[3]))
     wander = 0.9 * np.sin(2 * np.pi * 0.37 * time + phases[2])
-    first, second = 2 * np.pi * np.outer((1, 1.17), heart["f_rate"] * time) + np.array(phases[:2])[:, None] + wander
+    first, second = 2 * np.pi * np.outer((1, 1.17), heart.f_rate * time) + np.array(phases[:2])[:, None] + wander
     waves = swell * (np.sin(first) + np.sin(2 * first) / 3), swell * (np.sin(second) + np.sin(2 * second) / 3)
     return np.outer(axis, waves[0]) + np.outer(0.5 * axis[[1, 2, 0]], waves[1])

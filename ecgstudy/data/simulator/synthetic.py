@@ -16,7 +16,7 @@ from ecgstudy.data.records import LEADS, Record
 from ecgstudy.data.simulator import disturbance
 from ecgstudy.data.simulator import heart as hearts
 from ecgstudy.data.simulator.dipole import Wave, draw, eight_to_twelve
-from ecgstudy.data.simulator.heart import ABERRANT, CONDUCTED, PAC, PVC
+from ecgstudy.data.simulator.heart import ABERRANT, CONDUCTED, PAC, PVC, Beats, Heart, Segment
 
 VERSION = 5  # raised when the same seed would give another record
 
@@ -177,7 +177,7 @@ def simulate(
     leads = hearts.lead_vectors(body)
     twelve = eight_to_twelve(leads)
     waves = hearts.make_waves(heart, body, twelve, chosen)
-    st, heart["st"] = hearts.make_st(_stream(seed, "st", index), heart, body, waves, twelve, chosen)
+    st, segment = hearts.make_st(_stream(seed, "st", index), heart, body, waves, twelve, chosen)
     waves |= {(kind, "ST"): st for kind in (CONDUCTED, PAC, ABERRANT) if (kind, "QRS") in waves}
     placed = list(hearts.place(waves, heart, beats))
 
@@ -186,8 +186,8 @@ def simulate(
     vector = draw([(wave, onset, duration) for _, _, wave, onset, duration in placed], samples, fs)
     if "AF" in chosen:
         vector += hearts.fibrillate(heart, time)
-    breath = np.sin(2 * np.pi * heart["respiration"] * time + heart["respiration_phase"])
-    eight = np.outer(heart["respiration_gain"], breath)
+    breath = np.sin(2 * np.pi * heart.respiration * time + heart.respiration_phase)
+    eight = np.outer(heart.respiration_gain, breath)
     eight += 1
     eight *= leads @ vector
     disturbed = disturbance.draw_disturbance(_stream(seed, "disturbance", index), seconds)
@@ -215,21 +215,21 @@ def simulate(
         patient_id=_patient_id(index, seed),
         labels=read,
         codes=tuple(name for name in CLASSES if name in read),
-        age=body["age"],
-        sex=body["sex"],
+        age=body.age,
+        sex=body.sex,
         notes=tuple(notes),
     )
     parameters = {
         "patient": patient,
         "labels": list(record.codes),
         "truth": [name for name in CLASSES if name in chosen],
-        "body": body,
-        "heart": heart,
-        "beats": {name: values.tolist() for name, values in beats.items()},
+        "body": vars(body),
+        "heart": {**vars(heart), "st": segment._asdict()},
+        "beats": {name: values.tolist() for name, values in beats._asdict().items()},
         "noise": noise,
         "disturbance": disturbed if noise else None,
     }
-    evidence = _tell_evidence(placed, heart, beats, chosen, shown, fs, samples)
+    evidence = _tell_evidence(placed, heart, segment, beats, chosen, shown, fs, samples)
     return SimulatedRecord(record, evidence, _tell_waves(placed, shown, fs, samples), parameters)
 
 
@@ -376,8 +376,9 @@ def _tell_waves(placed: _Placed, shown: np.ndarray, fs: float, samples: int) -> 
 
 def _tell_evidence(
     placed: _Placed,
-    heart: dict[str, Any],
-    beats: dict[str, np.ndarray],
+    heart: Heart,
+    segment: Segment,
+    beats: Beats,
     labels: frozenset[str],
     shown: np.ndarray,
     fs: float,
@@ -387,7 +388,7 @@ def _tell_evidence(
     start = {(kind, name): onset for kind, name, _, onset, _ in placed}
     end = {(kind, name): onset + duration for kind, name, _, onset, duration in placed}
     conducted = [kind for kind in (CONDUCTED, PAC, ABERRANT) if (kind, "QRS") in start]
-    usual = [kind for kind in conducted if kind != ABERRANT and not (kind == PAC and heart["pac_aberrant"])]
+    usual = [kind for kind in conducted if kind != ABERRANT and not (kind == PAC and heart.pac_aberrant)]
     sinus = [kind for kind in (CONDUCTED, ABERRANT) if (kind, "P") in start]
     everywhere = np.ones(12, dtype=bool)
     spans = []  # class, onset and offset of its intervals in s, leads
@@ -395,7 +396,7 @@ def _tell_evidence(
         if name == "NSR":
             spans.append((name, start[CONDUCTED, "P"], end[CONDUCTED, "T"], everywhere))
         elif name == "AF":
-            spans.append((name, (beats["onset"] + beats["qt"])[:-1], beats["onset"][1:], everywhere))
+            spans.append((name, (beats.onset + beats.qt)[:-1], beats.onset[1:], everywhere))
         elif name == "I-AVB":
             visible = next(
                 ~np.isnan(wave.marks[:, 0]) for kind, what, wave, _, _ in placed if (kind, what) == (CONDUCTED, "P")
@@ -408,7 +409,7 @@ def _tell_evidence(
         elif name in _BLOCK_LEADS:
             spans += [(name, start[kind, "QRS"], end[kind, "QRS"], _BLOCK_LEADS[name]) for kind in conducted]
         else:
-            affected = np.isin(LEADS, heart["st"]["affected"][name])
+            affected = np.isin(LEADS, segment.affected[name])
             spans += [(name, end[kind, "QRS"], start[kind, "T"], affected) for kind in usual]
     intervals = [len(onset) for _, onset, _, _ in spans]
     name = np.repeat([CLASSES.index(name) for name, _, _, _ in spans], intervals)
