@@ -1,0 +1,191 @@
+"""Whoever adds a paper, a map or a trial touches what CONTRIBUTING lists, and nothing else: here from outside."""
+
+import importlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ecgstudy import maps, profiles, studies
+from ecgstudy.data.cohort import synthetic_cohort
+from ecgstudy.explain import blind, evaluation, methods, trials
+from ecgstudy.explain.cases import synthetic_cases
+from ecgstudy.explain.methods import Method
+from ecgstudy.explain.trials import Trial
+from ecgstudy.paths import NOTEBOOKS, REPOSITORY
+from ecgstudy.studies import checks, intact, leaderboard
+from ecgstudy.studies.catalogue import Explanations, Leaderboard
+from ecgstudy.systems import CATALOGUE, register
+
+PAPER = Path(__file__).parent / "sixth_paper"
+
+
+@pytest.fixture(scope="module")
+def chapters(tmp_path_factory):
+    """A folder of chapters of one's own: the notebook, and the study's profiles with one block more."""
+    folder = tmp_path_factory.mktemp("chapters")
+    shutil.copy(PAPER / "13_toy.ipynb", folder)
+    known = (NOTEBOOKS / "profiles.yaml").read_text(encoding="utf-8")
+    block = (PAPER / "profiles.yaml").read_text(encoding="utf-8")
+    (folder / "profiles.yaml").write_text(f"{known}\n{block}", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def toy(chapters, monkeypatch):
+    """The toy system, registered from outside the package as long as a test runs."""
+    before = dict(CATALOGUE)
+    monkeypatch.syspath_prepend(str(PAPER))
+    monkeypatch.setattr(profiles, "NOTEBOOKS", chapters)
+    sys.modules.pop("toy", None)
+    yield importlib.import_module("toy").ToySystem
+    sys.modules.pop("toy", None)
+    CATALOGUE.clear()
+    CATALOGUE.update(before)
+
+
+@pytest.fixture
+def board(tmp_path, monkeypatch):
+    """A leaderboard of its own, on 60 simulated records."""
+    data = synthetic_cohort(60, 100, balance=1)
+    monkeypatch.setattr(leaderboard, "FOLDER", tmp_path / "leaderboard")
+    for module in (studies, checks):
+        monkeypatch.setattr(module, "RESULTS", tmp_path)
+    monkeypatch.setattr(leaderboard, "cohort_of", lambda trial, fs: data)
+    return data
+
+
+def test_a_registered_system_stands_where_the_study_lists_systems(toy):
+    assert [*CATALOGUE][-3:] == ["Toy", "xresnet1d101", "resnet1d_wang"]  # by chapter, benchmarks last
+    assert "Toy" in leaderboard.entries("real") and "Toy, pre-trained" in leaderboard.entries("real")
+    assert Explanations().missing("explanations") == {"Toy": None}
+    assert profiles.typed("systems", ["Toy", "CNN-GAP"]) == ["Toy", "CNN-GAP"]
+    system, members = toy.of_profile("demo")
+    assert (system.heads, system.epochs, members) == (8, 8, 2)
+    # Of a linear head Grad-CAM is the map itself, so the study asks for neither.
+    assert methods.methods(toy) == [
+        *("CAM", "Grad-CAM++", "saliency", "input × gradient", "integrated gradients"),
+        *("GradientSHAP", "DeepLIFT", "guided Grad-CAM", "occlusion"),
+    ]
+
+
+def test_a_registered_system_is_trained_explained_tried_and_ranked(toy, board):
+    study = Leaderboard()
+    assert "Toy" in study.missing("real", ["Toy"])
+    for task in study.tasks("real", "Toy"):
+        task.func(*task.args, quiet=True)
+    assert study.missing("real", ["Toy"]) == {} and intact.trial_faults("real") == []
+    study.write()
+    row = leaderboard.committed("real").set_index(["system", "metric", "class"]).loc[("Toy", "AUROC", "")]
+    assert row["paper_value"] == 0.5 and row["low"] < row["value"] < row["high"]
+    assert study.check().wrong == [] and study.check().values > 50
+
+    run, cases = leaderboard.runs_of("real", "Toy")[0], synthetic_cases(100, 1, seed=1000)
+    network, x = run.network(), cases.inputs(run.system)
+    own = methods.explain(toy, "CAM", network, x, torch.from_numpy(cases.classes))
+    cam = maps.cam(network, x)[range(len(x)), cases.classes]
+    for made, cells in zip(own, cam, strict=True):  # at the middle of a cell the map is the cell
+        np.testing.assert_allclose(made[2::5], cells, rtol=1e-4, atol=1e-5)
+    scores = evaluation.evaluate(run.system, network, cases, methods.methods(toy), costly_every=3)
+    named = {trial.name for trial in trials.TRIALS.values() if not trial.needs}
+    assert set(scores.columns.get_level_values("trial")) == named
+    assert set(scores.columns.get_level_values("method")) == {*methods.methods(toy), *blind.BASELINES}
+    assert not scores.iloc[::3].isna().all().any()
+
+
+def test_the_chapter_of_a_system_from_outside_executes_by_papermill_alone(chapters, tmp_path):
+    environment = os.environ | {
+        "ECGSTUDY_NOTEBOOKS": str(chapters),
+        "ECGSTUDY_CACHE": str(tmp_path / "cache"),
+        "PYTHONPATH": os.pathsep.join([str(PAPER), str(REPOSITORY)]),
+    }
+    out = tmp_path / "out.ipynb"
+    command = [sys.executable, "-m", "papermill", str(chapters / "13_toy.ipynb"), str(out), "-p", "profile", "smoke"]
+    done = subprocess.run([*command, "-p", "epochs", "1"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    cells = nbformat.read(out, as_version=4).cells
+    (table,) = [
+        o["data"]["text/html"] for cell in cells for o in cell.get("outputs", []) if "text/html" in o.get("data", {})
+    ]
+    assert re.search(r"Ensemble of 1 on the 1\d test records of the synthetic cohort", table) and "AUROC" in table
+    assert any("image/png" in o.get("data", {}) for o in cells[-1]["outputs"])
+    (file,) = (tmp_path / "cache" / "runs").glob("*/config.json")
+    config = json.loads(file.read_text())
+    assert (config["system"], config["heads"], config["epochs"]) == ("Toy", 4, 1)
+
+
+def test_a_registered_map_explains_every_system_that_it_suits(monkeypatch):
+    def middle_cell(network: nn.Module, layer: str, x: Tensor, classes: Tensor) -> Tensor:
+        cells = maps.grad_cam(network, layer, x, classes)
+        return torch.zeros_like(cells).index_fill(-1, torch.tensor([cells.shape[-1] // 2]), 1)
+
+    monkeypatch.setitem(methods.METHODS, "middle cell", Method("middle cell", "layer", by_layer=middle_cell))
+    for name in ("CNN-GAP", "ECGMaster"):
+        cls = CATALOGUE[name]
+        assert "middle cell" in methods.methods(cls)
+        system, _ = cls.of_profile("smoke")
+        signal = np.random.default_rng(0).normal(size=(12, 1250)).astype(np.float32)
+        x = torch.from_numpy(np.stack(system.windows(signal)))
+        (found,) = methods.explain(system, "middle cell", system.network().eval(), x, torch.tensor([3]))
+        assert 590 < found.argmax() < 660 and not found[:560].any() and not found[690:].any()
+    monkeypatch.setattr(CATALOGUE["CNN-GAP"], "rules_miss", ("middle cell",))
+    assert "middle cell" not in methods.methods(CATALOGUE["CNN-GAP"])
+
+
+def test_a_registered_trial_scores_every_method(monkeypatch, toy):
+    def first_half(made: evaluation.Made) -> np.ndarray:
+        m = trials.relevance(made.maps)
+        return m[:, : m.shape[1] // 2].sum(axis=1) / m.sum(axis=1)
+
+    trial = Trial("first half", "property", None, first_half, costly=True)
+    monkeypatch.setitem(trials.TRIALS, trial.name, trial)
+    torch.manual_seed(0)
+    system, cases = toy(heads=4), synthetic_cases(100, 1, seed=1000)
+    scores = evaluation.evaluate(system, system.network().eval(), cases, ["CAM"], costly_every=2)["CAM"]
+    maps_ = evaluation.make_maps("CAM", system, system.network().eval(), cases)
+    assert maps_.shape == (9, 1000) and scores["first half"][::2].between(0, 1).all()
+    assert scores["first half"][1::2].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "CNN-GAP"}, "there is another system 'CNN-GAP'"),
+        ({"title": "", "chapter": ""}, "Another does not say its title, chapter"),
+        ({"own_maps": {}}, "does not say its own_maps"),
+    ],
+)
+def test_a_system_that_says_too_little_is_not_registered(toy, changes, message):
+    before = dict(CATALOGUE)
+    with pytest.raises(ValueError, match=message):
+        register(type("Another", (toy,), {"name": "Another", **changes}))
+    assert before == CATALOGUE
+
+
+def test_no_module_asks_for_a_system_by_its_name():
+    """Names stand in a system's own file, in its questions (ablations), and in prose; nowhere as a key."""
+    allowed = {
+        "studies/ablations.py",
+        *(f"systems/{path.name}" for path in (REPOSITORY / "ecgstudy/systems").glob("*.py")),
+    }
+    keyed = re.compile("|".join(rf'(?:\[|\{{|==\s*|in\s*\()"{re.escape(name)}"' for name in CATALOGUE))
+    for path in (REPOSITORY / "ecgstudy").rglob("*.py"):
+        where = path.relative_to(REPOSITORY / "ecgstudy").as_posix()
+        if where not in allowed:
+            assert not (found := keyed.findall(path.read_text(encoding="utf-8"))), (where, found)
+    for path in NOTEBOOKS.glob("*.ipynb"):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+        assert not (found := re.findall(r'\{[^{}]*"(?:xECGNet|CNN-GAP|BUTTeam|ECGMaster)":[^{}]*\}\[', code)), (
+            path.name,
+            found,
+        )
