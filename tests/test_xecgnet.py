@@ -191,3 +191,20 @@ def test_the_epoch_is_chosen_by_micro_f1(system):
     targets = np.array([[1, 0], [1, 0], [1, 0], [0, 1]], dtype=bool)
     probabilities = np.array([[0.9, 0.1], [0.8, 0.1], [0.7, 0.6], [0.1, 0.2]], dtype=np.float32)
     assert system.selection(targets, probabilities) == pytest.approx(2 * 3 / (2 * 3 + 1 + 1))
+
+
+def test_agreement_of_attention_map_and_reference(system, batch):
+    x, y = batch
+    network = system.network().eval()
+    network.respond[2].weight.data[7] = -1  # after the ReLUs before it no response of this class is above 0
+    found = xecgnet.agreement(network, x, y.numpy() > 0)
+    with torch.inference_mode():
+        responses, attention = network.responses(x).double().numpy(), network.attention(x).double().numpy()
+    for row, labels in enumerate(y.numpy() > 0):
+        reference = responses[row][labels].mean(axis=0) if labels.any() else np.zeros(attention.shape[1])
+        assert found.distance[row] == pytest.approx(np.sqrt(((reference - attention[row]) ** 2).sum()), rel=1e-4)
+        level = np.ptp(reference) == 0 or np.ptp(attention[row]) == 0
+        expected = 0 if level else np.corrcoef(reference, attention[row])[0, 1]
+        assert found.correlation[row] == pytest.approx(expected, abs=1e-4)
+    assert found.correlation[3] == 0  # a record without a label has no reference
+    assert found.silent == sum(not responses[:, c].any() for c in range(9)) >= 1

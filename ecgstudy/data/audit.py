@@ -11,11 +11,24 @@ from ecgstudy.data.beats import DS1, DS2, read_beats
 from ecgstudy.data.cohort import skipping
 from ecgstudy.data.delineations import read_delineation
 from ecgstudy.data.labels import CLASSES, unmapped
-from ecgstudy.data.manifest import SIGNALS, at_hand
+from ecgstudy.data.manifest import SIGNALS, at_hand, load_manifest
 from ecgstudy.data.records import LEADS, Record, find_records, read_record
 from ecgstudy.data.simulator import synthetic
 from ecgstudy.paths import RESULTS, told_if_broken
 from ecgstudy.text import printable
+
+
+def data_sets(there: Collection[str]) -> pd.DataFrame:
+    """Data sets of the study as the manifest describes them, and whether each is at hand, that is ``there``."""
+    known = {name: one for name, one in load_manifest().items() if name in SIGNALS}
+    rows = {
+        "data set": [one.title for one in known.values()],
+        "version": [one.version for one in known.values()],
+        "licence": [one.licence for one in known.values()],
+        "records": [one.records for one in known.values()],
+        "at hand": ["yes" if name in there else "no" for name in known],
+    }
+    return pd.DataFrame(rows)
 
 
 def committed() -> pd.DataFrame:
