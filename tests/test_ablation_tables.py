@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -162,3 +164,62 @@ def test_every_record_of_a_committed_cohort_is_tested_once_by_every_arm():
                 for _, of in rows.groupby("fold"):
                     valid, test = (set(patient[of.loc[of["part"] == p, "record"]]) for p in ("valid", "test"))
                     assert not valid & test
+
+
+def test_tests_of_several_arms_are_corrected_for_their_number(monkeypatch):
+    rng = np.random.default_rng(6)
+    targets = rng.random((200, 9)) < 0.25
+    answers = {
+        arm: [fold_of((targets ^ (rng.random(targets.shape) < error)) * 1.0, targets)]
+        for arm, error in (("gamma 0", 0.1), ("gamma 0.01", 0.05), ("gamma 0.1", 0.1))
+    }
+    monkeypatch.setattr(ablation_tables, "folds_of", lambda cohort, question, arm: answers[arm])
+    monkeypatch.setattr(ablations, "arms_of", lambda cohort, question: list(answers))
+    rows = ablation_tables.multi_label_tests("synthetic").set_index("arm")
+    assert list(rows.index) == ["gamma 0.01", "gamma 0.1"] and set(rows["cohort"]) == {"synthetic"}
+    for arm in rows.index:
+        alone = ablation_tables.multi_label_matches("synthetic", arm).iloc[-1]
+        assert (
+            rows.loc[arm, ["right_control", "right", "p"]].tolist() == alone[["right_control", "right", "p"]].tolist()
+        )
+    less, more = sorted(rows["p"])
+    assert sorted(rows["corrected"]) == pytest.approx([2 * less, max(2 * less, more)])
+
+
+def test_one_run_is_a_fold_of_its_test_records():
+    labels, (table,) = members_of(np.random.default_rng(7), members=1)
+    log = pd.DataFrame({"valid": [0.1, 0.2]})
+    run = SimpleNamespace(predictions=table.rename(columns={"part": "split"}), log=log)
+    fold = ablation_tables.of_run(run, labels)
+    np.testing.assert_array_equal(fold.targets, labels[100:])
+    np.testing.assert_array_equal(fold.probabilities, table[list(CLASSES)].to_numpy()[100:])
+    np.testing.assert_array_equal(fold.tuned["F2"], joined([table], labels, [log]).tuned["F2"])
+
+
+def test_scores_by_fold_are_held_against_the_first_arm():
+    targets = np.random.default_rng(8).random((60, 9)) < 0.3
+    right, wrong = np.abs(targets - 0.1), np.abs(~targets - 0.1)
+    found = ablation_tables.scores_by_fold(
+        {"control": [fold_of(right, targets, (0.1, 0.5))] * 2, "arm": [fold_of(wrong, targets, (0.46, 0.1))] * 2}
+    )
+    assert found["control"]["F1"].tolist() == [1, 1] and found["arm"]["AUROC"].tolist() == [0, 0]
+    # The arm reaches nine tenths of the control's best in its first epoch, the control in its second.
+    assert found["arm"]["epochs"].tolist() == [1, 1] and found["control"]["epochs"].tolist() == [2, 2]
+
+
+def test_the_share_of_high_probabilities_is_over_all_folds(monkeypatch):
+    targets = np.zeros((2, 9), dtype=bool)
+    high, low = np.full((2, 9), 0.999), np.full((2, 9), 0.5)
+    high[0, :3] = 0.99  # not above
+    folds = [fold_of(p, targets) for p in (high, low)]
+    monkeypatch.setattr(ablation_tables, "folds_of", lambda cohort, question, arm: folds)
+    assert ablation_tables.share_above("synthetic", "loss", "arm", 0.99) == pytest.approx(15 / 36)
+
+
+@pytest.mark.parametrize(
+    ("arm", "expected"),
+    [([2, 2, 0, 2, 0], (2, 4)), ([2, 1, 1, 1, 1], (5, 5)), ([2, 0, 0, 0, 0], (1, 1)), ([0, 0, 2, 0, 0], (0, 3))],
+)
+def test_a_lead_ends_where_the_control_is_first_ahead(arm, expected):
+    scores = pd.DataFrame({"arm": arm, "control": 1}, index=range(1, 6))
+    assert ablation_tables.lead(scores, "arm", "control") == expected

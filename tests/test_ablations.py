@@ -12,7 +12,7 @@ from ecgstudy.losses import LOSSES
 from ecgstudy.preprocessing import remove_baseline
 from ecgstudy.studies import ablation_tables, ablations, leaderboard
 from ecgstudy.studies.ablations import AlteredECGMaster, PooledECGMaster, Question
-from ecgstudy.systems import System
+from ecgstudy.systems import System, parameter_count
 from ecgstudy.systems.catalogue import by_name
 from ecgstudy.systems.cnn_gap import CNNGAPSystem
 from ecgstudy.systems.ecgmaster import ECGMaster, ECGMasterSystem
@@ -184,3 +184,19 @@ def test_validation_scores_are_the_means_of_the_runs_logs(small):
 def test_without_its_control_a_question_has_no_answer(small):
     ablations.keep("synthetic", "loss", "macro")
     assert ablation_tables.table("synthetic", "loss").empty
+
+
+def test_a_training_that_two_arms_share_is_counted_once(small):
+    for arm in ("plain", "macro", "two"):
+        ablations.keep("synthetic", "loss", arm)
+    seconds = [ablations.card_of("synthetic", "loss", arm)["seconds"] for arm in ("plain", "macro", "two")]
+    runs, spent = ablations.trained_so_far()
+    # Two folds each of plain and macro, and of the ensemble its second members: the first are those of macro.
+    assert runs == 6 and spent == pytest.approx(sum(seconds))
+
+
+def test_growth_is_that_of_the_networks():
+    question = "width of ECGMaster"
+    small, whole = (ablations.system_of(question, arm, "real")[0] for arm in ("small", "as published"))
+    expected = parameter_count(whole.network()) / parameter_count(small.network())
+    assert ablations.growth("real", question, "as published") == pytest.approx(expected) and expected > 2

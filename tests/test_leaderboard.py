@@ -181,6 +181,9 @@ def test_differences_are_paired_and_signed(two):
     expected = metrics.macro_auroc(y, answers["xECGNet"][0]) - metrics.macro_auroc(y, answers["CNN-GAP"][0])
     assert rows.loc["xECGNet", "difference"] == pytest.approx(expected)
     assert rows.loc["xECGNet", "high"] < 0 and rows.loc["xECGNet", "p"] < 0.05
+    alone = leaderboard.differences("real", "CNN-GAP", ["xECGNet"], repeats=200).set_index("system")
+    pd.testing.assert_frame_equal(alone, rows.loc[["xECGNet"]])
+    assert len(rows) == 2
 
 
 def test_more_records_are_paired_with_the_first_member_on_few(two):
@@ -253,3 +256,12 @@ def test_size_counts_multiply_adds():
         length //= 2 if block in (0, 4, 9) else 1
     total += network.sizes[-1][0] * 9
     assert leaderboard.size(system)["multiply_adds"] == total
+
+
+def test_the_mean_of_entries_is_scored_with_its_interval(two):
+    records, answers = two
+    y, who = records[list(CLASSES)].to_numpy(), records["patient_id"]
+    (good, _), (bad, _) = answers.values()
+    found = leaderboard.mean_of("real", list(answers), repeats=50)
+    assert found == metrics.bootstrap_interval(metrics.macro_auroc, y, (good + bad) / 2, who, 50)
+    assert leaderboard.mean_of("real", ["xECGNet"], repeats=50).value < found.low

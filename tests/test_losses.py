@@ -10,6 +10,7 @@ from ecgstudy import losses
 from ecgstudy.losses import (
     LOSSES,
     attention_regulariser,
+    constant_losses,
     cross_entropy,
     focal,
     soft_challenge_metric,
@@ -297,3 +298,17 @@ def test_every_public_loss_is_in_the_registry_or_tested_by_name():
     } - {name for name in vars(losses) if name.startswith("_")}
     reached = {getattr(loss, "func", loss).__name__ for loss in (p.values[0] for p in BY_NAME)}
     assert public - reached == {"attention_regulariser"}
+
+
+def test_losses_of_a_constant_are_least_where_they_must_be():
+    p = np.linspace(0.002, 0.998, 250)
+    found = constant_losses(p, 20, 400)
+    assert set(found) == set(LOSSES) - {"challenge metric"}
+    np.testing.assert_allclose(found["cross-entropy"], -(0.05 * np.log(p) + 0.95 * np.log(1 - p)), rtol=1e-5)
+    least = {name: p[values.argmin()] for name, values in found.items()}
+    assert least["cross-entropy"] == pytest.approx(0.05, abs=0.003)
+    assert least["weighted cross-entropy"] == pytest.approx(0.5, abs=0.003)
+    assert 0.05 < least["focal"] < 0.5 and 0.05 < least["weighted focal"] < 0.5
+    # Soft counts of one class: F2 = 5·tp / (5·tp + fp + 4·fn) with tp = 20p, fp = 380p, fn = 20(1 − p).
+    np.testing.assert_allclose(found["macro-F2"], 1 - 100 * p / (100 * p + 380 * p + 80 * (1 - p)), rtol=1e-5)
+    assert least["macro-F2"] == p[-1]

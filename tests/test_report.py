@@ -88,3 +88,10 @@ def test_a_table_of_numbers_and_headings_is_as_before():
         assert cell in html
     assert report.table(frame.iloc[:0], "Empty.").to_html()
     assert report.table(pd.concat([frame, frame[["yes"]]], axis=1).reset_index(drop=True), "Twice.").to_html()
+
+
+def test_what_is_glued_is_stored_under_its_name_and_not_shown(monkeypatch):
+    kept = {}
+    monkeypatch.setattr("myst_nb.glue", lambda name, value, display: kept.update({name: (value, display)}))
+    report.glue_all({"a score": "0.5"}, records=937)
+    assert kept == {"a score": ("0.5", False), "records": (937, False)}

@@ -310,18 +310,18 @@ def name_of_all(runs: Sequence[str]) -> str:
     return hashlib.sha256(" ".join(runs).encode()).hexdigest()[:12] if runs else ""
 
 
-def differences(trial: str, against: str, *, repeats: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """Macro-AUROC of every entry less that of ``against``, on the same resamples of patients."""
+def differences(
+    trial: str, against: str, entries: Sequence[str] | None = None, *, repeats: int = 1000, seed: int = 0
+) -> pd.DataFrame:
+    """Macro-AUROC of entries (of all others if None) less that of ``against``, on the same resamples of patients."""
     records = records_of(trial)
     targets, patients = records[list(CLASSES)].to_numpy(dtype=bool), records["patient_id"].to_numpy()
     answers = answers_of(trial)
     rows = []
-    for entry, (probabilities, _) in answers.items():
-        if entry != against:
-            d = metrics.bootstrap_difference(
-                metrics.macro_auroc, targets, probabilities, answers[against][0], patients, repeats, seed
-            )
-            rows.append({"system": entry, "difference": d.value, "low": d.low, "high": d.high, "p": d.p})
+    for entry in entries or [other for other in answers if other != against]:
+        scores = answers[entry][0], answers[against][0]
+        d = metrics.bootstrap_difference(metrics.macro_auroc, targets, *scores, patients, repeats, seed)
+        rows.append({"system": entry, "difference": d.value, "low": d.low, "high": d.high, "p": d.p})
     return pd.DataFrame(rows).sort_values("difference", ascending=False, ignore_index=True)
 
 
