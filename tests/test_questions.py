@@ -15,7 +15,7 @@ from ecgstudy.data.labels import CLASSES
 from ecgstudy.explain import evaluation, methods, trials
 from ecgstudy.explain.blind import BASELINES
 from ecgstudy.explain.cases import Cases
-from ecgstudy.studies import questions
+from ecgstudy.studies import explanations, questions
 from ecgstudy.systems.cnn_gap import CNNGAPSystem
 from ecgstudy.systems.ecgmaster import ECGMasterSystem
 from ecgstudy.systems.small_gap import SmallGAP, SmallGAPSystem
@@ -244,6 +244,7 @@ def test_an_answers_row_says_what_was_measured_where():
     (row,) = questions.rows(answers, "real").to_dict("records")
     about = {"system": "t", "method": "CAM", "trial": "answer 1, c", "cohort": "synthetic", "trained": "real"}
     assert row == about | {"class": "", "value": 0.1, "low": 0, "high": 0.2, "n": 4, "run": "r2"}
+    assert set(row) == set(explanations.COLUMNS)
 
 
 class Guess(nn.Module):

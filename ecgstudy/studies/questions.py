@@ -1,7 +1,7 @@
-"""What chapter 09's questions measure.
+"""What chapter 09 measures beside the trials, and the answers to its six questions.
 
-Maps on ST segments, on the evidence of all classes of a record, on that of the other class; trials that agree; maps of
-a network trained on few records and of one trained on many.
+A ``Subject`` is a system on trial, an ``Answer`` a number with its interval and verdict. Functions of several systems
+take cases by rate, because each explains the same records at a rate of its own.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,186 +35,6 @@ ANSWER = "answer "  # begins the trial of every answer in results/explanations.c
 SIX = ANSWER + "6, excess mass"
 
 ByRate = Mapping[float, Cases]  # rate in Hz → the same records in the same order at that rate
-
-
-def focus_on_st(
-    system: System,
-    parts: Sequence[tuple[nn.Module, NDArray[np.floating], Cases]],
-    *,
-    repeats: int = 1000,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Do a system's own maps lie on the ST segments, where STD or STE is called right?
-
-    A map focuses on them when more of its mass lies in the key than in 95 % of its own shifts in time.
-
-    Parameters
-    ----------
-    parts
-        A network, the thresholds (9,) from which it calls a class, and cases with STD and with STE that it has not
-        seen; several where each fold has a network of its own.
-
-    Returns
-    -------
-    DataFrame
-        method, class (STD, STE, or both), n (true positives), and value, low and high of ``focus`` (the share that
-        focuses, Wilson's interval: a bootstrap knows no uncertainty when none or all do) and of ``mass`` (excess mass,
-        bootstrapped over patients). A class with true positives of one patient alone has no row.
-    """
-    right: list[tuple[nn.Module, Cases]] = []
-    for network, thresholds, cases in parts:
-        with torch.inference_mode():
-            probability = torch.sigmoid(network(cases.inputs(system))).numpy()
-        called = (probability >= thresholds)[np.arange(len(cases.classes)), cases.classes]
-        if called.any():
-            right.append((network, cases.take(np.flatnonzero(called))))
-    columns = ["method", "class", "n", *(f"{what} {end}" for what in ("focus", "mass") for end in ENDS)]
-    rows: list[tuple] = []
-    if right:
-        every = ("any_lead", "names_of_classes", "patients")
-        key, classes, patients = (np.concatenate([getattr(cases, name) for _, cases in right]) for name in every)
-    for method in system.own_maps if right else ():
-        m = np.concatenate([evaluation.make_maps(method, system, network, cases) for network, cases in right])
-        focus = trials.rank_among_shifts(m, key) >= 0.95
-        mass = trials.localisation(m, key)["excess mass"]
-        for label, of in (*((c, [c]) for c in ST), (" or ".join(ST), ST)):
-            chosen = np.flatnonzero(np.isin(classes, of))
-            if len(set(patients[chosen])) > 1:
-                found, n = int(focus[chosen].sum()), len(chosen)
-                wilson = binomtest(found, n).proportion_ci(method="wilson")
-                interval = trials.mean_interval(mass[chosen, None], patients[chosen], repeats=repeats, seed=seed)
-                rows.append((method, label, n, found / n, wilson.low, wilson.high, *np.ravel(interval)))
-    return pd.DataFrame(rows, columns=columns)
-
-
-def on_all_classes(
-    system: System, arms: dict[str, Sequence[nn.Module]], cases: Cases, *, repeats: int = 1000, seed: int = 0
-) -> pd.DataFrame:
-    """AUC of a system's own maps in the evidence of all classes of a record, mean over an arm's networks.
-
-    Of a method with a map for each class, those of the record's classes are summed.
-
-    Parameters
-    ----------
-    arms
-        Name → networks; there are two, of which the last row gives the difference.
-    cases
-        One row a record.
-
-    Returns
-    -------
-    DataFrame
-        arm, method, value, low, high, system, n (records): the arms' own maps, then the attention moved at random, the
-        signal's energy, and the difference of the first arm's attention from the second's.
-    """
-    found: dict[tuple[str, str], NDArray[np.floating]] = {}
-    for arm, of in arms.items():
-        for method in system.own_maps:
-            every = [
-                [
-                    evaluation.make_maps(method, system, network, cases, classes=np.full(len(cases.names), c))
-                    for c in range(len(CLASSES))
-                ]
-                for network in of
-            ]
-            m = (np.array(every) * cases.labels.T[None, :, :, None]).sum(axis=1)
-            found[arm, method] = np.mean([trials.localisation(one, cases.any_class)["AUC"] for one in m], axis=0)
-    moved = blind.random_maps(m[0], np.random.default_rng(seed))
-    found["random", "attention, moved"] = trials.localisation(moved, cases.any_class)["AUC"]
-    energy = blind.energy_maps(cases.signals, system.fs)
-    found["", "signal energy"] = trials.localisation(energy, cases.any_class)["AUC"]
-    first, second = (found[arm, "attention"] for arm in arms)
-    found["difference", "attention"] = first - second
-    interval = trials.mean_interval(np.column_stack(list(found.values())), cases.patients, repeats=repeats, seed=seed)
-    about = pd.DataFrame(list(found), columns=["arm", "method"])
-    return about.assign(**dict(zip(ENDS, interval, strict=True)), system=system.name, n=len(cases.names))
-
-
-def couples(cases: Cases) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows of the first and of the second class, for every pair of classes of one record."""
-    found = []
-    for name in dict.fromkeys(cases.names):
-        rows = np.flatnonzero(cases.names == name)
-        found += [(a, b) for i, a in enumerate(rows) for b in rows[i + 1 :]]
-    a, b = np.array(found, dtype=np.intp).reshape(-1, 2).T
-    return a, b
-
-
-def own_minus_other(
-    maps: NDArray[np.floating], cases: Cases, a: NDArray[np.intp], b: NDArray[np.intp]
-) -> NDArray[np.floating]:
-    """AUC of a map in its class's key less that of the other class's map there, mean of both ways: (couples,).
-
-    Parameters
-    ----------
-    maps
-        (rows, n), of the cases.
-    a, b
-        As ``couples`` gives them.
-    """
-    own_a, other_a, own_b, other_b = (
-        trials.localisation(maps[x], cases.any_lead[y])["AUC"] for x, y in ((a, a), (b, a), (b, b), (a, b))
-    )
-    return (own_a - other_a + own_b - other_b) / 2
-
-
-def excess_of_two(
-    system: System,
-    networks: dict[str, nn.Module],
-    cases: Cases,
-    chosen: Sequence[str],
-    *,
-    repeats: int = 1000,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Excess mass of two networks' maps of the same explanations, and what the second has more than the first.
-
-    Parameters
-    ----------
-    networks
-        Name → network; there are two.
-    chosen
-        Methods, or maps that know nothing of a network.
-
-    Returns
-    -------
-    DataFrame
-        method, network (a name, or ``difference``), value, low, high (mean of the classes' means), n.
-    """
-    found: dict[tuple[str, str], NDArray[np.floating]] = {}
-    for method in chosen:
-        first, second = (
-            trials.localisation(evaluation.make_maps(method, system, network, cases), cases.any_lead)["excess mass"]
-            for network in networks.values()
-        )
-        found |= dict(zip(((method, name) for name in networks), (first, second), strict=True))
-        found[method, "difference"] = second - first
-    scores = pd.DataFrame(found).rename_axis(columns=["method", "network"])
-    table = trials.summary(scores, cases.names_of_classes, cases.patients, repeats=repeats, seed=seed)
-    return table.loc[table["class"] == "", ["method", "network", *ENDS, "n"]].reset_index(drop=True)
-
-
-def families(ranks: pd.DataFrame) -> pd.DataFrame:
-    """Mean rank of each system's methods in each family of trials, of ``results.ranks``."""
-    return pd.DataFrame(
-        {family: ranks[[t for t in chosen if t in ranks]].mean(axis=1) for family, chosen in trials.FAMILIES.items()}
-    )
-
-
-def agreement(ranked: pd.DataFrame) -> NDArray[np.floating]:
-    """Rank correlation of the families over a system's methods, mean over the systems: (families, families)."""
-    each = [of.corr(method="spearman").to_numpy() for _, of in ranked.groupby("system")]
-    return np.mean(np.nan_to_num(each), axis=0)
-
-
-def mean_agreement(ranked: pd.DataFrame, *, repeats: int = 200, seed: int = 0) -> tuple[float, NDArray[np.floating]]:
-    """Mean of ``agreement`` over the pairs of families; the same of ranks shuffled within each system, (repeats,)."""
-    off = np.triu_indices(len(ranked.columns), 1)
-    rng = np.random.default_rng(seed)
-    shuffled = [
-        agreement(ranked.groupby("system").transform(lambda c: rng.permutation(c)))[off].mean() for _ in range(repeats)
-    ]
-    return float(agreement(ranked)[off].mean()), np.array(shuffled)
 
 
 @dataclass(frozen=True)
@@ -312,6 +132,34 @@ class Answer:
         return about | {"trained": trained, "class": ""} | limits | {"n": self.n, "run": self.run}
 
 
+def measured(found: pd.DataFrame, what: str = "", **wanted: str) -> dict[str, Any]:
+    """What an ``Answer`` says of the row of a table that has the wanted values; nothing, where there is none.
+
+    Parameters
+    ----------
+    found
+        Columns system, method, n, run (those that are there), and ``{what} value``, low, high (without ``what``:
+        value, low, high).
+    wanted
+        Column → value.
+    """
+    for column, value in wanted.items():
+        found = found[found[column] == value]
+    if found.empty:
+        return {}
+    row = found.iloc[0]
+    about = {name: row[name] for name in ("system", "method", "n", "run") if name in row}
+    return about | {"interval": tuple(float(row[f"{what} {end}".strip()]) for end in ENDS)}
+
+
+def rows(answers: Sequence[Answer], trained: str) -> pd.DataFrame:
+    """Rows of ``results/explanations.csv.gz`` of the answers that have one."""
+    return pd.DataFrame([answer.row(trained) for answer in answers if answer.trial])
+
+
+# --- localisation -----------------------------------------------------------------------------------------------------
+
+
 def networks(subjects: Mapping[str, Subject], by_rate: ByRate) -> pd.DataFrame:
     """How well the explained networks tell classes apart, and how coarse their maps are.
 
@@ -383,6 +231,73 @@ def by_lead(subject: Subject, cases: Cases, *, repeats: int = 1000, seed: int = 
     return trials.summary(scores, cases.names_of_classes, cases.patients, repeats=repeats)
 
 
+def on_waves(subject: Subject, cases: Cases) -> pd.DataFrame:
+    """Where a system's own maps, input × gradient and the baselines lie: one row a case, columns (method, trial).
+
+    ``ST`` is the excess mass on the ST segments, whatever the class.
+    """
+    columns = {}
+    for method in (*subject.own, INPUT_GRADIENT, *BASELINES):
+        m = subject.maps(method, cases)
+        found = trials.localisation(m, cases.any_lead)
+        columns |= {(method, trial): found[trial] for trial in ("excess mass", "pointing", "AUC")}
+        columns[method, "ST"] = trials.localisation(m, cases.st)["excess mass"]
+    return pd.DataFrame(columns).rename_axis(columns=["method", "trial"])
+
+
+# --- 1: maps of STD and STE -------------------------------------------------------------------------------------------
+
+
+def focus_on_st(
+    system: System,
+    parts: Sequence[tuple[nn.Module, NDArray[np.floating], Cases]],
+    *,
+    repeats: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Do a system's own maps lie on the ST segments, where STD or STE is called right?
+
+    A map focuses on them when more of its mass lies in the key than in 95 % of its own shifts in time.
+
+    Parameters
+    ----------
+    parts
+        A network, the thresholds (9,) from which it calls a class, and cases with STD and with STE that it has not
+        seen; several where each fold has a network of its own.
+
+    Returns
+    -------
+    DataFrame
+        method, class (STD, STE, or both), n (true positives), and value, low and high of ``focus`` (the share that
+        focuses, Wilson's interval: a bootstrap knows no uncertainty when none or all do) and of ``mass`` (excess mass,
+        bootstrapped over patients). A class with true positives of one patient alone has no row.
+    """
+    right: list[tuple[nn.Module, Cases]] = []
+    for network, thresholds, cases in parts:
+        with torch.inference_mode():
+            probability = torch.sigmoid(network(cases.inputs(system))).numpy()
+        called = (probability >= thresholds)[np.arange(len(cases.classes)), cases.classes]
+        if called.any():
+            right.append((network, cases.take(np.flatnonzero(called))))
+    columns = ["method", "class", "n", *(f"{what} {end}" for what in ("focus", "mass") for end in ENDS)]
+    rows: list[tuple] = []
+    if right:
+        every = ("any_lead", "names_of_classes", "patients")
+        key, classes, patients = (np.concatenate([getattr(cases, name) for _, cases in right]) for name in every)
+    for method in system.own_maps if right else ():
+        m = np.concatenate([evaluation.make_maps(method, system, network, cases) for network, cases in right])
+        focus = trials.rank_among_shifts(m, key) >= 0.95
+        mass = trials.localisation(m, key)["excess mass"]
+        for label, names in (*((c, [c]) for c in ST), (" or ".join(ST), ST)):
+            chosen = np.flatnonzero(np.isin(classes, names))
+            if len(set(patients[chosen])) > 1:
+                found, n = int(focus[chosen].sum()), len(chosen)
+                wilson = binomtest(found, n).proportion_ci(method="wilson")
+                interval = trials.mean_interval(mass[chosen, None], patients[chosen], repeats=repeats, seed=seed)
+                rows.append((method, label, n, found / n, wilson.low, wilson.high, *np.ravel(interval)))
+    return pd.DataFrame(rows, columns=columns)
+
+
 def focus_of_systems(subjects: Mapping[str, Subject], by_rate: ByRate, *, repeats: int = 1000) -> pd.DataFrame:
     """``focus_on_st`` of several systems, with their names (``system``) and runs (``run``)."""
     tables = []
@@ -392,6 +307,83 @@ def focus_of_systems(subjects: Mapping[str, Subject], by_rate: ByRate, *, repeat
         found = focus_on_st(subject.system, parts, repeats=repeats)
         tables.append(found.assign(system=name, run=subject.runs[0].folder.name))
     return pd.concat(tables, ignore_index=True)
+
+
+# --- 2: one map, all classes of a record ------------------------------------------------------------------------------
+
+
+def on_all_classes(
+    system: System, arms: dict[str, Sequence[nn.Module]], cases: Cases, *, repeats: int = 1000, seed: int = 0
+) -> pd.DataFrame:
+    """AUC of a system's own maps in the evidence of all classes of a record, mean over an arm's networks.
+
+    Of a method with a map for each class, those of the record's classes are summed.
+
+    Parameters
+    ----------
+    arms
+        Name → networks; there are two, of which the last row gives the difference.
+    cases
+        One row a record.
+
+    Returns
+    -------
+    DataFrame
+        arm, method, value, low, high, system, n (records): the arms' own maps, then the attention moved at random, the
+        signal's energy, and the difference of the first arm's attention from the second's.
+    """
+    found: dict[tuple[str, str], NDArray[np.floating]] = {}
+    for arm, trained in arms.items():
+        for method in system.own_maps:
+            every = [
+                [
+                    evaluation.make_maps(method, system, network, cases, classes=np.full(len(cases.names), c))
+                    for c in range(len(CLASSES))
+                ]
+                for network in trained
+            ]
+            m = (np.array(every) * cases.labels.T[None, :, :, None]).sum(axis=1)
+            found[arm, method] = np.mean([trials.localisation(one, cases.any_class)["AUC"] for one in m], axis=0)
+    moved = blind.random_maps(m[0], np.random.default_rng(seed))
+    found["random", "attention, moved"] = trials.localisation(moved, cases.any_class)["AUC"]
+    energy = blind.energy_maps(cases.signals, system.fs)
+    found["", "signal energy"] = trials.localisation(energy, cases.any_class)["AUC"]
+    first, second = (found[arm, "attention"] for arm in arms)
+    found["difference", "attention"] = first - second
+    interval = trials.mean_interval(np.column_stack(list(found.values())), cases.patients, repeats=repeats, seed=seed)
+    about = pd.DataFrame(list(found), columns=["arm", "method"])
+    return about.assign(**dict(zip(ENDS, interval, strict=True)), system=system.name, n=len(cases.names))
+
+
+# --- 3: two classes, two maps -----------------------------------------------------------------------------------------
+
+
+def couples(cases: Cases) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows of the first and of the second class, for every pair of classes of one record."""
+    found = []
+    for name in dict.fromkeys(cases.names):
+        rows = np.flatnonzero(cases.names == name)
+        found += [(a, b) for i, a in enumerate(rows) for b in rows[i + 1 :]]
+    a, b = np.array(found, dtype=np.intp).reshape(-1, 2).T
+    return a, b
+
+
+def own_minus_other(
+    maps: NDArray[np.floating], cases: Cases, a: NDArray[np.intp], b: NDArray[np.intp]
+) -> NDArray[np.floating]:
+    """AUC of a map in its class's key less that of the other class's map there, mean of both ways: (couples,).
+
+    Parameters
+    ----------
+    maps
+        (rows, n), of the cases.
+    a, b
+        As ``couples`` gives them.
+    """
+    own_a, other_a, own_b, other_b = (
+        trials.localisation(maps[x], cases.any_lead[y])["AUC"] for x, y in ((a, a), (b, a), (b, b), (a, b))
+    )
+    return (own_a - other_a + own_b - other_b) / 2
 
 
 def apart(subjects: Mapping[str, Subject], by_rate: ByRate, *, repeats: int = 1000) -> pd.DataFrame:
@@ -421,11 +413,40 @@ def apart(subjects: Mapping[str, Subject], by_rate: ByRate, *, repeats: int = 10
     return pd.DataFrame(rows, columns=columns)
 
 
+# --- 4: trials and methods that agree ---------------------------------------------------------------------------------
+
+
+def families(ranks: pd.DataFrame) -> pd.DataFrame:
+    """Mean rank of each system's methods in each family of trials, of ``explanations.ranks``."""
+    return pd.DataFrame(
+        {family: ranks[[t for t in chosen if t in ranks]].mean(axis=1) for family, chosen in trials.FAMILIES.items()}
+    )
+
+
+def agreement(ranked: pd.DataFrame) -> NDArray[np.floating]:
+    """Rank correlation of the families over a system's methods, mean over the systems: (families, families)."""
+    each = [one.corr(method="spearman").to_numpy() for _, one in ranked.groupby("system")]
+    return np.mean(np.nan_to_num(each), axis=0)
+
+
+def mean_agreement(ranked: pd.DataFrame, *, repeats: int = 200, seed: int = 0) -> tuple[float, NDArray[np.floating]]:
+    """Mean of ``agreement`` over the pairs of families; the same of ranks shuffled within each system, (repeats,)."""
+    off = np.triu_indices(len(ranked.columns), 1)
+    rng = np.random.default_rng(seed)
+    shuffled = [
+        agreement(ranked.groupby("system").transform(lambda c: rng.permutation(c)))[off].mean() for _ in range(repeats)
+    ]
+    return float(agreement(ranked)[off].mean()), np.array(shuffled)
+
+
 def likeness(subject: Subject, cases: Cases, chosen: Sequence[str]) -> pd.DataFrame:
     """Correlation between the maps of any two methods, mean over the cases: (methods, methods)."""
     made = [subject.maps(method, cases) for method in chosen]
     alike = [[np.nanmean(trials.agreement(a, b)) for b in made] for a in made]
     return pd.DataFrame(alike, index=chosen, columns=chosen)
+
+
+# --- 5: small networks ------------------------------------------------------------------------------------------------
 
 
 def train_small(
@@ -509,18 +530,43 @@ def difference(
     return value, low, high
 
 
-def on_waves(subject: Subject, cases: Cases) -> pd.DataFrame:
-    """Where a system's own maps, input × gradient and the baselines lie: one row a case, columns (method, trial).
+# --- 6: few records and many ------------------------------------------------------------------------------------------
 
-    ``ST`` is the excess mass on the ST segments, whatever the class.
+
+def excess_of_two(
+    system: System,
+    networks: dict[str, nn.Module],
+    cases: Cases,
+    chosen: Sequence[str],
+    *,
+    repeats: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Excess mass of two networks' maps of the same explanations, and what the second has more than the first.
+
+    Parameters
+    ----------
+    networks
+        Name → network; there are two.
+    chosen
+        Methods, or maps that know nothing of a network.
+
+    Returns
+    -------
+    DataFrame
+        method, network (a name, or ``difference``), value, low, high (mean of the classes' means), n.
     """
-    columns = {}
-    for method in (*subject.own, INPUT_GRADIENT, *BASELINES):
-        m = subject.maps(method, cases)
-        found = trials.localisation(m, cases.any_lead)
-        columns |= {(method, trial): found[trial] for trial in ("excess mass", "pointing", "AUC")}
-        columns[method, "ST"] = trials.localisation(m, cases.st)["excess mass"]
-    return pd.DataFrame(columns).rename_axis(columns=["method", "trial"])
+    found: dict[tuple[str, str], NDArray[np.floating]] = {}
+    for method in chosen:
+        first, second = (
+            trials.localisation(evaluation.make_maps(method, system, network, cases), cases.any_lead)["excess mass"]
+            for network in networks.values()
+        )
+        found |= dict(zip(((method, name) for name in networks), (first, second), strict=True))
+        found[method, "difference"] = second - first
+    scores = pd.DataFrame(found).rename_axis(columns=["method", "network"])
+    table = trials.summary(scores, cases.names_of_classes, cases.patients, repeats=repeats, seed=seed)
+    return table.loc[table["class"] == "", ["method", "network", *ENDS, "n"]].reset_index(drop=True)
 
 
 def few_and_many(answers: pd.DataFrame) -> pd.DataFrame:
@@ -560,28 +606,3 @@ def best_own(six: pd.DataFrame, own: Mapping[str, Iterable[str]]) -> pd.DataFram
     many = six[(six["cohort"] == "synthetic") & (six["network"] == "many")]
     wanted = [method in own.get(system, ()) for system, method in zip(many["system"], many["method"], strict=True)]
     return many[wanted].nlargest(1, "value")
-
-
-def measured(found: pd.DataFrame, what: str = "", **wanted: str) -> dict[str, Any]:
-    """What an ``Answer`` says of the row of a table that has the wanted values; nothing, where there is none.
-
-    Parameters
-    ----------
-    found
-        Columns system, method, n, run (those that are there), and ``{what} value``, low, high (without ``what``:
-        value, low, high).
-    wanted
-        Column → value.
-    """
-    for column, value in wanted.items():
-        found = found[found[column] == value]
-    if found.empty:
-        return {}
-    row = found.iloc[0]
-    about = {name: row[name] for name in ("system", "method", "n", "run") if name in row}
-    return about | {"interval": tuple(float(row[f"{what} {end}".strip()]) for end in ENDS)}
-
-
-def rows(answers: Sequence[Answer], trained: str) -> pd.DataFrame:
-    """Rows of ``results/explanations.csv.gz`` of the answers that have one."""
-    return pd.DataFrame([answer.row(trained) for answer in answers if answer.trial])
