@@ -168,7 +168,8 @@ def of_explanations():
     few, many = (limits(explained(*own, trained=trained)) for trained in ("synthetic", taught))
     yield f"The own network's map has {few}, and {many} with 18,000 to learn from."
     few, many, real = (limits(explained(*own, cohort="LUDB", trained=t)) for t in ("synthetic", taught, "real"))
-    yield f"On LUDB the first of these networks has {few}, which is undecided against the detector, and the second {many}."
+    yield f"On LUDB the first of these networks has {few}, which is undecided against the detector, "
+    yield f"and the second {many}."
     yield f"Trained on real records, the network has {real} there, undecided again."
     for trained, decided in (("synthetic", False), ("real", False), (taught, True)):
         assert (explained(*own, cohort="LUDB", trained=trained)[1] > worth["LUDB"]) == decided
