@@ -14,13 +14,16 @@ import torch
 import ecgstudy
 from ecgstudy import metrics
 from ecgstudy.book import computed, report
+from ecgstudy.data import audit
 from ecgstudy.data.labels import CLASSES
+from ecgstudy.data.simulator import synthetic
 from ecgstudy.explain import blind
 from ecgstudy.paths import NOTEBOOKS, REPOSITORY, RESULTS
 from ecgstudy.profiles import profile_values
 from ecgstudy.studies import ablation_tables, ablations, explanations, leaderboard
 from ecgstudy.systems import catalogue
 from ecgstudy.systems.catalogue import by_name
+from tests.attack import mutations, runner
 
 README = " ".join((REPOSITORY / "README.md").read_text().split())
 GRADIENTS = ("saliency", "input × gradient", "integrated gradients", "GradientSHAP", "DeepLIFT")
@@ -212,6 +215,93 @@ def test_every_number_of_the_readmes_findings_is_one_of_these():
     for text in known:
         findings = findings.replace(text, "")
     assert not re.findall(rf"(?<![\w-])(?:{NUMBER}|\d[\d,]*)", findings), findings
+
+
+def of_protocol():
+    for name in PAPERS:
+        assert by_name(name).of_profile("real")[0].fs == 125
+    yield "at 125 Hz."
+    lengths = [by_name(name).of_profile("real")[0].seconds for name in PAPERS if name != "CNN-GAP"]
+    assert (min(lengths), max(lengths)) == (10, 20)
+    gain = ablation("epochs of xECGNet", "130", "AUROC", "synthetic")[0]
+    yield f"thirteen times as many lift xECGNet's AUROC by {short(gain)}."
+    yield f"[{leaderboard.LARGE - len(leaderboard.records_of('synthetic-large')):,} simulated ones]"
+
+
+def of_rerun():
+    yield "Python 3.11 or newer"
+    yield f"this study reads, {len(audit.committed()):,} in all."
+    whole, _ = by_name("xECGNet").of_profile("paper")
+    assert whole.epochs == 1000
+    yield f"see {whole.seconds:g} s at {whole.fs:g} Hz"
+    yield "a kernel of 8, 16 or 32 gives wrong numbers"
+    first, *_ = (layer for layer in by_name("CNN-GAP")().network().modules() if isinstance(layer, torch.nn.Conv1d))
+    yield f"twelve leads and a kernel of {first.kernel_size[0]}."
+
+
+def of_reproducibility():
+    yield f"[{leaderboard.LARGE - len(leaderboard.records_of('synthetic-large')):,} simulated records]"
+    yield "a probability above 1, "
+    yield "with exit code 1 "
+    yield "are in 95 of 100 cases"
+    yield f"may take {runner.Kind.seconds:g} seconds and {mutations.TIMES} times the file's size plus {mutations.MEMORY >> 20} MB."
+
+
+def of_criteria():
+    yield f"in {100 * synthetic.DISAGREEMENT:g} % of the label sets"
+    yield "a PR of 186 to 199 ms"
+    yield "An incomplete block (QRS 108 to 118 ms, the same form) and an unspecific delay (120 to 135 ms, a normal form)"
+
+
+def of_claims():
+    yield "with its 95 % interval."
+    yield "The border is 0 unless"
+    yield "must be below 0.05."
+
+
+PAGES = {part.__name__.removeprefix("of_"): part for part in (of_protocol, of_rerun, of_reproducibility)}
+PAGES |= {"criteria": of_criteria, "claims": of_claims, "index": list, "glossary": list}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_number_of_a_page_of_prose_is_one_that_is_known(page):
+    text = (REPOSITORY / "book" / f"{page}.md").read_text()
+    text = re.sub(
+        r"```(sh|python)\n.*?```|`[^`]*`|\]\([^)]*\)|:{3,}.*|:\w+: .*|- \*\*Definition.*?\{", "", text, flags=re.DOTALL
+    )
+    text = " ".join(text.split())
+    for known in PAGES[page]():
+        bare = re.sub(r"`[^`]*`", "", known)
+        assert bare in text, known
+        text = text.replace(bare, "")
+    assert not re.findall(r"(?<![\w-])\.?\d[\d.,]*(?!-)", text), text
+
+
+def told_in(path):
+    """The prose of a notebook: its Markdown cells and the captions of its figures."""
+    cells = json.loads(path.read_text())["cells"]
+    captions = [c["metadata"].get("mystnb", {}).get("figure", {}).get("caption", "") for c in cells]
+    return "\n".join(["".join(c["source"]) for c in cells if c["cell_type"] == "markdown"] + captions)
+
+
+def test_no_interval_is_written_by_hand_that_the_results_do_not_hold():
+    pages = {path.name: path.read_text() for path in (REPOSITORY / "book").glob("*.md")}
+    pages |= {path.name: told_in(path) for path in NOTEBOOKS.glob("*.ipynb")}
+    pages["claims.yaml"] = "\n".join(c["measured"] for c in yaml.safe_load((RESULTS / "claims.yaml").read_text()))
+    for name, text in pages.items():
+        assert not re.findall(INTERVAL, " ".join(text.split())), name
+
+
+def test_chapters_say_what_the_results_say_where_they_do_not_compute_it():
+    table = pd.read_csv(RESULTS / "realism.csv", keep_default_na=False)
+    table = table[(table["question"] == "transfer") & (table["group"] == "simulated, then real")]
+    rows = table.set_index("quantity")
+    chapters = {path.name[:2]: " ".join(told_in(path).split()) for path in NOTEBOOKS.glob("*.ipynb")}
+    start = report.number(float(rows.loc["macro", "value"]), 2)
+    assert f"has {start} after [the same start](11_simulator.ipynb)" in chapters["10"]
+    few = [int(rows.loc[name, "n"]) for name in ("STE", "LBBB")]
+    assert f"{few[0]} records of STE and {few[1]} of LBBB" in chapters["11"]
+    assert f"And {int(rows.loc['macro', 'n'])} real records are few" in chapters["11"]
 
 
 def test_a_number_has_one_interval_on_every_page(monkeypatch):
