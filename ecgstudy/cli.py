@@ -3,6 +3,7 @@
 import errno
 import functools
 import http.server
+import io
 import os
 import sys
 from pathlib import Path
@@ -80,7 +81,8 @@ def main(
 ) -> None:
     """Prepare the terminal."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # a locale that has no é must not end a command
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a locale that has no é must not end a command
 
 
 def _parse(parameters: list[str] | None) -> dict[str, str]:
@@ -254,7 +256,7 @@ def data_list() -> None:
     from ecgstudy.data import manifest
 
     # The title stands below the name, else it would push the licence off a terminal of 80 columns.
-    numbers = [Column(of, justify="right", no_wrap=True) for of in ("records", "at hand")]
+    numbers = [Column(title, justify="right", no_wrap=True) for title in ("records", "at hand")]
     columns = Column("data set", min_width=25), Column("version", no_wrap=True), Column("licence", max_width=19)
     table = Table(*columns, *numbers, box=box.SIMPLE, pad_edge=False)
     for name, dataset in manifest.load_manifest().items():

@@ -40,8 +40,8 @@ class Conv1d(nn.Conv1d):
         stride, dilation, weight = self.stride[0], self.dilation[0], self.weight
         if (missing := 16 - weight.shape[1]) > 0 and self.groups == 1 and _in_bfloat16(x):
             x, weight = F.pad(x, (0, 0, 0, missing)), F.pad(weight, (0, 0, 0, missing))
-        if self.padding == "same":
-            pads = dilation * (self.kernel_size[0] - 1)
+        if isinstance(self.padding, str):
+            pads = dilation * (self.kernel_size[0] - 1) if self.padding == "same" else 0
             x, padding = (F.pad(x, (0, 1)) if pads % 2 else x), pads // 2  # an odd one goes to the end, as torch has it
         else:
             padding = self.padding[0]
@@ -61,6 +61,10 @@ class BatchNorm1d(nn.BatchNorm1d):
 
 class MaxPool1d(nn.MaxPool1d):
     """``torch.nn.MaxPool1d`` with one number for each setting."""
+
+    kernel_size: int
+    stride: int
+    padding: int
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         k, s, p = (1, self.kernel_size), (1, self.stride), (0, self.padding)

@@ -37,7 +37,8 @@ def _balance(positives: Tensor | Sequence[float], records: int, b: float, like: 
     if positives.shape != like.shape[1:]:
         raise ValueError(f"positives {tuple(positives.shape)} must be one count for each of {like.shape[1]} classes")
     # A class that is never, or always, positive in training has no term that the missing weight could multiply.
-    return tuple((records / number.clamp(min=1)) ** b for number in (positives, records - positives))
+    negatives = records - positives
+    return (records / positives.clamp(min=1)) ** b, (records / negatives.clamp(min=1)) ** b
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

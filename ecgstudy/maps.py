@@ -11,7 +11,7 @@ ReLU that ends Grad-CAM's formula is ``map.clamp(min=0)``.
 from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -31,9 +31,15 @@ class PooledNetwork(Protocol):
     def features(self, x: Tensor) -> Tensor:
         """(batch, leads, samples) → (batch, channels, cells)."""
 
+    def modules(self) -> Iterator[nn.Module]:
+        """As ``torch.nn.Module`` has it."""
+
+    def eval(self) -> object:
+        """As ``torch.nn.Module`` has it."""
+
 
 @contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
+def evaluating(network: nn.Module | PooledNetwork) -> Iterator[None]:
     """Evaluation mode while inside; then every module is again in the mode that it was in."""
     training = [module for module in network.modules() if module.training]
     network.eval()
@@ -241,8 +247,8 @@ def _bridge(x: Tensor, mask: Tensor) -> Tensor:
     right = torch.where(mask, n, at).flip(-1).cummin(dim=-1).values.flip(-1)
     first, last = torch.where(left < 0, right, left), torch.where(right >= n, left, right)
     share = (at - first).to(x) / (last - first).clamp(min=1).to(x)
-    ends = (x.gather(-1, side.clamp(0, n - 1)) for side in (first, last))
-    return torch.lerp(*ends, share).masked_fill(mask.all(dim=-1, keepdim=True), 0)
+    begin, end = (x.gather(-1, side.clamp(0, n - 1)) for side in (first, last))
+    return torch.lerp(begin, end, share).masked_fill(mask.all(dim=-1, keepdim=True), 0)
 
 
 @contextmanager
@@ -254,7 +260,7 @@ def _recorded(layer: nn.Module, *, apart: bool = False) -> Iterator[list[Tensor]
     """
     kept: list[Tensor] = []
 
-    def keep(_: nn.Module, __: object, given: object) -> object:
+    def keep(_: nn.Module, __: Any, given: Any) -> Any:
         several = isinstance(given, (tuple, list)) and len(given) > 0
         first = given[0] if several else given
         if not isinstance(first, Tensor):

@@ -182,7 +182,7 @@ def g_beta(counts: Counts, beta: float = 2) -> np.ndarray:
 def _beta(counts: Any, beta: Any) -> None:
     if not isinstance(counts, Counts):
         raise ValueError("counts must be what `counts` gives of targets and predictions")
-    if not isinstance(beta, Real) or not 0 <= beta < np.inf:
+    if not isinstance(beta, Real) or not 0 <= float(beta) < np.inf:
         raise ValueError(f"beta must be a finite number and not negative, not {beta!r}")
 
 
@@ -355,7 +355,7 @@ def best_thresholds(
     positives, negatives = targets.sum(axis=0), (~targets).sum(axis=0)
     values = metric(Counts(positives - below[0], negatives - below[1], *below))
     thresholds = np.full(targets.shape[1], 0.5)
-    for c in np.flatnonzero((positives > 0) & (negatives > 0)):
+    for c in np.flatnonzero((positives > 0) & (negatives > 0)).tolist():
         best = np.flatnonzero(values[:, c] == np.nanmax(values[:, c]))
         thresholds[c] = grid[best[len(best) // 2]]
     return thresholds
@@ -688,7 +688,8 @@ def bootstrap_difference(
     value = less(np.ones(len(targets)))
     tail = 1 + np.minimum((samples <= 0).sum(axis=0), (samples >= 0).sum(axis=0))
     p = np.where(np.isnan(value), np.nan, np.minimum(1, 2 * tail / (1 + (~np.isnan(samples)).sum(axis=0))))[()]
-    return Difference(value, *_limits(samples, level), p)
+    low, high = _limits(samples, level)
+    return Difference(value, low, high, p)
 
 
 def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> McNemar:
@@ -718,11 +719,33 @@ def summary(
     seed: int = 0,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """One system on one cohort as a tidy table: metric, class, value, low, high, n.
+    """One system on one cohort as a tidy table of every metric, with confidence limits.
 
-    ``class`` is empty for the mean over the defined classes or for the whole records. ``n`` is the number of records
-    behind a row: for a class its positive records, for the exact match of single- or multi-label records these.
-    Limits are those of `bootstrap_interval`; all rows share their resamples.
+    Parameters
+    ----------
+    targets
+        (records, classes) true or false.
+    scores
+        (records, classes) probabilities: AUROC, AUPRC, Brier score and calibration error are of these.
+    predictions
+        (records, classes) true or false, what the system calls at its thresholds: all other metrics are of these.
+    groups
+        (records,) patient of each record, whose records are resampled together.
+    classes
+        Names of the columns. The Challenge 2020 metric is there only for ``CLASSES``, whose codes it rewards.
+    repeats, seed, level
+        As for `bootstrap_interval`: resamples, their seed, and the confidence level. All rows share the resamples.
+
+    Returns
+    -------
+    Columns metric, class, value, low, high, n. ``class`` is a name for the metric of one class, and empty for its mean
+    over the classes in which it is defined or for a metric of whole records. ``n`` is the number of records behind a
+    row: for a class its positive records, for the exact match of single- or multi-label records these, else all.
+
+    Raises
+    ------
+    ValueError
+        when shapes differ, or scores are no probabilities or predictions not true or false.
     """
     targets, scores, _ = _scored(targets, scores, None, _probabilities)
     _, predictions, _ = _decided(targets, predictions, None)

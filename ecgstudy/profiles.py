@@ -98,11 +98,11 @@ def typed(name: str, value: Any, notebook: str = "") -> Any:
         null = ""
     least = "above 0" if name in _POSITIVE else "0 or more"
     if name in _WHOLE:
-        if isinstance(read, Integral) and not isinstance(read, bool) and (name in _POSITIVE) <= read <= _LARGEST:
+        if isinstance(read, Integral) and not isinstance(read, bool) and (name in _POSITIVE) <= int(read) <= _LARGEST:
             return int(read)
         wanted = f"a whole number (int), {least}"
     elif name in _NUMBERS:
-        fits = isinstance(read, Real) and not isinstance(read, bool) and 0 <= read <= _LARGEST  # which NaN is not
+        fits = isinstance(read, Real) and not isinstance(read, bool) and not read < 0 and read <= _LARGEST  # NaN is not
         if fits and (read or name not in _POSITIVE):
             return int(read) if isinstance(read, Integral) else float(read)
         wanted = f"a number (float), {least}"

@@ -3,6 +3,7 @@
 import os
 import re
 import unicodedata
+from functools import partial
 from pathlib import Path
 
 from ecgstudy.paths import REPOSITORY, cache_root, data_root
@@ -41,11 +42,11 @@ def without_folders(text: str, outside: Path | None = None) -> str:
     for folder, name in sorted(known.items(), key=lambda item: -len(item[0])):
         if len(Path(folder).parts) > 1:  # not / itself
             whole = rf"(?<![\w.~-]){re.escape(folder)}(?:{re.escape(os.sep)}(?=\S)|(?![\w.-]))"
-            text = re.sub(whole, lambda found, name=name: _shorter(found[0], name), text)
+            text = re.sub(whole, partial(_shorter, name), text)
     return text
 
 
-def _shorter(found: str, name: str) -> str:
-    if not found.endswith(os.sep):
+def _shorter(name: str, found: re.Match[str]) -> str:
+    if not found[0].endswith(os.sep):
         return name
     return "" if name == "." else f"{name}{os.sep}"

@@ -267,7 +267,7 @@ def inputs(system: System, cohort: Cohort, records: NDArray[np.intp]) -> tuple[T
     return torch.from_numpy(np.stack([w for ws in windows for w in ws], out=x)), owner
 
 
-def predict(system: System, network: nn.Module, cohort: Cohort, records: NDArray[np.intp]) -> NDArray[np.float32]:
+def predict(system: System, network: nn.Module, cohort: Cohort, records: NDArray[np.intp]) -> NDArray[np.float64]:
     """Probabilities (records, 9): the mean over each record's windows, network in evaluation mode."""
     # Part by part, so that memory does not grow with the cohort.
     parts = [_predict(network, *inputs(system, cohort, p)) for p in np.array_split(records, -(-len(records) // 1024))]
@@ -275,7 +275,7 @@ def predict(system: System, network: nn.Module, cohort: Cohort, records: NDArray
 
 
 @torch.inference_mode()
-def _predict(network: nn.Module, x: Tensor, owner: NDArray[np.intp], batch: int = 256) -> NDArray[np.float32]:
+def _predict(network: nn.Module, x: Tensor, owner: NDArray[np.intp], batch: int = 256) -> NDArray[np.float64]:
     network.eval()
     device = next(network.parameters()).device
     p = torch.cat([torch.sigmoid(network(part.to(device)).float()).cpu() for part in x.split(batch)]).numpy()
@@ -294,6 +294,29 @@ def _fit(
     note: str,
     quiet: bool,
 ) -> tuple[nn.Module, pd.DataFrame]:
+    """Train a network and keep the weights of its best epoch.
+
+    Best is the first epoch with the highest selection score on ``split["valid"]``. Training ends after
+    ``system.epochs``, or when ``system.patience`` epochs in a row have not improved on it.
+
+    Parameters
+    ----------
+    system, cohort, split, seed, start, quiet
+        As for ``train``; of ``split``, ``train`` and ``valid`` are looked at.
+    unfinished
+        File of what an interrupted run goes on from: weights now and at the best epoch, the optimiser's state, the log.
+        It is written after each epoch.
+    note
+        What the progress line begins with.
+
+    Returns
+    -------
+    network
+        With the best weights, on the CPU, in evaluation mode.
+    log
+        One row an epoch: epoch (from 1), loss (mean over the windows trained on), valid (the selection score),
+        seconds.
+    """
     layers.keep_memory()
     device = best_device()
     precision = layers.best_precision(device)

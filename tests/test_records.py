@@ -645,7 +645,7 @@ def test_ptbxls_table_resaved(write, tmp_path, codes):
         PTBXL.assign(scp_codes=PTBXL["scp_codes"].replace({"": codes}).where(PTBXL["ecg_id"] != 8, ""))
     ):
         (tmp_path / "ptbxl_database.csv").write_text(text, encoding="utf-8")
-        formats._ptbxl_table.cache_clear()
+        formats._remembered.cache_clear()
         record, empty, odd = map(read_record, paths)
         assert (record.patient_id, record.age, record.sex, record.fold) == ("PTB-XL/16193", 54, "F", 7)
         assert record.codes == ("NORM", "PRC(S)", "LAO/LAE") and record.notes == ()
@@ -671,15 +671,15 @@ def test_cpscs_table_resaved(struct):
     ]
     for text in texts:
         struct.with_name("REFERENCE.csv").write_text(text, encoding="utf-8")
-        formats._reference.cache_clear()
+        formats._remembered.cache_clear()
         record = read_record(struct)
         assert record.labels == {"AF", "RBBB"} and len(record.codes) == 2 and record.notes == (), text
     for text, note in (("A0001,,,\n", "its row in REFERENCE.csv states none"), ("A0002,1\n", "no row in a REF")):
         struct.with_name("REFERENCE.csv").write_text(text)
-        formats._reference.cache_clear()
+        formats._remembered.cache_clear()
         assert read_record(struct).codes == () and note in read_record(struct).notes[0]
     struct.with_name("REFERENCE.csv").write_text("A0001,5,10,\n")
-    formats._reference.cache_clear()
+    formats._remembered.cache_clear()
     with pytest.raises(RecordError, match=r"A0001\.mat: .*REFERENCE\.csv labels it 10, none of .*; correct that row"):
         read_record(struct)
 
@@ -1331,7 +1331,7 @@ def test_fuzz_ptbxl_table(folder, changes, keep):
     (inside / "00007_hr.dat").write_bytes(bytes(range(10)))
     table = "ecg_id,patient_id,age,sex,scp_codes,strat_fold\n7,16193.0,54.0,0,\"{'NORM': 100.0}\",7\n"
     (inside / "ptbxl_database.csv").write_bytes(mutate(table.encode(), changes, keep))
-    formats._ptbxl_table.cache_clear()
+    formats._remembered.cache_clear()
     sound_or_refused(inside / "00007_hr")
 
 

@@ -142,7 +142,7 @@ def holds_samples(file: Path) -> bool:
 
 
 def _npy(file: Path) -> _Table:
-    array = np.lib.format.open_memmap(file, mode="r")  # a wrong shape allocates nothing
+    array: np.ndarray = np.lib.format.open_memmap(file, mode="r")  # a wrong shape allocates nothing
     check_values(array.size * len(array.dtype.names or " "))
     names = list(array.dtype.names or ())
     if names:
@@ -284,7 +284,8 @@ def _read(file: Path, layout: _Layout, texts: list[int]) -> tuple[np.ndarray, di
 
 def _read_wide(file: Path, layout: _Layout, texts: list[int]) -> tuple[np.ndarray, dict[int, list[str]]]:
     """The same, each line read as a column."""
-    rows, cells = [], {column: [] for column in texts}
+    rows: list[np.ndarray] = []
+    cells: dict[int, list[str]] = {column: [] for column in texts}
     with file.open(encoding="latin-1") as lines:
         for line in islice(lines, layout.skip, None):
             if not line.strip():
@@ -293,11 +294,11 @@ def _read_wide(file: Path, layout: _Layout, texts: list[int]) -> tuple[np.ndarra
             if plain and len(row := _as_column(line.replace(layout.separator, "\n"), layout)) == len(layout.first):
                 rows.append(row)  # no cell is empty, so that there is no need to look at each
                 continue
-            row = layout.cells(line)
+            found = layout.cells(line)
             for number in texts:
-                cells[number].append(row[number])
-                row[number] = ""
-            rows.append(_as_column("\n".join(cell or "-" for cell in row), layout))
+                cells[number].append(found[number])
+                found[number] = ""
+            rows.append(_as_column("\n".join(cell or "-" for cell in found), layout))
     return np.array(rows), cells
 
 
@@ -349,8 +350,8 @@ def _are_numbers(names: Sequence[str]) -> bool:
     """Whether names are numbers (or none): as pandas (0, 1 …), R (V1 … V12, X0 …) and numpy (f0 …) number columns."""
     if all(map(_is_number, names)):
         return True
-    numbered = [re.fullmatch(r"([VXf])(\d{1,6})", name, re.ASCII) for name in names]
-    if not all(numbered) or len({match[1] for match in numbered}) > 1:
+    numbered = [match for name in names if (match := re.fullmatch(r"([VXf])(\d{1,6})", name, re.ASCII))]
+    if len(numbered) < len(names) or len({match[1] for match in numbered}) > 1:
         return False
     first, last = int(numbered[0][2]), int(numbered[-1][2])
     counted = [int(match[2]) for match in numbered] == list(range(first, last + 1)) and first in (0, 1)

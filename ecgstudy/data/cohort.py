@@ -97,7 +97,7 @@ class Cohort:
         """Records in order, ``size`` at a time: indices, signals (size, leads, longest), validity (size, longest)."""
         for first in range(0, len(self), size):
             indices = np.arange(first, min(first + size, len(self)))
-            signals = [self[i] for i in indices]
+            signals = [self[int(i)] for i in indices]
             longest = max(s.shape[1] for s in signals)
             x = np.zeros((len(indices), len(LEADS), longest), dtype=np.float32)
             valid = np.zeros((len(indices), longest), dtype=bool)
@@ -120,8 +120,8 @@ class Cohort:
             raise ValueError(f"{len(y)} patients cannot be split into {k} folds: take a larger cohort or fewer folds")
         fold_of_group = np.empty(len(y), dtype=np.intp)
         stratifier = MultilabelStratifiedKFold(n_splits=k, shuffle=True, random_state=seed)
-        for fold, (_, test) in enumerate(stratifier.split(y, y)):
-            fold_of_group[test] = fold
+        for number, (_, test) in enumerate(stratifier.split(y, y)):
+            fold_of_group[test] = number
         fold = np.full(len(self), -1, dtype=np.intp)
         fold[among] = fold_of_group[members.index.get_indexer(group)]
         return fold
@@ -274,7 +274,7 @@ def _write(
             x = resample(fill_gaps(record.signal), record.fs, config["fs"])
             if config["dtype"] == "int16":
                 x = np.clip(np.rint(x * 1000), -32767, 32767).astype(np.int16)
-            out.write(np.ascontiguousarray(x))
+            out.write(np.ascontiguousarray(x).data)
             if by_content:
                 digest.update(f"{record.signal_hash} {sorted(record.labels)}".encode())
             labels.append(record.labels)

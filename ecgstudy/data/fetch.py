@@ -20,7 +20,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path, PurePosixPath
 from threading import Event, Lock
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 from urllib.parse import quote, urljoin, urlsplit
 from weakref import WeakSet
 
@@ -47,7 +47,8 @@ _MOST_REDIRECTS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)
 _LARGEST_RATIO = 100  # of an archive's content to the archive, where the manifest does not state the data set's size
 _LARGEST_PIECE = 2**16  # bytes that a tar may ask for at once: its own headers are far shorter
-_OPENERS = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}  # first bytes of a compressed tar
+# By the first bytes of a compressed tar.
+_OPENERS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
 # Errors of the file system that all files would meet; the others stop only the file that met them.
 _OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 # Those that the names in an archive bring about; None is what decompressors raise.
@@ -167,10 +168,10 @@ def record_names(text: str) -> set[str]:
             raise DataError(f"{text} cannot be read as a list of names ({error})") from error
         if len(content) > LARGEST_LIST or any(not name.isprintable() for name in names):
             raise DataError(f"{text} is no list of names: give a file of one name of a record a line")
-    names = {name.strip() for name in names} - {""}
-    if not names:
+    named = {name.strip() for name in names} - {""}
+    if not named:
         raise DataError(f"{text!r} names no record: give names with commas, or a file of one name a line")
-    return names
+    return named
 
 
 class _Plan(NamedTuple):
@@ -305,7 +306,8 @@ class _Members:
     """Looks at each member of an archive before it is unpacked: its path, its kind, and the size of all so far."""
 
     def __init__(self, archive: Path, most: int) -> None:
-        self.archive, self.most, self.left, self.seen = archive, most, most, set()
+        self.archive, self.most, self.left = archive, most, most
+        self.seen: set[str] = set()
 
     def check(self, name: str, plain: bool, size: int) -> None:
         """Refuse the archive for this member; ``name`` of a folder ends in a slash."""
@@ -340,13 +342,16 @@ def _untar(archive: Path, scratch: Path, most: int) -> None:
     members = _Members(archive, most)
     with archive.open("rb") as file:
         opener = _OPENERS.get(file.read(2), open)
-    with opener(archive, "rb") as stream, tarfile.open(fileobj=_Bounded(stream, archive, most), mode="r:") as opened:
+    with (
+        opener(archive, "rb") as stream,
+        tarfile.open(fileobj=cast(BinaryIO, _Bounded(stream, archive, most)), mode="r:") as opened,  # reads and seeks
+    ):
         opened.extraction_filter = tarfile.data_filter
         while member := opened.next():
             name = member.name + "/" * member.isdir()
             members.check(name, member.isfile() or member.isdir(), member.size)
             opened.extract(member, scratch)
-            opened.members.clear()
+            opened.members.clear()  # type: ignore[attr-defined]  # undocumented: all members so far, kept in memory
         opened.fileobj.seek(opened.offset)
         if opened.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):  # tarfile takes a wrong header for the end
             raise tarfile.ReadError(f"no header at {opened.offset:,}")
@@ -475,12 +480,12 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
 
 def _noting(pool: type[urllib3.HTTPConnectionPool], sockets: WeakSet[socket.socket]) -> type:
-    class Connection(pool.ConnectionCls):
-        def connect(self) -> None:
-            super().connect()
-            sockets.add(self.sock)
+    def connect(self: Any) -> None:
+        pool.ConnectionCls.connect(self)
+        sockets.add(self.sock)
 
-    return type(pool.__name__, (pool,), {"ConnectionCls": Connection})
+    connection = type("Connection", (pool.ConnectionCls,), {"connect": connect})
+    return type(pool.__name__, (pool,), {"ConnectionCls": connection})
 
 
 class _Transfer:
@@ -647,8 +652,8 @@ class _Transfer:
             appends = response.status_code == 206
             appends &= response.headers.get("Content-Range", "").startswith(f"bytes {had}-")
             size = counted = had if appends else 0
-            length = response.headers.get("Content-Length", "")
-            length = size + int(length) if length.isdecimal() and len(length) < 20 else None
+            stated = response.headers.get("Content-Length", "")
+            length = size + int(stated) if stated.isdecimal() and len(stated) < 20 else None
             allowed = min((n for n in (most, length) if n), default=_LARGEST_UNSTATED)
             larger = f"more than the {allowed:,} that are stated"
             if not (most or length):

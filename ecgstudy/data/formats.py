@@ -14,7 +14,7 @@ from functools import lru_cache, wraps
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,7 @@ with warnings.catch_warnings():  # that wfdb 4.3 uses what pandas 3 deprecates i
     import wfdb
 
 T = TypeVar("T")
+Number = TypeVar("Number", int, float)
 
 _SEX = {"m": "M", "male": "M", "f": "F", "female": "F"}
 _MV_PER_UNIT = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "nv": 1e-6, "v": 1e3}
@@ -139,15 +140,18 @@ class Reading:
 
 def _while_unchanged(read: Callable[[Path], T]) -> Callable[[Path], T]:
     """Remember what was read of a file for as long as its size and time of change stay."""
-    remembered = lru_cache(maxsize=4)(lambda file, *_: read(file))
 
     @wraps(read)
     def fresh(file: Path) -> T:
         stat = file.stat()
-        return remembered(file, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        return _remembered(read, file, stat.st_size, stat.st_mtime_ns, stat.st_ino)
 
-    fresh.cache_clear = remembered.cache_clear
     return fresh
+
+
+@lru_cache(maxsize=8)
+def _remembered(read: Callable[[Path], Any], file: Path, *_: int) -> Any:
+    return read(file)
 
 
 class _Spec(NamedTuple):
@@ -253,7 +257,7 @@ def read_annotation(path: str | Path, extension: str) -> pd.DataFrame:
         elif free <= len(words):  # a jump of 32 bits, the upper half first
             jump = int(words[at + 1]) << 16 | int(words[at + 2])
             step[at] = jump - (1 << 32) * (jump >> 31)
-    if max(free, np.max(np.flatnonzero(words), initial=-1) + 1) >= len(words):  # a zero ends the file
+    if max(free, int(np.flatnonzero(words).max(initial=-1)) + 1) >= len(words):  # a zero ends the file
         raise RecordError(f"{file}: is cut short, it lacks the zero at its end; download it again")
     step[carried] = 0
     places = np.flatnonzero((label < _ANNOTATION_SKIP) & (label > 0) & ~carried)
@@ -455,7 +459,7 @@ def _header_lines(header: Path) -> tuple[list[str], list[str]]:
     return [line for line in lines if line[0] != "#"], [line[1:] for line in lines if line[0] == "#"]
 
 
-def _number(kind: type, text: str, what: str) -> int | float:
+def _number(kind: type[Number], text: str, what: str) -> Number:
     """A finite number, or an error that says what it was to be; a whole one below 1e12, which may be written 5000.0."""
     try:
         number = float(text) if len(text) <= 400 and text.isascii() and "_" not in text else math.inf
@@ -642,6 +646,7 @@ def _digital(file: Path, specs: list[_Spec], n_samples: int) -> np.ndarray:
         data = values.read(_bytes(fmt, count))
     if fmt in ("212", "310", "311"):
         data += bytes(-len(data) % _BLOCKS[fmt][-1])
+    flat: np.ndarray
     match fmt:
         case "8":
             flat = np.frombuffer(data, np.int8)
@@ -671,7 +676,7 @@ def _digital(file: Path, specs: list[_Spec], n_samples: int) -> np.ndarray:
             flat = (np.column_stack([words << 5, third]).view(np.int16) >> 6).ravel()
         case _:  # 311: three 10-bit values in one word of 32 bits
             words = np.frombuffer(data, "<u4")[:, None]
-            flat = ((words << np.uint32([22, 12, 2])).view(np.int32) >> 22).ravel()
+            flat = ((words << np.array([22, 12, 2], np.uint32)).view(np.int32) >> 22).ravel()
     return flat[:count].reshape(n_samples, width)
 
 
@@ -768,9 +773,9 @@ def _describe(reading: Reading, header: Path, comments: list[str]) -> None:
     if reading.source in ("PTB-XL", "ptb-xl") and (number := re.search(r"\d{5}", header.stem, re.ASCII)):
         patient = _ptbxl_patient(header, int(number[0]))
         if patient:
-            person = patient.number("patient_id")
+            identifier = patient.number("patient_id")
             reading.fold = patient.number("strat_fold")
-            reading.patient_id = None if person is None else f"PTB-XL/{person}"
+            reading.patient_id = None if identifier is None else f"PTB-XL/{identifier}"
         if reading.source == "PTB-XL":  # the Challenge's labels are its headers'
             if patient:
                 reading.codes, reading.age = codes_in(patient.scp_codes), _age(patient.age, notes)
@@ -889,10 +894,11 @@ def _mat_struct(data: bytes) -> dict[str, np.ndarray]:
     Read here because a flipped bit in such a file can crash the process in ``scipy.io.loadmat``. The format:
     MathWorks, "MAT-File Format", chapter "Level 5 MAT-Files".
     """
-    kind, body = next(_mat_elements(memoryview(data)[128:]), (0, b""))
+    none = (0, memoryview(b""))
+    kind, body = next(_mat_elements(memoryview(data)[128:]), none)
     if kind == _MAT_COMPRESSED:
         most = min(_LONGEST_STRUCT, max(_SMALL_STRUCT, _LARGEST_RATIO * len(body)))
-        _, body = next(_mat_elements(memoryview(zlib.decompressobj().decompress(body, most))), (0, b""))
+        _, body = next(_mat_elements(memoryview(zlib.decompressobj().decompress(body, most))), none)
     _, _, _, (_, width), (_, names), *fields = islice(_mat_elements(body), 5 + _MOST_FIELDS)
     step = int.from_bytes(width, "little")
     keys = [bytes(names[i : i + step]).split(b"\0")[0].decode("latin-1") for i in range(0, len(names), step)]

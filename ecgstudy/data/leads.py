@@ -247,7 +247,7 @@ def _beat(x: Array, fs: float) -> tuple[Array, Array, Array] | None:
     lag = max(1, round(0.02 * fs))
     slope = np.abs(x[:, lag:] - x[:, :-lag])
     slope = (slope / (slope.mean(axis=1, keepdims=True) + 1e-9)).mean(axis=0)
-    steep = np.flatnonzero(slope > 0.4 * np.percentile(slope, 98)) if slope.size else []
+    steep = np.flatnonzero(slope > 0.4 * np.percentile(slope, 98)) if slope.size else np.empty(0, dtype=np.intp)
     before, after = round(0.28 * fs), round(0.42 * fs)
     middles = [
         (run[0] + run[-1] + lag) // 2
@@ -267,5 +267,5 @@ def _beat(x: Array, fs: float) -> tuple[Array, Array, Array] | None:
     ]
     p, qrs, t = ((part.max(axis=1), part.min(axis=1), part.mean(axis=1)) for part in parts)
     # The larger way of P and T, if all of the wave goes it.
-    p, t = (np.where((up > -down) == (mean > 0), np.where(up > -down, up, down), 0) for up, down, mean in (p, t))
-    return p, qrs[0] + qrs[1], t
+    atria, rest = (np.where((up > -down) == (mean > 0), np.where(up > -down, up, down), 0) for up, down, mean in (p, t))
+    return atria, qrs[0] + qrs[1], rest

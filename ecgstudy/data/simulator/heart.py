@@ -7,7 +7,7 @@ the same patient with another diagnosis.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,11 +16,10 @@ from ecgstudy.data.simulator.dipole import DOWER, Wave, plateau, rotation, wave
 
 CONDUCTED, PAC, PVC, ABERRANT = range(4)  # kinds of beats; aberrant: on time, but with a passing bundle branch block
 Labels = frozenset[str]
-Form = Literal["normal", "RBBB", "LBBB"]  # of a QRS
 
 # Templates: one row per Gaussian: centre and width in ms, x (left), y (feet), z (back) in mV.
 _P = np.array([(0, 18, 0.035, 0.055, -0.045), (34, 20, 0.052, 0.055, 0.038)])
-_QRS: dict[Form, np.ndarray] = {
+_QRS = {
     "normal": np.array(
         [
             (16, 6, -0.10, 0.04, -0.26),  # septum: to the right and front
@@ -60,7 +59,7 @@ _PVC_ORIGINS = {
 }
 
 # Directions of the ST dipole.
-_TERRITORIES = {
+_TERRITORIES: dict[str, dict[str, tuple[float, float, float]]] = {
     "STE": {"anterior": (0.25, 0.05, -1), "inferior": (-0.15, 1, 0.15), "lateral": (1, -0.4, 0.2)},
     "STD": {
         "anterolateral": (-1, -0.5, 0.2),
@@ -128,7 +127,7 @@ class Heart:
     p_factor: float  # on the size of P
     pr: float  # from the onset of P to the onset of QRS
     p_duration: float
-    qrs_form: Form
+    qrs_form: str  # normal, RBBB or LBBB
     qrs_duration: float
     block_strength: float  # factor on the late forces of a right bundle branch block, and on a block's ST and T
     secondary: float  # how much of a block's change of ST and T, 0 to 1
@@ -142,7 +141,7 @@ class Heart:
     pac_size: float  # of its P, factor
     pac_aberrant: bool
     aberrant_beats: int  # how many in the record
-    aberrant_form: Form
+    aberrant_form: str  # RBBB or LBBB
     aberrant_duration: float  # of their QRS
     pvc_coupling: float  # fraction of the sinus cycle
     pvc_pause: float  # RR after a premature ventricular beat in AF, fraction of the mean cycle
@@ -392,10 +391,10 @@ def _varied(template: np.ndarray, shape: list[list[float]], tilt: float = 0.14) 
 
     ``tilt`` is the deviation of each component of its dipole, over the dipole's length.
     """
-    varied, shape = template.copy(), np.array(shape[: len(template)])
-    varied[:, 0] += 0.45 * template[:, 1] * shape[:, 0]
-    varied[:, 1] *= np.exp(0.15 * shape[:, 1])
-    varied[:, 2:] += tilt * np.linalg.norm(template[:, 2:], axis=1, keepdims=True) * shape[:, 2:]
+    varied, drawn = template.copy(), np.array(shape[: len(template)])
+    varied[:, 0] += 0.45 * template[:, 1] * drawn[:, 0]
+    varied[:, 1] *= np.exp(0.15 * drawn[:, 1])
+    varied[:, 2:] += tilt * np.linalg.norm(template[:, 2:], axis=1, keepdims=True) * drawn[:, 2:]
     return varied
 
 
@@ -475,11 +474,11 @@ def make_st(
         direction = territories[territory] + jitter
     else:
         territory = None
-        benign = [_BENIGN, -_BENIGN, *_TERRITORIES["STE"].values(), *_TERRITORIES["STD"].values()]
+        benign = np.array([_BENIGN, -_BENIGN, *_TERRITORIES["STE"].values(), *_TERRITORIES["STD"].values()])
         direction = benign[int(pick * len(benign))] + jitter
         scale = min(1.0, fraction * min(needed(name, leads @ direction, 0.95) for name in side))
     change = leads @ direction
-    affected = {}
+    affected: dict[str, list[str]] = {}
     for name in primary:
         after = side[name] * (level + scale * change) >= 1.05 * threshold[name]
         affected[name] = [LEADS[lead] for lead in np.unique(unmet[name][after[unmet[name]].all(axis=1)])]

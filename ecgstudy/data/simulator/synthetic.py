@@ -270,7 +270,7 @@ def answer_key(evidence: pd.DataFrame, samples: int, leads: int = 12, stride: in
     np.add.at(steps, (*where, evidence["onset"].to_numpy() // stride), 1)
     np.add.at(steps, (*where, -(-evidence["offset"].to_numpy() // stride)), -1)
     key = steps.cumsum(axis=2)[..., :-1] > 0
-    return key if leads == 12 else key.any(axis=1, keepdims=True)
+    return key if leads == 12 else np.any(key, axis=1, keepdims=True)
 
 
 def write(simulated: Iterable[SimulatedRecord], folder: Path) -> None:
@@ -321,14 +321,15 @@ def _draw_labels(seed: int, index: int, patient: int, balance: float) -> frozens
     rng = _stream(seed, "labels", patient)
     if index % 3 == 1 and (own := _stream(seed, "own labels", index)).random() > 0.7:
         rng = own
-    return _LABEL_SETS[min(np.searchsorted(_label_chances(balance), rng.random(), side="right"), len(_LABEL_SETS) - 1)]
+    drawn = int(_label_chances(balance).searchsorted(rng.random(), side="right"))
+    return _LABEL_SETS[min(drawn, len(_LABEL_SETS) - 1)]
 
 
 def _read(rng: np.random.Generator, truth: frozenset[str]) -> frozenset[str]:
     """What is read in a record: nearly always what it has, else one label less or another in its place."""
     if rng.random() >= DISAGREEMENT:
         return truth
-    missed = rng.choice(sorted(truth))
+    missed = str(rng.choice(sorted(truth)))
     read = truth - {missed} | {rng.choice(READINGS[missed])}
     if len(read) > 1:
         read -= {"NSR"}
@@ -412,14 +413,14 @@ def _tell_evidence(
             affected = np.isin(LEADS, segment.affected[name])
             spans += [(name, end[kind, "QRS"], start[kind, "T"], affected) for kind in usual]
     intervals = [len(onset) for _, onset, _, _ in spans]
-    name = np.repeat([CLASSES.index(name) for name, _, _, _ in spans], intervals)
+    of_class = np.repeat([CLASSES.index(name) for name, _, _, _ in spans], intervals)
     onset = np.rint(np.concatenate([onset for _, onset, _, _ in spans]) * fs).astype(int).clip(0, samples)
     offset = np.rint(np.concatenate([offset for _, _, offset, _ in spans]) * fs).astype(int).clip(0, samples)
     leads = np.repeat([leads & (shown >= 0) for _, _, _, leads in spans], intervals, axis=0)
     one, lead = np.nonzero((onset < offset)[:, None] & leads)
-    name, lead, onset, offset = name[one], shown[lead], onset[one], offset[one]
-    order = np.lexsort((onset, lead, name))
-    return _frame(_EVIDENCE_COLUMNS, (_CLASS, name[order]), (_LEAD, lead[order]), onset[order], offset[order])
+    of_class, lead, onset, offset = of_class[one], shown[lead], onset[one], offset[one]
+    order = np.lexsort((onset, lead, of_class))
+    return _frame(_EVIDENCE_COLUMNS, (_CLASS, of_class[order]), (_LEAD, lead[order]), onset[order], offset[order])
 
 
 _Codes = tuple[pd.CategoricalDtype, np.ndarray]
