@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import fbeta_score, roc_auc_score
 
 from ecgstudy import metrics
-from ecgstudy.book import chapter, diagrams, examples
+from ecgstudy.book import chapter, diagrams, examples, report
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.paths import REPOSITORY
 from ecgstudy.systems.catalogue import CATALOGUE
@@ -69,7 +69,7 @@ def test_facts_are_of_the_network_here_and_of_the_published_one():
 def test_texts_are_glued_one_by_one(monkeypatch):
     kept = {}
     monkeypatch.setattr("myst_nb.glue", lambda name, value, display: kept.update({name: (value, display)}))
-    chapter.glue_all({"a": "1", "b": "2"})
+    report.glue_all({"a": "1", "b": "2"})
     assert kept == {"a": ("1", False), "b": ("2", False)}
 
 

@@ -3,7 +3,7 @@
 A chapter makes its system from the parameters of the notebook, trains it and asks for tables::
 
     system = SomeSystem.configured(vars(p))
-    chapter.glue_all(chapter.facts(system))
+    report.glue_all(chapter.facts(system))
     ours = chapter.train(system, p)
     ours.overall()
 """
@@ -37,14 +37,6 @@ MACRO = {name: f"macro-{name}" for name in ("AUROC", "AUPRC", "F1", "F2", "G2")}
 Reported = tuple[str, str, Mapping[str, float | str]]  # of whom, on which data, name of a metric → value
 
 
-def glue_all(texts: Mapping[str, Any]) -> None:
-    """Keep texts for the prose of a page, which shows each with the role ``glue:text``."""
-    from myst_nb import glue
-
-    for name, text in texts.items():
-        glue(name, text, display=False)
-
-
 def source(*things: Any) -> Markdown:
     """Show the source code of classes or functions."""
     code = "\n\n".join(inspect.getsource(thing) for thing in things)
@@ -52,7 +44,7 @@ def source(*things: Any) -> Markdown:
 
 
 def facts(system: System, **others: Any) -> dict[str, str]:
-    """Tell of a system, as trained here and as published, in texts for ``glue_all``.
+    """Tell of a system, as trained here and as published, in texts for ``report.glue_all``.
 
     Parameters
     ----------
@@ -94,7 +86,7 @@ def _cells(system: System) -> int:
 
 
 def difference_facts(name: str, difference: metrics.Difference) -> dict[str, str]:
-    """Tell of a difference in texts for ``glue_all``: ``<name>`` with its interval, and ``<name>_p``."""
+    """Tell of a difference in texts for ``report.glue_all``: ``<name>`` with its interval, and ``<name>_p``."""
     value, low, high, p = difference
     return {name: report.interval(value, low, high), f"{name}_p": report.p_value(p, sign=True)}
 

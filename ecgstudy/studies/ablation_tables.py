@@ -220,7 +220,7 @@ def verdict(rows: pd.DataFrame, question: str) -> str:
     row = rows[(rows["question"] == question) & (rows["arm"] == arm) & (rows["metric"] == metric)].iloc[0]
     if not round(row["p"], DECIMALS) < 0.05:  # as the committed table has it, from which claims are decided
         return "undecided"
-    return "supported" if row["difference"] > 0 else "not supported"
+    return metrics.verdict(row["difference"], row["difference"])
 
 
 def multi_label_tests(cohort: str, question: str = "gamma") -> pd.DataFrame:

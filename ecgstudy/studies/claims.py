@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from ecgstudy import metrics
 from ecgstudy.paths import RESULTS, told_if_broken, written_whole
 
 FILE = RESULTS / "claims.yaml"
@@ -68,8 +69,7 @@ def verdict(claim: dict[str, Any], value: float, low: float, high: float, p: flo
     sign = {"above": 1, "below": -1}[claim["expected"]]
     if p is not None:
         low, high = (value, value) if p < 0.05 else (float("nan"), float("nan"))
-    ends = [sign * (end - claim["border"]) for end in (low, high)]
-    return "supported" if min(ends) > 0 else "not supported" if max(ends) < 0 else "undecided"
+    return metrics.verdict(*sorted(sign * (end - claim["border"]) for end in (low, high)))
 
 
 def dump(claims: list[dict[str, Any]]) -> str:
