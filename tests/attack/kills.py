@@ -46,12 +46,12 @@ build.run_notebooks("smoke", ["02_preprocessing"])
 RENDER = """
 import sys
 from pathlib import Path
-from ecgstudy.book import build
+from ecgstudy.book import build, computed
 here = Path(sys.argv[1])
 build.REPOSITORY = here / "repository"
 build.NOTEBOOKS = here / "repository" / "notebooks"
 build.build_folder = lambda profile: here / "build"
-build._computed = lambda: {}
+computed.COMPUTED.clear()
 build.render("smoke")
 """
 FETCH = """
@@ -111,8 +111,8 @@ def _prepare_render(folder: Path) -> Callable[[], None]:
     repository = folder / "repository"
     (repository / "book").mkdir(parents=True)
     (repository / "notebooks").mkdir()
-    (repository / "ecgstudy").mkdir()
-    (repository / "ecgstudy" / "pages.py").write_text("", encoding="utf-8")
+    (repository / "ecgstudy" / "book").mkdir(parents=True)
+    (repository / "ecgstudy" / "book" / "pages.py").write_text("", encoding="utf-8")
     (repository / "requirements.lock").write_text("", encoding="utf-8")
     (repository / "_config.yml").write_text("title: A book\nexecute: {execute_notebooks: 'off'}\n", encoding="utf-8")
     toc = "format: jb-book\nroot: book/index\nchapters: [{file: book/one}]\n"
