@@ -1,15 +1,16 @@
 """Maps: what each moment of an ECG contributed to each class. Small functions over a network and a batch.
 
 Each takes a network that gives logits (batch, classes), alone or first of several outputs, for inputs (batch, leads,
-samples), and explains it as it is in evaluation mode, whatever its mode. An input of more than twelve rows ends with
-its validity (1 where the record is, 0 where its padding is), which is never changed and gets no relevance. Maps by
-algebra give all classes in one pass, (batch, classes, cells); maps by gradient or by perturbation explain one class a
-row, (batch, cells) or (batch, leads, cells). A map is signed: positive speaks for the class, negative against it. The
+samples), and explains it as it is in evaluation mode, whatever its mode. Some also take ``more``: what else the network
+is given and is not explained, such as a beat's rhythm. An input of more than twelve rows ends with its validity (1
+where the record is, 0 where its padding is), which is never changed and gets no relevance. Maps by algebra give all
+classes in one pass, (batch, classes, cells); maps by gradient or by perturbation explain one class a row, (batch,
+cells) or (batch, leads, cells). A map is signed: positive speaks for the class, negative against it. The
 ReLU that ends Grad-CAM's formula is ``map.clamp(min=0)``.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -71,15 +72,17 @@ def gradients(network: nn.Module) -> Iterator[None]:
         yield
 
 
-def logits_of(network: nn.Module, x: Tensor) -> Tensor:
+def logits_of(network: nn.Module, x: Tensor, *more: Tensor) -> Tensor:
     """Logits (batch, classes) of inputs: what the network gives, or the first of several things that it gives.
+
+    ``more`` is what else the network takes, (batch, ...) each.
 
     Raises
     ------
     ValueError
         for an output of another shape.
     """
-    given = network(x)
+    given = network(x, *more)
     logits = given[0] if isinstance(given, (tuple, list)) and given else given
     if not isinstance(logits, Tensor) or logits.shape[:1] != x.shape[:1] or logits.dim() != 2:
         about = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
@@ -122,7 +125,15 @@ def max_cam(network: PooledNetwork, x: Tensor) -> Tensor:
     return maps.scatter_add_(-1, cell[:, None].expand_as(parts), parts)
 
 
-def grad_cam(network: nn.Module, layer: str, x: Tensor, classes: Tensor) -> Tensor:
+def grad_cam(
+    network: nn.Module,
+    layer: str,
+    x: Tensor,
+    classes: Tensor,
+    more: Sequence[Tensor] = (),
+    *,
+    steps_first: bool = False,
+) -> Tensor:
     """Grad-CAM (Selvaraju et al. 2017): channels of a layer weighted by the time average of their gradient.
 
     Parameters
@@ -134,6 +145,11 @@ def grad_cam(network: nn.Module, layer: str, x: Tensor, classes: Tensor) -> Tens
         (batch, leads, samples).
     classes
         (batch,): the class that each row explains.
+    more
+        What else the network takes, (batch, ...) each.
+    steps_first
+        The layer is recurrent and gives its states as (batch, cells, channels). Their gradient is the direct one: how
+        a state changes later states is not in it.
 
     Returns
     -------
@@ -148,7 +164,9 @@ def grad_cam(network: nn.Module, layer: str, x: Tensor, classes: Tensor) -> Tens
     ValueError
         when the layer is not called, does not reach the logits, or gives something of another shape.
     """
-    a, g = _activation_and_gradient(network, layer, x, classes)
+    a, g = _activation_and_gradient(network, layer, x, classes, more)
+    if steps_first:
+        a, g = a.transpose(1, 2), g.transpose(1, 2)
     return (a * g.mean(dim=-1, keepdim=True)).sum(dim=1)
 
 
@@ -173,16 +191,6 @@ def hires_cam(network: nn.Module, layer: str, x: Tensor, classes: Tensor) -> Ten
     return (a * g).sum(dim=1)
 
 
-def lstm_grad_cam(network: nn.Module, layer: str, x: Tensor, classes: Tensor) -> Tensor:
-    """Grad-CAM over the hidden states (batch, steps, units) of a recurrent layer: (batch, steps).
-
-    α_k = mean_t ∂logit/∂h_tk and L_t = Σ_k α_k h_tk, after Jones et al. 2022, whose formula is not published. The
-    head must pool all states: with the last state only, no earlier one has a direct gradient.
-    """
-    h, g = _activation_and_gradient(network, layer, x, classes)
-    return (h * g.mean(dim=1, keepdim=True)).sum(dim=-1)
-
-
 @torch.no_grad()
 def occlusion(
     network: nn.Module,
@@ -192,9 +200,21 @@ def occlusion(
     *,
     fill: Fill = "bridge",
     by_lead: bool = False,
+    keep_ends: bool = False,
+    more: Sequence[Tensor] = (),
+    rows_at_once: int = 1,
     batch: int = 256,
 ) -> Tensor:
     """How much the logit falls when a window of ``width`` samples is erased (Zeiler & Fergus 2014).
+
+    Parameters
+    ----------
+    keep_ends
+        Leave the first and the last sample of each window, so that a bridge joins the window's own ends.
+    more
+        What else the network takes, (batch, ...) each.
+    rows_at_once, batch
+        So many inputs, times so many windows of each, make a batch.
 
     Returns
     -------
@@ -204,18 +224,25 @@ def occlusion(
     leads, samples = min(x.shape[1], len(LEADS)), x.shape[2]
     cells = -(-samples // width)
     rows = leads if by_lead else 1
-    windows = torch.arange(samples) // width == torch.arange(cells)[:, None]
+    at = torch.arange(samples)
+    windows = at // width == torch.arange(cells)[:, None]
+    if keep_ends:
+        windows &= (at % width > 0) & (at % width < width - 1) & (at < samples - 1)
     masks = torch.zeros(rows, cells, rows, samples, dtype=torch.bool)
     for row in range(rows):
         masks[row, :, row] = windows
     masks = masks.flatten(0, 1)
     drops = []
     with evaluating(network):
-        whole = logits_of(network, x).gather(1, classes[:, None])
-        for one, c, before in zip(x, classes, whole, strict=True):
-            erased = (erase(one.expand(len(m), -1, -1), m, fill) for m in masks.split(batch))
-            drops.append(before - torch.cat([logits_of(network, e)[:, c] for e in erased]))
-    return torch.stack(drops).reshape(len(x), *([leads] if by_lead else []), cells)
+        whole = logits_of(network, x, *more).gather(1, classes[:, None])
+        for part, c, before, *rest in zip(*(t.split(rows_at_once) for t in (x, classes, whole, *more)), strict=True):
+            after = []
+            for m in masks.split(batch):
+                each, *others = (t.repeat_interleave(len(m), dim=0) for t in (part, *rest))
+                logits = logits_of(network, erase(each, m.repeat(len(part), 1, 1), fill), *others)
+                after.append(logits.unflatten(0, (len(part), -1))[range(len(part)), :, c])
+            drops.append(before - torch.cat(after, dim=1))
+    return torch.cat(drops).reshape(len(x), *([leads] if by_lead else []), cells)
 
 
 def erase(x: Tensor, mask: Tensor, fill: Fill) -> Tensor:
@@ -280,11 +307,13 @@ def _recorded(layer: nn.Module, *, apart: bool = False) -> Iterator[list[Tensor]
         hook.remove()
 
 
-def _activation_and_gradient(network: nn.Module, layer: str, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+def _activation_and_gradient(
+    network: nn.Module, layer: str, x: Tensor, classes: Tensor, more: Sequence[Tensor] = ()
+) -> tuple[Tensor, Tensor]:
     """Output of a layer at its last call and the gradient of each row's logit there, in float32 or better."""
     with gradients(network):
         with _recorded(network.get_submodule(layer), apart=True) as kept:
-            logits = logits_of(network, x.detach().clone())
+            logits = logits_of(network, x.detach().clone(), *more)
         if not kept:
             raise ValueError(f"{type(network).__name__} never calls its layer {layer!r}: name one that it does")
         a = kept[-1]

@@ -591,8 +591,14 @@ class McNemar(NamedTuple):
     p: float
 
 
-def _resamples(groups: Sequence | np.ndarray, records: int, repeats: int, seed: int) -> Iterator[np.ndarray]:
-    """Weights (some repeats, records) of as many groups drawn with replacement as there are."""
+def resamples(
+    groups: Sequence | np.ndarray, records: int, repeats: int, seed: int, *, multinomial: bool = False
+) -> Iterator[np.ndarray]:
+    """Weights (some repeats, records) of as many groups (patients) drawn with replacement as there are.
+
+    ``multinomial`` draws how often each group comes at once, in place of one group after the other: the law is the
+    same, what a seed gives is not.
+    """
     groups = np.asarray(groups)
     if groups.ndim != 1:
         raise ValueError(f"groups must be (records,), the patient of every record, not {groups.shape}")
@@ -610,8 +616,11 @@ def _resamples(groups: Sequence | np.ndarray, records: int, repeats: int, seed: 
     most = max(1, 2**21 // len(group))  # 16 MB of weights at a time: near the caches, whatever the cohort
     for start in range(0, repeats, most):
         some = min(most, repeats - start)
-        drawn = rng.integers(len(names), size=(some, len(names))) + np.arange(some)[:, None] * len(names)
-        times = np.bincount(drawn.ravel(), minlength=some * len(names)).reshape(some, len(names))
+        if multinomial:
+            times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=some)
+        else:
+            drawn = rng.integers(len(names), size=(some, len(names))) + np.arange(some)[:, None] * len(names)
+            times = np.bincount(drawn.ravel(), minlength=some * len(names)).reshape(some, len(names))
         yield times.astype(float)[:, group]
 
 
@@ -622,13 +631,15 @@ def _resampled(
     repeats: int,
     seed: int,
     level: float,
+    multinomial: bool = False,
 ) -> np.ndarray:
     """What a metric of weights is in each resample: (repeats, ...)."""
     _whole("repeats", repeats, 1)
     _whole("seed", seed, 0)
     if not isinstance(level, Real) or not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, not {level!r}")
-    return np.concatenate([metric(weights) for weights in _resamples(groups, records, repeats, seed)])
+    drawn = resamples(groups, records, repeats, seed, multinomial=multinomial)
+    return np.concatenate([metric(weights) for weights in drawn])
 
 
 def _limits(samples: np.ndarray, level: float) -> np.ndarray:
@@ -645,6 +656,8 @@ def bootstrap_interval(
     repeats: int = 1000,
     seed: int = 0,
     level: float = 0.95,
+    *,
+    multinomial: bool = False,
 ) -> Interval:
     """Percentile bootstrap over groups (patients): all records of a drawn patient come along, as often as drawn.
 
@@ -660,8 +673,10 @@ def bootstrap_interval(
         (records, classes) scores, or predictions, whichever the metric takes.
     groups
         (records,) patient of each record.
+    multinomial
+        See `resamples`.
     """
-    samples = _resampled(lambda w: metric(targets, scores, w), groups, len(targets), repeats, seed, level)
+    samples = _resampled(lambda w: metric(targets, scores, w), groups, len(targets), repeats, seed, level, multinomial)
     return Interval(metric(targets, scores, np.ones(len(targets))), *_limits(samples, level))
 
 

@@ -190,11 +190,23 @@ def opened(name: str, system: System) -> Run | None:
         when a file of one in the cache is not as it was written: which, and the folder to delete. Those in
         ``results/runs`` are ``verify``'s to check.
     """
+    folder = folder_of(name)
+    return Run(folder, system) if folder else None
+
+
+def folder_of(name: str, sealed: str = "card.json") -> Path | None:
+    """Folder of a finished run, in ``results/runs`` or in the cache: the one that has the file that seals it.
+
+    Raises
+    ------
+    ValueError
+        as ``opened`` does.
+    """
     for folder in (RESULTS / "runs" / name, cache_root() / "runs" / name):
-        if (folder / "card.json").exists():
+        if (folder / sealed).exists():
             if folder.is_relative_to(cache_root()):
-                read_sealed(folder / "card.json")
-            return Run(folder, system)
+                read_sealed(folder / sealed)
+            return folder
     return None
 
 

@@ -2,49 +2,20 @@ import copy
 import dataclasses
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from captum.attr import LayerGradCam
 from scipy.stats import spearmanr
-from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score, precision_score, recall_score
 
-from ecgstudy.data.beats import BEAT_CLASSES, Beats
-from ecgstudy.explain import beat_maps
+from ecgstudy.explain import beat_maps, faithfulness
 from ecgstudy.systems import beat_gradcam as bg
 from ecgstudy.systems import parameter_count
+from tests.planted_beats import SYSTEM, planted_beats
 
 
 @pytest.fixture(scope="module")
 def beats():
-    """Beats with a slow wave at P and a quick one after R, whose signs tell the class, and nothing else does.
-
-    Were there a wave in some classes only, standardising would spread it: mean and deviation of the beat would tell.
-    """
-    rng = np.random.default_rng(0)
-    target = rng.choice(4, size=400, p=[0.4, 0.2, 0.2, 0.2])
-    signal = 0.05 * rng.normal(size=(400, 2, 264)).astype(np.float32)
-    for start, half, classes in ((48, 12, (1, 3)), (120, 6, (2, 3))):
-        wave = np.repeat([0.8, -0.8] * (12 // half), half).astype(np.float32)
-        signal[:, :, start : start + 24] += np.where(np.isin(target, classes), 1, -1)[:, None, None] * wave
-    record = np.array([f"r{i % 8}" for i in range(400)])
-    table = pd.DataFrame({"record": record, "patient_id": record, "sample": np.arange(400)})
-    table["aami"] = np.array(["N", "S", "V", "F"])[target]
-    medians = {name: np.median(signal[record == name], axis=0) for name in np.unique(record)}
-    return Beats(signal, rng.normal(size=(400, 4)).astype(np.float32), table, medians)
-
-
-SYSTEM = bg.BeatSystem(
-    width=0.25, every=3, epochs=4, beats=800, batch=32, rate=5e-3, rhythm=False, median=False, balance=0
-)
-
-
-PATIENT_OF = {f"r{i}": f"p{i // 2}" for i in range(8)}
-
-
-@pytest.fixture(scope="module")
-def parts():
-    return np.arange(0, 300), np.arange(300, 400)
+    return planted_beats()
 
 
 @pytest.fixture(scope="module", params=["fcn", "lstm"])
@@ -184,12 +155,24 @@ def test_what_all_logits_share_changes_no_map(network, batch):
     np.testing.assert_allclose(beat_maps.grad_cam(other, *batch), beat_maps.grad_cam(network, *batch), atol=1e-5)
 
 
-def test_a_last_state_head_has_no_gradient_before_the_last_step(batch):
+@pytest.mark.parametrize(("head", "share"), [("lstm", np.full(11, 1 / 11)), ("lstm-last", np.eye(11)[-1])])
+def test_a_head_reads_all_states_alike_or_the_last_one_alone(batch, head, share):
+    torch.manual_seed(0)
+    network = bg.BeatSystem(network=head, every=3, median=False).make()
+    np.testing.assert_allclose(beat_maps.head_gradient(network, *batch), share, atol=1e-6)
+    assert network.training and all(p.grad is None for p in network.parameters())
+
+
+def test_the_map_of_a_last_state_head_is_made_of_states_that_the_head_never_read(batch):
     torch.manual_seed(0)
     network, (x, rhythm, target) = bg.BeatSystem(network="lstm-last", every=3, median=False).make().eval(), batch
-    f = network.features(x).detach().requires_grad_()
-    network.decide(f, rhythm).gather(1, target[:, None]).sum().backward()
-    assert (f.grad[..., :-1] == 0).all() and (f.grad[..., -1] != 0).all()
+    with torch.no_grad():
+        f = network.features(x)
+        weights = (network.head.weight - network.head.weight.mean(dim=0))[target, : f.shape[1]]
+        expected = torch.einsum("bk,bkt->bt", weights, f) / 11
+    found = beat_maps.grad_cam(network, x, rhythm, target, relu=False)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert np.abs(found[:, :-1]).mean() > 0.3 * np.abs(found[:, -1]).mean()
 
 
 def test_a_batch_is_its_beats_and_maps_leave_no_trace(network, batch):
@@ -218,14 +201,22 @@ def test_new_weights_change_the_map_and_leave_the_network(network, batch):
     before = beat_maps.grad_cam(network, x, rhythm, target, relu=False)
     state = {k: v.clone() for k, v in network.state_dict().items()}
     drawn = torch.get_rng_state()
-    for head_only in (True, False):
-        other = beat_maps.reinitialised(network, head_only=head_only, seed=7)
+    for part in ("head", ""):
+        other = faithfulness.randomised(network, part=part, redrawn=True, seed=7)
         after = beat_maps.grad_cam(other, x, rhythm, target, relu=False)
         assert np.abs(after - before).mean() > 0.3 * np.abs(before).mean()
         shared = [k for k, v in other.state_dict().items() if torch.equal(v, state[k])]
-        assert all(k.startswith("head") for k in set(state) - set(shared)) == head_only
+        assert all(k.startswith("head") for k in set(state) - set(shared)) == (part == "head")
     assert all(torch.equal(v, state[k]) for k, v in network.state_dict().items())
     assert torch.equal(drawn, torch.get_rng_state())
+
+
+def test_weights_drawn_anew_are_those_of_a_new_network(network):
+    """Drawn in the order in which a network is made, from the same seed."""
+    other = faithfulness.randomised(network, part="head", redrawn=True, seed=11)
+    torch.manual_seed(11)
+    fresh = torch.nn.Linear(network.head.in_features, 4)
+    assert torch.equal(other.head.weight, fresh.weight) and torch.equal(other.head.bias, fresh.bias)
 
 
 def test_window_mass_by_hand():
@@ -257,16 +248,9 @@ def test_maps_are_those_of_evaluation_mode_under_no_grad_too_and_refused_under_i
         network.eval()
 
 
-def test_turned_maps_keep_their_values_and_neighbours():
-    maps = np.random.default_rng(0).random((300, 88)).astype(np.float32)
-    turned = beat_maps.turned(maps)
-    shifts = []
-    for before, after in zip(maps, turned, strict=True):
-        shift = int(np.flatnonzero(before == after[0])[0])
-        np.testing.assert_array_equal(np.roll(before, -shift), after)
-        shifts.append(shift)
-    assert len(set(shifts)) > 70
-    np.testing.assert_allclose(beat_maps.normalised(maps).max(axis=1), 1)
+def test_normalised_maps_have_their_maximum_at_1_or_are_empty():
+    maps = np.array([[0.5, 2, 1], [0, 0, 0]], dtype=np.float32)
+    np.testing.assert_allclose(beat_maps.normalised(maps), [[0.25, 1, 0.5], [0, 0, 0]])
 
 
 def test_rank_correlation_is_spearmans():
@@ -289,143 +273,19 @@ def test_limits_over_patients():
     assert mean == pytest.approx(0.5)
     assert low == pytest.approx(0.2, abs=0.11) and high == pytest.approx(0.8, abs=0.11)  # binomial, n = 10
     assert np.ptp(beat_maps.by_patient(np.tile([0.0, 1.0], 50), patients)) == pytest.approx(0)
+    mean, low, high = beat_maps.by_patient(values, np.zeros(100))
+    assert mean == pytest.approx(0.5) and np.isnan(low) and np.isnan(high)
 
 
-# --- scores ----------------------------------------------------------------------------------------------------------
-
-
-def test_j_kappa_by_hand():
-    confusion = np.array([[80, 5, 3, 2], [4, 10, 1, 0], [2, 1, 17, 0], [3, 0, 1, 1]], dtype=float)
-    # Se_S = 10/15, Se_V = 17/20, P_S = 10/16, P_V = 17/22; 108 of 130 right; chance from the margins.
-    chance = (90 * 89 + 15 * 16 + 20 * 22 + 5 * 3) / 130**2
-    kappa = (108 / 130 - chance) / (1 - chance)
-    expected = kappa / 2 + (10 / 15 + 17 / 20 + 10 / 16 + 17 / 22) / 8
-    assert bg.scores(confusion)["j-kappa"] == pytest.approx(expected)
-    assert bg.scores(np.diag([7.0, 3, 5, 1]))["j-kappa"] == 1
-    none = np.array([[9.0, 0, 1, 0], [2, 0, 0, 0], [1, 0, 3, 0], [1, 0, 0, 0]])  # S is never answered: no precision
-    kappa = (12 / 17 - (10 * 13 + 4 * 4) / 17**2) / (1 - (10 * 13 + 4 * 4) / 17**2)
-    assert bg.scores(none)["j-kappa"] == pytest.approx(kappa / 2 + (3 / 4 + 3 / 4) / 8)
-
-
-def test_scores_are_scikit_learns():
-    rng = np.random.default_rng(0)
-    true, answer = rng.integers(4, size=(2, 500))
-    answer = np.where(rng.random(500) < 0.6, true, answer)
-    confusion = np.zeros((4, 4))
-    np.add.at(confusion, (true, answer), 1)
-    ours = bg.scores(np.stack([confusion, confusion.T]))
-    assert ours["accuracy"][0] == pytest.approx(accuracy_score(true, answer))
-    assert ours["kappa"][0] == pytest.approx(cohen_kappa_score(true, answer))
-    for name, theirs in (("sensitivity", recall_score), ("precision", precision_score), ("F1", f1_score)):
-        np.testing.assert_allclose(ours[name][0], theirs(true, answer, average=None))
-        np.testing.assert_allclose(ours[name][1], theirs(answer, true, average=None))
-    assert ours["macro-F1"][0] == pytest.approx(f1_score(true, answer, average="macro"))
-
-
-# --- training --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["fcn", "lstm"])
-def test_learns_and_finds_a_planted_wave(beats, parts, name):
-    system = dataclasses.replace(SYSTEM, network=name, epochs=6 if name == "fcn" else 20)
-    run = bg.train(system, beats, *parts)
-    table = bg.score_table([run], PATIENT_OF, repeats=100).set_index(["metric", "class"])
-    assert table.loc[("accuracy", ""), "value"] > 0.9
-    confusion = np.zeros((4, 4))
-    answer = run.predictions[["N", "S", "V", "F"]].to_numpy().argmax(axis=1)
-    np.add.at(confusion, (beats.target[parts[1]], answer), 1)
-    for metric, values in bg.scores(confusion).items():
-        np.testing.assert_allclose(table.loc[metric, "value"], values, err_msg=metric)
-    low, value, high = table.loc[("accuracy", ""), ["low", "value", "high"]]
-    assert low <= value <= high <= 1
-    # What sets V apart is the wave after R, in segment 6: without it the logit falls most ...
-    of_n, of_v = (parts[1][beats.target[parts[1]] == c] for c in (0, 2))
-    x, rhythm = system.inputs(beats, of_v)
-    drops = beat_maps.occlusion(run.network(), x, rhythm, torch.full((len(of_v),), 2)).mean(axis=0)
-    assert drops.argmax() == 5
-    # ... and there the map of V differs most between beats V and N (not so the LSTM's: its states remember).
-    if name == "fcn":
-        difference = 0
-        for places, sign in ((of_v, 1), (of_n, -1)):
-            x, rhythm = system.inputs(beats, places)
-            maps = beat_maps.grad_cam(run.network(), x, rhythm, torch.full((len(places),), 2), relu=False)
-            difference = difference + sign * beat_maps.to_samples(maps).mean(axis=0)
-        assert 115 <= np.abs(difference).argmax() <= 149
-
-
-def test_a_run_is_kept_and_named_by_what_makes_it(beats, parts, monkeypatch):
-    system = dataclasses.replace(SYSTEM, epochs=1)
-    run = bg.train(system, beats, *parts)
-    p = bg.predict(run.network(), *system.inputs(beats, parts[1]))
-    np.testing.assert_allclose(run.predictions[["N", "S", "V", "F"]], p, atol=1e-6)
-    names = {run.folder}
-    names.add(bg.train(system, beats, *parts, seed=1).folder)
-    names.add(bg.train(dataclasses.replace(system, jitter=0), beats, *parts).folder)
-    names.add(bg.train(system, beats, parts[0][1:], parts[1]).folder)
-    changed = dataclasses.replace(beats, signal=beats.signal + np.float32(0.01))
-    names.add(bg.train(system, changed, *parts).folder)
-    assert len(names) == 5
-    monkeypatch.setattr(bg, "_fit", lambda *_: pytest.fail("trained again"))
-    assert bg.train(system, beats, parts[0][::-1], parts[1]).folder == run.folder
-    with pytest.raises(ValueError, match="in training and test"):
-        bg.train(system, beats, parts[0], parts[0][:5])
-    file = run.folder / "predictions.parquet"
-    whole = file.read_bytes()
-    run.predictions[::-1].to_parquet(file)
-    with pytest.raises(ValueError, match=rf"{run.folder} is broken .*predictions.parquet is not as it was written"):
-        bg.train(system, beats, *parts)
-    file.write_bytes(whole)
-    assert bg.train(system, beats, *parts).folder == run.folder
-
-
-@pytest.mark.parametrize("network", ["fcn", "lstm", "lstm-last"])
-@pytest.mark.parametrize("rhythm", [True, False])
-def test_a_beat_that_is_left_over_stops_no_training(beats, parts, network, rhythm):
-    system = dataclasses.replace(SYSTEM, network=network, beats=17, batch=8, epochs=2, rhythm=rhythm)
-    assert np.isfinite(bg.train(system, beats, *parts).predictions[list(BEAT_CLASSES)]).all(axis=None)
-
-
-def test_answers_that_are_no_numbers_have_no_scores(beats, parts):
-    run = bg.train(dataclasses.replace(SYSTEM, epochs=1), beats, *parts)
-    run.predictions.loc[3, "N"] = np.nan
-    with pytest.raises(ValueError, match=r"predictions\.parquet holds NaN"):
-        _ = run.confusion
-    good = np.eye(4)[None] * 5
-    for wrong in (good * np.nan, -good, good[:, :3], good[0, 0]):
-        with pytest.raises(ValueError, match=r"^confusion "):
-            bg.scores(wrong)
-
-
-def test_results_have_the_columns_of_the_file_and_lose_nothing(beats, parts):
-    run = bg.train(dataclasses.replace(SYSTEM, epochs=1), beats, *parts)
-    scores = bg.score_table([run, run], PATIENT_OF, repeats=10).assign(network="x", split="y", run="z")
-    table = bg.results(scores)
-    assert ",".join(table.columns) == "network,split,metric,class,value,low,high,n,paper_value,run"
-    ours = table[table["run"] == "z"]
-    assert len(ours) == len(scores) + scores["deviation"].notna().sum()
-    assert (ours.loc[ours["metric"].str.endswith("deviation over seeds"), "value"] == 0).all()
-    mondejar = table[table["network"].str.startswith("SVM") & (table["metric"] == "j-kappa")]
-    assert mondejar["paper_value"].tolist() == [0.773]
-
-
-def test_limits_come_from_whole_patients(beats, parts):
-    run = bg.train(dataclasses.replace(SYSTEM, epochs=1), beats, *parts)
-    one = bg.score_table([run], dict.fromkeys(PATIENT_OF, "p"), repeats=10)
-    np.testing.assert_array_equal(one["low"], one["high"])  # of one patient every resample is the same
-    several = bg.score_table([run], PATIENT_OF, repeats=50).set_index(["metric", "class"]).loc[("accuracy", "")]
-    assert several["low"] < several["value"] < several["high"]
-
-
-def test_every_arm_adds_one_thing():
-    arms = bg.arms(bg.BeatSystem(width=0.5, every=3))
-    assert len(set(arms.values())) == len(arms)
-    given = [(s.rhythm, s.leads, s.median) for s in arms.values()]
-    assert given[:4] == [(False, 1, False), (True, 1, False), (True, 2, False), (True, 1, True)]
-
-
-def test_the_mean_over_seeds_and_its_spread(beats, parts):
-    runs = [bg.train(dataclasses.replace(SYSTEM, epochs=1), beats, *parts, seed=s) for s in range(2)]
-    each = [bg.score_table([run], PATIENT_OF, repeats=10).set_index(["metric", "class"])["value"] for run in runs]
-    both = bg.score_table(runs, PATIENT_OF, repeats=10).set_index(["metric", "class"])
-    np.testing.assert_allclose(both["value"], (each[0] + each[1]) / 2)
-    np.testing.assert_allclose(both["deviation"], np.abs(each[0] - each[1]) / np.sqrt(2), atol=1e-12)
+def test_limits_over_patients_equal_a_loop_over_resamples():
+    rng = np.random.default_rng(3)
+    values, patients = rng.normal(size=60), rng.integers(7, size=60)
+    values[::9] = np.nan
+    kept = ~np.isnan(values)
+    by_hand, drawn = [], np.random.default_rng(5)
+    for _ in range(40):
+        times = drawn.multinomial(7, [1 / 7] * 7)
+        pool = np.concatenate([np.repeat(values[kept & (patients == i)], n) for i, n in enumerate(times)])
+        by_hand.append(pool.mean())
+    expected = values[kept].mean(), *np.quantile(by_hand, [0.025, 0.975])
+    np.testing.assert_allclose(beat_maps.by_patient(values, patients, repeats=40, seed=5), expected)

@@ -184,7 +184,7 @@ def test_gradcam_of_the_lstm_equals_a_naive_float64_sum():
     network = Recurrent().double()
     x = torch.randn(2, 3, 11, dtype=torch.float64)
     with torch.no_grad():
-        m = maps.lstm_grad_cam(network, "lstm", x, torch.tensor([3, 1]))
+        m = maps.grad_cam(network, "lstm", x, torch.tensor([3, 1]), steps_first=True)
     assert m.shape == (2, 11)
     for row, c in enumerate((3, 1)):
         with torch.no_grad():

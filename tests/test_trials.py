@@ -211,6 +211,17 @@ def test_random_maps_keep_values_and_smoothness_and_lose_the_place():
         np.testing.assert_allclose(np.sort(a.sum(axis=1)), np.sort(b.sum(axis=1)))
 
 
+def test_random_maps_are_moved_to_later_times_or_to_earlier_ones():
+    m = RNG.random((300, 88))
+    for earlier in (False, True):
+        shifts = []
+        for before, after in zip(m, blind.random_maps(m, np.random.default_rng(0), earlier=earlier), strict=True):
+            shifts.append(int(np.flatnonzero(after == before[0])[0]))
+            np.testing.assert_array_equal(np.roll(before, shifts[-1]), after)
+        draws = np.random.default_rng(0).integers(88, size=300)
+        np.testing.assert_array_equal(shifts, -draws % 88 if earlier else draws)
+
+
 def test_agreement_is_numpys_correlation_of_positive_parts():
     a, b = RNG.normal(size=(6, 40)), RNG.normal(size=(6, 40))
     expected = [np.corrcoef(i.clip(0), j.clip(0))[0, 1] for i, j in zip(a, b, strict=True)]
@@ -349,27 +360,27 @@ def test_the_key_from_waves_is_the_simulators_key(name):
         wave_key(s.waves, "PVC", LEADS, 2500)
 
 
-def test_randomisation_shuffles_weights_from_the_output_down_and_leaves_the_original():
+@pytest.mark.parametrize(("part", "changed"), [("", {"0", "1", "2", "4"}), ("4", {"4"})])
+def test_randomisation_shuffles_weights_of_a_part_and_leaves_the_original(part, changed):
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv1d(2, 3, 5), nn.BatchNorm1d(3), nn.Conv1d(3, 4, 5), nn.Flatten(), nn.Linear(8, 9))
+    with torch.no_grad():
+        network[1].weight.add_(torch.arange(3))  # else all alike, and shuffled in vain
     before = {k: v.clone() for k, v in network.state_dict().items()}
-    stages = list(faithfulness.randomised(network, 4, seed=1))
-    assert [share for share, _ in stages] == [0.25, 0.5, 0.75, 1]
-    for number, (_, copy) in enumerate(stages, start=1):
-        same = [torch.equal(a, b) for a, b in zip(copy.state_dict().values(), before.values(), strict=True)]
-        changed = {k.split(".")[0] for k, s in zip(before, same, strict=True) if not s}
-        assert changed <= {"4", "2", "1", "0"} and {"4", "2"} & changed <= set(["4", "2"][: max(1, min(number, 2))])
-        for k, v in copy.state_dict().items():
-            torch.testing.assert_close(v.flatten().sort().values, before[k].flatten().sort().values)
-    assert not torch.equal(stages[-1][1][0].weight, before["0.weight"])
+    drawn = torch.get_rng_state()
+    state = faithfulness.randomised(network, part=part, seed=1).state_dict()
+    assert {k.split(".")[0] for k, v in state.items() if not torch.equal(v, before[k])} == changed
+    for k, v in state.items():
+        torch.testing.assert_close(v.flatten().sort().values, before[k].flatten().sort().values)
     assert all(torch.equal(network.state_dict()[k], v) for k, v in before.items())
+    assert torch.equal(drawn, torch.get_rng_state())
 
 
 def test_a_randomised_network_loses_the_planted_wave(planted):
     x, key, network, classes = planted
     torch.manual_seed(0)
     exact = trials.localisation(methods_map(network, x, classes), key)["excess mass"].mean()
-    *_, (_, shuffled) = faithfulness.randomised(network)
+    shuffled = faithfulness.randomised(network)
     assert trials.localisation(methods_map(shuffled, x, classes), key)["excess mass"].mean() < exact - 0.3
 
 

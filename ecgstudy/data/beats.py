@@ -118,6 +118,16 @@ class Beats:
         digest.update(self.table[["record", "sample", "aami"]].to_csv(index=False).encode())
         return digest.hexdigest()[:16]
 
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes that some beat has, in the order of ``BEAT_CLASSES``."""
+        return [name for name in BEAT_CLASSES if (self.table["aami"] == name).any()]
+
+    @property
+    def of_mitdb(self) -> bool:
+        """Whether all records are MIT-BIH's."""
+        return set(self.medians) <= {*DS1, *DS2}
+
     def of(self, records: Iterable[str]) -> NDArray[np.intp]:
         """Places of all beats of some records."""
         return np.flatnonzero(self.table["record"].isin(list(records)))
@@ -225,7 +235,7 @@ def halves(beats: Beats) -> dict[str, NDArray[np.intp]]:
     Of MIT-BIH de Chazal's halves, but 201 is in neither: its patient is that of 202, which is in DS2. Of simulated
     beats every other patient.
     """
-    if set(beats.medians) <= {*DS1, *DS2}:
+    if beats.of_mitdb:
         return {"DS1": beats.of(set(DS1) - {"201"}), "validation": beats.of(VALIDATION), "DS2": beats.of(DS2)}
     patient = pd.factorize(beats.table["patient_id"])[0]
     return {

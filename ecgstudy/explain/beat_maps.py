@@ -3,8 +3,6 @@
 Grad-CAM is that of Jones Y, Deligianni F, Dalton J, arXiv:2201.04070; its chapter derives it for both networks.
 """
 
-from copy import deepcopy
-
 import numpy as np
 import pandas as pd
 import torch
@@ -12,8 +10,9 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import Tensor
 
+from ecgstudy import maps as record_maps
 from ecgstudy.data.beats import BEFORE, FS, SAMPLES, SEGMENTS
-from ecgstudy.maps import evaluating, gradients
+from ecgstudy.explain import trials
 from ecgstudy.systems.beat_gradcam import BeatNetwork
 
 # Where in a beat the literature looks, in ms from R. Ventricular: de Chazal et al. 2004 take the QRS from 50 ms before
@@ -40,33 +39,33 @@ def grad_cam(
     target
         (batch,) class of each beat, as its place in ``BEAT_CLASSES``.
     relu
-        Keep only what speaks for the class.
+        Keep only what supports the class.
     """
-    with gradients(network):
-        with torch.no_grad():
-            f = network.features(x)
-        f.requires_grad_()
-        y = network.decide(f, rhythm).gather(1, target[:, None]).sum()
-        (gradient,) = torch.autograd.grad(y, f)
-    map_ = (gradient.mean(dim=-1, keepdim=True) * f.detach()).sum(dim=1)
-    return (map_.relu() if relu else map_).numpy()
+    layer, steps_first = network.feature_layer, network.steps_first
+    signed = record_maps.grad_cam(network, layer, x, target, [rhythm], steps_first=steps_first)
+    return (signed.relu() if relu else signed).numpy()
 
 
-@torch.no_grad()
+def head_gradient(network: BeatNetwork, x: Tensor, rhythm: Tensor, target: Tensor) -> NDArray[np.float32]:
+    """Share of |∂y/∂f| at each cell of the feature map f, mean over beats and channels: (cells,), of sum 1.
+
+    Arguments are those of ``grad_cam``. It is what the head reads: Grad-CAM averages it over the cells.
+    """
+    with record_maps.gradients(network):
+        f = network.features(x).detach().requires_grad_()
+        logits = network.decide(f, rhythm).gather(1, target[:, None])
+        (gradient,) = torch.autograd.grad(logits.sum(), f)
+    size = gradient.abs().mean(dim=(0, 1)).numpy()
+    return size / size.sum()
+
+
 def occlusion(network: BeatNetwork, x: Tensor, rhythm: Tensor, target: Tensor) -> NDArray[np.float32]:
     """What each of the 11 segments adds to the logit of a class: (batch, 11).
 
-    A segment is taken out of all leads alike: the straight line between its ends stands in for it.
+    A segment is taken out of all leads alike: the straight line between its ends takes its place.
     """
-    length, drops = x.shape[-1] // SEGMENTS, []
-    with evaluating(network):
-        before = network(x, rhythm).gather(1, target[:, None])[:, 0]
-        for start in range(0, x.shape[-1], length):
-            first, last = x[..., start, None], x[..., start + length - 1, None]
-            cut = x.clone()
-            cut[..., start : start + length] = first + (last - first) * torch.linspace(0, 1, length)
-            drops.append(before - network(cut, rhythm).gather(1, target[:, None])[:, 0])
-    return torch.stack(drops, dim=1).numpy()
+    width = x.shape[-1] // SEGMENTS
+    return record_maps.occlusion(network, x, target, width, keep_ends=True, more=[rhythm], rows_at_once=64).numpy()
 
 
 def to_samples(maps: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -100,12 +99,6 @@ def window_mass(maps: NDArray[np.float32], name: str) -> NDArray[np.float32]:
         return at[:, low:high].sum(axis=1) / at.sum(axis=1)
 
 
-def turned(maps: NDArray[np.float32], seed: int = 0) -> NDArray[np.float32]:
-    """Random maps of the same values and smoothness: each of (beats, cells) turned by a random amount, end to start."""
-    shift = np.random.default_rng(seed).integers(maps.shape[1], size=len(maps))
-    return np.take_along_axis(maps, (np.arange(maps.shape[1]) + shift[:, None]) % maps.shape[1], axis=1)
-
-
 def rank_correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
     """Spearman's correlation of each row of two (beats, cells): (beats,); NaN where a row is constant."""
     a, b = (rankdata(rows, axis=1) for rows in (a, b))
@@ -115,15 +108,15 @@ def rank_correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[
 
 
 def by_patient(
-    values: NDArray[np.float64], patients: NDArray, repeats: int = 1000, seed: int = 0
+    values: NDArray[np.floating], patients: NDArray, repeats: int = 1000, seed: int = 0
 ) -> tuple[float, float, float]:
-    """Mean of values (beats,), NaN left out, and its 95 % bootstrap limits over patients."""
+    """Mean of values (beats,), NaN left out, and its 95 % bootstrap limits over patients, NaN if there is only one."""
     kept = ~np.isnan(values)
-    groups = pd.DataFrame({"value": values[kept], "patient": np.asarray(patients)[kept]}).groupby("patient")["value"]
-    total, number = groups.sum().to_numpy(), groups.count().to_numpy()
-    drawn = np.random.default_rng(seed).multinomial(len(total), np.full(len(total), 1 / len(total)), size=repeats)
-    low, high = np.quantile(drawn @ total / (drawn @ number), [0.025, 0.975])
-    return float(total.sum() / number.sum()), float(low), float(high)
+    values, patients = values[kept], np.asarray(patients)[kept]
+    if len(np.unique(patients)) < 2:
+        return float(values.mean()), np.nan, np.nan
+    found = trials.mean_interval(values[:, None], patients, repeats=repeats, seed=seed, multinomial=True)
+    return float(found.value[0]), float(found.low[0]), float(found.high[0])
 
 
 def between_records(maps: NDArray[np.float32], records: NDArray) -> float:
@@ -131,14 +124,3 @@ def between_records(maps: NDArray[np.float32], records: NDArray) -> float:
     table = pd.DataFrame(maps)
     means = table.groupby(np.asarray(records)).transform("mean")
     return float(((means - table.mean()) ** 2).to_numpy().sum() / ((table - table.mean()) ** 2).to_numpy().sum())
-
-
-def reinitialised(network: BeatNetwork, *, head_only: bool = False, seed: int = 0) -> BeatNetwork:
-    """A copy of a network with the weights of its head, or all of them, drawn anew (Adebayo et al. 2018)."""
-    copy = deepcopy(network)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        for module in copy.head.modules() if head_only else copy.modules():
-            if hasattr(module, "reset_parameters"):
-                module.reset_parameters()
-    return copy.eval()

@@ -14,13 +14,14 @@ Array = NDArray[np.float64]
 BASELINES = ("random", "signal energy", "QRS detector")
 
 
-def random_maps(maps: NDArray[np.floating], rng: np.random.Generator) -> NDArray[np.floating]:
+def random_maps(maps: NDArray[np.floating], rng: np.random.Generator, *, earlier: bool = False) -> NDArray[np.floating]:
     """The same maps (rows, ..., samples), each moved in a circle by a random time (leads, if any, also permuted).
 
     Values and smoothness stay, what goes is the place: over all shifts mass, pointing and AUC are exactly
-    ``trials.chance``.
+    ``trials.chance``. ``earlier`` moves them to earlier times, in place of later ones.
     """
-    moved = np.stack([np.roll(m, rng.integers(m.shape[-1]), axis=-1) for m in maps])
+    sign = -1 if earlier else 1
+    moved = np.stack([np.roll(m, sign * rng.integers(m.shape[-1]), axis=-1) for m in maps])
     return moved if maps.ndim == 2 else np.stack([m[rng.permutation(m.shape[0])] for m in moved])
 
 

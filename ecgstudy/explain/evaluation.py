@@ -108,7 +108,7 @@ def set_scene(
     few, shift, width = cases.take(some), round(0.12 * cases.fs), round(0.2 * cases.fs)
     wrong = np.array([rng.choice(np.flatnonzero(~labels)) for labels in few.labels])
     noise = 0.02 * rng.standard_normal(few.signals.shape).astype(np.float32)
-    *_, (_, shuffled) = faithfulness.randomised(network, 1, seed=seed)
+    shuffled = faithfulness.randomised(network, seed=seed)
     classes = torch.from_numpy(few.classes)
     erasures = faithfulness.random_erasures(network, x[some], classes, width, samples=20, seed=seed)
     return Scene(

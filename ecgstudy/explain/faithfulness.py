@@ -5,8 +5,7 @@ Rows are explanations as in ``ecgstudy.explain.trials``: maps (rows, n) at the s
 """
 
 import copy
-from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from ecgstudy.explain.trials import relevance
 from ecgstudy.maps import Fill, erase, evaluating, logits_of, validity
 
 STEPS = 10  # of erasing: a multiple of five, for the first fifth
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Curves(NamedTuple):
@@ -152,23 +152,34 @@ def infidelity(maps: NDArray[np.floating], erasures: Erasures) -> NDArray[np.flo
     return ((beta * a - d) ** 2).mean(axis=0) / np.maximum((d**2).mean(axis=0), tiny)
 
 
-def randomised(network: nn.Module, stages: int = 4, *, seed: int = 0) -> Iterator[tuple[float, nn.Module]]:
-    """Copies of a network that know less and less: from the output down, in equal steps (Adebayo et al. 2018).
+def randomised(network: Network, *, part: str = "", redrawn: bool = False, seed: int = 0) -> Network:
+    """A copy of a network, in evaluation mode, that has lost what it learned (Adebayo et al. 2018).
 
-    Yields
-    ------
-    Share of the layers with weights that are random, and the network. The values within each weight are shuffled (our
-    choice), so that its scale stays and no map falls silent for that reason alone.
+    Parameters
+    ----------
+    part
+        Name of the module that loses it; by default the whole network.
+    redrawn
+        Draw the weights as those of an untrained network, of layers that know how. By default the values within each
+        weight are shuffled (our choice), so that its scale stays and no map is empty for that reason alone.
+    seed
+        Of the order or the weights; no global generator is touched.
     """
     network = copy.deepcopy(network).eval()
-    layers = [m for m in network.modules() if next(m.parameters(recurse=False), None) is not None][::-1]
+    modules = list(network.get_submodule(part).modules())
+    if redrawn:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            for module in modules:
+                if hasattr(module, "reset_parameters"):
+                    module.reset_parameters()
+        return network
     generator = torch.Generator().manual_seed(seed)
-    for stage in range(1, stages + 1):
-        for layer in layers[round(len(layers) * (stage - 1) / stages) : round(len(layers) * stage / stages)]:
-            for p in layer.parameters(recurse=False):
-                order = torch.randperm(p.numel(), generator=generator)
-                p.data = p.data.flatten()[order].reshape(p.shape)
-        yield stage / stages, copy.deepcopy(network)
+    for module in reversed(modules):
+        for p in module.parameters(recurse=False):
+            order = torch.randperm(p.numel(), generator=generator)
+            p.data = p.data.flatten()[order].reshape(p.shape)
+    return network
 
 
 def _segments(x: Tensor, width: int) -> NDArray[np.intp]:

@@ -231,12 +231,16 @@ def _mean(values: Array, weights: Array) -> Array:
 
 
 def mean_interval(
-    values: NDArray[np.floating], patients: Sequence, *, repeats: int = 1000, seed: int = 0
+    values: NDArray[np.floating], patients: Sequence, *, repeats: int = 1000, seed: int = 0, multinomial: bool = False
 ) -> metrics.Interval:
-    """Mean over rows of (rows, columns) with a 95 % bootstrap interval over patients, NaN left out."""
+    """Mean over rows of (rows, columns) with a 95 % bootstrap interval over patients, NaN left out.
+
+    ``multinomial`` is that of ``metrics.resamples``.
+    """
     values = np.asarray(values, dtype=float)
+    ones = np.ones(len(values))
     return metrics.bootstrap_interval(
-        lambda _, v, weights: _mean(v, weights), np.ones(len(values)), values, patients, repeats, seed
+        lambda _, v, weights: _mean(v, weights), ones, values, patients, repeats, seed, multinomial=multinomial
     )
 
 
