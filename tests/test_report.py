@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ecgstudy import metrics
 from ecgstudy.book import report
 
 
@@ -10,6 +11,14 @@ def test_intervals_as_the_book_writes_them():
     assert report.interval(-0.1, -0.152, -0.03, digits=2) == "−0.10 (−0.15 to −0.03)"
     assert report.interval(0.01, -0.02, 0.04, digits=2) == "0.01 (−0.02 to 0.04)"
     assert report.interval(-0.001, -0.004, 0.001, digits=2) == "0.00 (0.00–0.00)"
+
+
+def test_several_intervals_of_a_table_or_of_arrays():
+    assert report.intervals(metrics.Interval(0.5, 0.25, 0.75), digits=2) == ["0.50 (0.25–0.75)"]
+    several = metrics.Interval(np.array([0.5, np.nan]), np.array([0.1, np.nan]), np.array([0.9, np.nan]))
+    assert report.intervals(several) == ["0.500 (0.100–0.900)", ""]
+    rows = pd.DataFrame({"high": [0.9], "low": [0.1], "n": [3], "value": [0.5]})
+    assert report.intervals(rows, 1) == ["0.5 (0.1–0.9)"]
 
 
 @pytest.mark.parametrize(

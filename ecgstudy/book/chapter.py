@@ -29,7 +29,6 @@ from ecgstudy.data.cohort import Cohort, named_cohort
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.systems import System, parameter_count
 
-LIMITS = ["value", "low", "high"]
 CHALLENGE = ("F2", "G2", "geometric mean")
 # What a mean over classes is called where it stands beside metrics of whole records.
 MACRO = {name: f"macro-{name}" for name in ("AUROC", "AUPRC", "F1", "F2", "G2")}
@@ -93,7 +92,8 @@ def difference_facts(name: str, difference: metrics.Difference) -> dict[str, str
 
 def decided(difference: metrics.Difference, above: str, below: str) -> str:
     """Word what a difference decides by its interval: ``above`` or ``below`` 0, else it is undecided."""
-    return above if difference.low > 0 else below if difference.high < 0 else "undecided"
+    verdict = metrics.verdict(difference.low, difference.high)
+    return {"supported": above, "not supported": below}.get(verdict, verdict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,7 +226,7 @@ class Chapter:
         table = {"class": CLASSES, "test records": self.targets.sum(axis=0)}
         for metric in sorted(shown):
             rows = self.scores[self.scores["metric"] == metric].set_index("class").loc[list(CLASSES)]
-            table[metric] = texts(rows)
+            table[metric] = report.intervals(rows)
         return report.table(pd.DataFrame(table | dict(more or {})), caption)
 
     def beside_paper(self, calls: Mapping[str, NDArray[np.bool_]], paper: Sequence[Reported]) -> Styler:
@@ -305,13 +305,6 @@ def train(system: System, p: SimpleNamespace) -> Chapter:
     return Chapter(system, cohort, p.cohort, test, runs, p.repeats, p.seed)
 
 
-def texts(rows: pd.DataFrame | metrics.Interval, digits: int = 3) -> list[str]:
-    """Write values with their intervals, rows of a table or an interval of arrays; empty where there is none."""
-    limits = rows[LIMITS].to_numpy().T if isinstance(rows, pd.DataFrame) else np.array(rows[:3])
-    columns = limits.reshape(3, -1)
-    return ["" if np.isnan(row[0]) else report.interval(*row, digits) for row in zip(*columns, strict=True)]
-
-
 def compared(scores: Mapping[str, pd.DataFrame], names: Sequence[str] | Mapping[str, str]) -> pd.DataFrame:
     """Join summaries of several answers.
 
@@ -331,7 +324,7 @@ def compared(scores: Mapping[str, pd.DataFrame], names: Sequence[str] | Mapping[
     rows = []
     for entry, table in scores.items():
         whole = table[table["class"] == ""].set_index("metric").loc[list(columns)]
-        rows.append({"": entry} | dict(zip(columns.values(), texts(whole), strict=True)))
+        rows.append({"": entry} | dict(zip(columns.values(), report.intervals(whole), strict=True)))
     return pd.DataFrame(rows)
 
 

@@ -1,7 +1,7 @@
 """Tables and numbers as the book shows them."""
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from numbers import Number
 from types import MappingProxyType
@@ -66,6 +66,19 @@ def interval(value: float, low: float, high: float, digits: int = 3) -> str:
     """Write a number with its interval: ``0.812 (0.790–0.833)``, with ``to`` for a dash where a limit is negative."""
     value, low, high = (number(limit, digits) for limit in (value, low, high))
     return f"{value} ({low}{' to ' if low.startswith('−') else '–'}{high})"
+
+
+def intervals(values: pd.DataFrame | Sequence[Any], digits: int = 3) -> list[str]:
+    """Write several numbers with their intervals, empty where there is none.
+
+    Parameters
+    ----------
+    values
+        A table with the columns value, low and high, or three arrays (or numbers): a ``metrics.Interval``, say.
+    """
+    limits = values[["value", "low", "high"]].T if isinstance(values, pd.DataFrame) else values[:3]
+    rows = np.asarray(limits, dtype=float).reshape(3, -1).T
+    return ["" if np.isnan(row[0]) else interval(*row, digits) for row in rows]
 
 
 def p_value(p: float, *, sign: bool = False) -> str:
