@@ -1,7 +1,7 @@
 """Tables and numbers as the book shows them."""
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from numbers import Number
 from types import MappingProxyType
@@ -66,6 +66,11 @@ def interval(value: float, low: float, high: float, digits: int = 3) -> str:
     """Write a number with its interval: ``0.812 (0.790–0.833)``, with ``to`` for a dash where a limit is negative."""
     value, low, high = (number(limit, digits) for limit in (value, low, high))
     return f"{value} ({low}{' to ' if low.startswith('−') else '–'}{high})"
+
+
+def intervals(rows: pd.DataFrame, columns: Sequence[str] = ("value", "low", "high"), digits: int = 3) -> list[str]:
+    """Write the number of each row with its interval, from the three columns that hold them."""
+    return [interval(value, low, high, digits) for value, low, high in rows[list(columns)].to_numpy(dtype=float)]
 
 
 def p_value(p: float, *, sign: bool = False) -> str:
