@@ -18,7 +18,7 @@ def test_several_intervals_of_a_table_or_of_arrays():
     several = metrics.Interval(np.array([0.5, np.nan]), np.array([0.1, np.nan]), np.array([0.9, np.nan]))
     assert report.intervals(several) == ["0.500 (0.100–0.900)", ""]
     rows = pd.DataFrame({"high": [0.9], "low": [0.1], "n": [3], "value": [0.5]})
-    assert report.intervals(rows, 1) == ["0.5 (0.1–0.9)"]
+    assert report.intervals(rows, digits=1) == ["0.5 (0.1–0.9)"]
 
 
 @pytest.mark.parametrize(
@@ -97,6 +97,12 @@ def test_a_table_of_numbers_and_headings_is_as_before():
         assert cell in html
     assert report.table(frame.iloc[:0], "Empty.").to_html()
     assert report.table(pd.concat([frame, frame[["yes"]]], axis=1).reset_index(drop=True), "Twice.").to_html()
+
+
+def test_intervals_are_written_row_by_row():
+    rows = pd.DataFrame({"difference": [-0.1, 0.5], "low": [-0.152, 0.4], "high": [-0.03, 0.6], "value": [1, 1]})
+    assert report.intervals(rows, ["difference", "low", "high"], 2) == ["−0.10 (−0.15 to −0.03)", "0.50 (0.40–0.60)"]
+    assert report.intervals(rows.tail(1)) == ["1.000 (0.400–0.600)"]
 
 
 def test_what_is_glued_is_stored_under_its_name_and_not_shown(monkeypatch):

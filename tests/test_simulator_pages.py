@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 from matplotlib.patches import PathPatch
 
+from ecgstudy.book import report
 from ecgstudy.book import simulator_pages as pages
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS, Record
@@ -36,13 +37,18 @@ def cells(styler):
     return [list(styler.data), *styler.data.astype(str).to_numpy().tolist()]
 
 
+def xs(line):
+    """Where the points of a line stand."""
+    return np.asarray(line.get_xdata()).tolist()
+
+
 def test_a_row_is_found_by_its_columns_alone_if_it_is_one(distribution):
-    where = {"group": "PTB-XL", "quantity": "RR (ms)", "statistic": "real p50"}
-    value = pages.row_of(distribution, **where)["value"]
-    assert pages.number_of(distribution, 1, **where) == pages.report.number(value, 1)
-    ks = pages.row_of(distribution, **where | {"statistic": "KS"})
-    shown = pages.interval_of(distribution, **where | {"statistic": "KS"})
-    assert shown == pages.report.interval(ks["value"], ks["low"], ks["high"])
+    value = pages.row_of(distribution, group="PTB-XL", quantity="RR (ms)", statistic="real p50")["value"]
+    shown = pages.number_of(distribution, 1, group="PTB-XL", quantity="RR (ms)", statistic="real p50")
+    assert shown == report.number(value, 1)
+    ks = pages.row_of(distribution, group="PTB-XL", quantity="RR (ms)", statistic="KS")
+    shown = pages.interval_of(distribution, group="PTB-XL", quantity="RR (ms)", statistic="KS")
+    assert shown == report.interval(ks["value"], ks["low"], ks["high"])
     with pytest.raises(ValueError, match="0 rows"):
         pages.row_of(distribution, group="nowhere")
     with pytest.raises(ValueError, match="2 rows"):
@@ -50,8 +56,8 @@ def test_a_row_is_found_by_its_columns_alone_if_it_is_one(distribution):
 
 
 def test_what_was_drawn_is_told_by_the_heart_and_not_by_the_label():
-    one = synthetic.simulate(3, 1, fs=100, noise=0, labels={"I-AVB"})
-    fibrillation = synthetic.simulate(4, 1, fs=100, noise=0, labels={"AF"})
+    one = synthetic.simulate(3, 1, fs=100, noise=0, labels=frozenset({"I-AVB"}))
+    fibrillation = synthetic.simulate(4, 1, fs=100, noise=0, labels=frozenset({"AF"}))
     drawn = pages.drawn_quantities([one, fibrillation])
     assert drawn["I-AVB"].tolist() == [True, False] and drawn["AF"].tolist() == [False, True]
     assert drawn.loc[0, "PR (ms)"] > 200 and np.isnan(drawn.loc[1, "PR (ms)"])
@@ -68,10 +74,10 @@ def test_records_with_and_without_a_finding_have_their_own_curves():
     )
     axes = pages.borderline(drawn).axes
     without, with_finding, limit = axes[0].lines
-    assert without.get_xdata()[1:].tolist() == [150, 160] and with_finding.get_xdata()[1:].tolist() == [250]
-    assert list(limit.get_xdata()) == [200, 200] and list(axes[1].lines[2].get_xdata()) == [120, 120]
+    assert xs(without)[1:] == [150, 160] and xs(with_finding)[1:] == [250]
+    assert xs(limit) == [200, 200] and xs(axes[1].lines[2]) == [120, 120]
     # The record with an ectopic beat is in no curve of the rhythm, which has no limit.
-    assert [line.get_xdata()[1:].tolist() for line in axes[2].lines] == [[0.01], [0.2]]
+    assert [xs(line)[1:] for line in axes[2].lines] == [[0.01], [0.2]]
 
 
 def test_disputed_labels_are_counted_by_pair():
@@ -115,7 +121,7 @@ def test_ks_in_words(distribution):
 def test_boxes_stand_at_the_percentiles_of_each_lead(distribution):
     figure = pages.boxes_by_lead(distribution, "PTB-XL", ["QRS (mV)", "T (mV)"])
     assert [ax.get_ylabel() for ax in figure.axes] == ["QRS (mV)", "T (mV)"]
-    boxes = [patch.get_path().vertices for patch in figure.axes[1].patches if isinstance(patch, PathPatch)]
+    boxes = [np.asarray(patch.get_path().vertices) for patch in figure.axes[1].patches if isinstance(patch, PathPatch)]
     assert len(boxes) == 2 * len(LEADS)
     where = {"group": "PTB-XL", "quantity": "T (mV), V1"}
     quartiles = [pages.row_of(distribution, **where, statistic=f"real p{q}")["value"] for q in (25, 75)]
@@ -144,7 +150,7 @@ def test_strips_show_five_seconds_of_two_leads():
     figure = pages.strips([record_of("a", "PTB-XL"), record_of("b", "georgia")])
     axes = figure.axes
     assert [ax.get_ylabel() for ax in axes] == ["1  II", "1  V2", "2  II", "2  V2"]
-    assert len(axes[0].lines[0].get_xdata()) == 500 and np.median(axes[3].lines[0].get_ydata()) == pytest.approx(0)
+    assert len(xs(axes[0].lines[0])) == 500 and np.median(np.asarray(axes[3].lines[0].get_ydata())) == pytest.approx(0)
 
 
 def test_the_solution_names_source_and_licence_of_what_is_real():

@@ -157,8 +157,7 @@ def arms(answers: Answers, question: str, metrics: Sequence[str], caption: str) 
     """Values of every arm of a question with their intervals, the control first."""
     rows = answers.rows(question)
     rows = rows[rows["metric"].isin(metrics)]
-    cells = [report.interval(*row, 2) for row in rows[["value", "low", "high"]].to_numpy()]
-    shown = rows.assign(cell=cells).pivot(index="arm", columns="metric", values="cell")
+    shown = rows.assign(cell=report.intervals(rows, digits=2)).pivot(index="arm", columns="metric", values="cell")
     order = [arm for arm in ablations.QUESTIONS[question].arms if arm in shown.index]
     return report.table(shown.loc[order, list(metrics)].reset_index(), caption)
 

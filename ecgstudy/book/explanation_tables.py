@@ -16,7 +16,7 @@ KNOW_NOTHING = BASELINES[1:]  # the same for every system; the first, the system
 def intervals(frame: pd.DataFrame, what: str = "") -> list[str]:
     """Texts of a frame's intervals of two digits, from the columns value, low, high, or ``{what} value`` and so on."""
     ends = [f"{what} {end}".strip() for end in ENDS]
-    return [report.interval(*row, 2) for row in frame[ends].to_numpy(dtype=float)]
+    return report.intervals(frame, ends, digits=2)
 
 
 def _wide(frame: pd.DataFrame, column: str) -> pd.DataFrame:

@@ -12,6 +12,8 @@ from pandas.io.formats.style import Styler
 from ecgstudy.book import report
 from ecgstudy.data.labels import CLASSES
 
+_DIFFERENCE = ("difference", "low", "high")
+
 
 def ordered(scores: pd.DataFrame) -> pd.DataFrame:
     """Rows of ``leaderboard.committed`` with the systems in order of macro-AUROC, the best first."""
@@ -25,15 +27,10 @@ def overall(scores: pd.DataFrame, *metrics: str) -> pd.DataFrame:
     return scores[(scores["class"] == "") & scores["metric"].isin(metrics)]
 
 
-def intervals(rows: pd.DataFrame, columns: Sequence[str] = ("value", "low", "high")) -> list[str]:
-    """Write a number with its interval for each row."""
-    return [report.interval(*row) for row in rows[list(columns)].to_numpy()]
-
-
 def means(scores: pd.DataFrame, metrics: Sequence[str], caption: str) -> Styler:
     """One row a system in the order of ``ordered``, one column a metric, each with its interval."""
     rows = overall(scores, *metrics)
-    shown = rows.assign(cell=intervals(rows)).pivot(index="system", columns="metric", values="cell")
+    shown = rows.assign(cell=report.intervals(rows)).pivot(index="system", columns="metric", values="cell")
     return report.table(shown[list(metrics)].reset_index(), caption)
 
 
@@ -63,7 +60,7 @@ def differences(found: pd.DataFrame, heading: str, caption: str) -> Styler:
     shown = pd.DataFrame(
         {
             "": found["system"],
-            heading: intervals(found, ("difference", "low", "high")),
+            heading: report.intervals(found, _DIFFERENCE),
             "p": found["p"].map(report.p_value),
         }
     )
@@ -76,7 +73,7 @@ def within_sources(found: pd.DataFrame, order: Sequence[str], caption: str) -> S
         source: f"{source}: {rows['n'].iloc[0]} records, {rows['classes'].iloc[0]} classes"
         for source, rows in found.groupby("source", sort=False)
     }
-    shown = found.assign(cell=intervals(found)).pivot(index="system", columns="source", values="cell")
+    shown = found.assign(cell=report.intervals(found)).pivot(index="system", columns="source", values="cell")
     shown = shown.reindex(order)[list(columns)].rename(columns=columns)
     return report.table(shown.reset_index(names="system"), caption)
 
@@ -88,7 +85,7 @@ def more_records(found: pd.DataFrame, few: str, many: str, caption: str) -> Styl
             "": found["system"],
             few: found["few"],
             many: found["many"],
-            "difference": intervals(found, ("difference", "low", "high")),
+            "difference": report.intervals(found, _DIFFERENCE),
         }
     )
     return report.table(shown, caption)
@@ -97,7 +94,7 @@ def more_records(found: pd.DataFrame, few: str, many: str, caption: str) -> Styl
 def beside_papers(scores: pd.DataFrame, caption: str) -> Styler:
     """What a paper reports beside what its system has here."""
     beside = scores.dropna(subset="paper_value")
-    beside = beside.assign(**{"this cohort": intervals(beside)}).rename(columns={"paper_value": "paper"})
+    beside = beside.assign(**{"this cohort": report.intervals(beside)}).rename(columns={"paper_value": "paper"})
     return report.table(beside[["system", "metric", "this cohort", "paper"]], caption)
 
 

@@ -68,15 +68,19 @@ def interval(value: float, low: float, high: float, digits: int = 3) -> str:
     return f"{value} ({low}{' to ' if low.startswith('−') else '–'}{high})"
 
 
-def intervals(values: pd.DataFrame | Sequence[Any], digits: int = 3) -> list[str]:
+def intervals(
+    values: pd.DataFrame | Sequence[Any], columns: Sequence[str] = ("value", "low", "high"), digits: int = 3
+) -> list[str]:
     """Write several numbers with their intervals, empty where there is none.
 
     Parameters
     ----------
     values
-        A table with the columns value, low and high, or three arrays (or numbers): a ``metrics.Interval``, say.
+        A table, or three arrays (or numbers): a ``metrics.Interval``, say.
+    columns
+        Of a table: those that hold a number and its limits.
     """
-    limits = values[["value", "low", "high"]].T if isinstance(values, pd.DataFrame) else values[:3]
+    limits = values[list(columns)].T if isinstance(values, pd.DataFrame) else values[:3]
     rows = np.asarray(limits, dtype=float).reshape(3, -1).T
     return ["" if np.isnan(row[0]) else interval(*row, digits) for row in rows]
 

@@ -42,7 +42,8 @@ def number_of(measured: pd.DataFrame, digits: int = 3, **where: str) -> str:
 
 def interval_of(measured: pd.DataFrame, digits: int = 3, **where: str) -> str:
     """The value of that row with its interval."""
-    return report.interval(*row_of(measured, **where)[["value", "low", "high"]], digits)
+    value, low, high = row_of(measured, **where)[["value", "low", "high"]]
+    return report.interval(value, low, high, digits)
 
 
 def drawn_quantities(records: Sequence[SimulatedRecord]) -> pd.DataFrame:
@@ -111,7 +112,7 @@ def side_by_side(distribution: pd.DataFrame, group: str) -> pd.DataFrame:
     for side in ("real", "simulated"):
         points = wide[[f"{side} p{q}" for q in (50, 5, 95)]].to_numpy()
         found[side] = [f"{middle:.4g} ({low:.4g} to {high:.4g})" for middle, low, high in points]
-    found["KS"] = [report.interval(*row, digits=2) for row in ks[["value", "low", "high"]].to_numpy()]
+    found["KS"] = report.intervals(ks, digits=2)
     return found.reset_index()
 
 
@@ -234,7 +235,7 @@ def solution(strips: Sequence[tuple[Record, bool]]) -> str:
 def apart(measured: pd.DataFrame, caption: str) -> Styler:
     """How well each classifier tells real from simulated records, from the rows of ``results/realism.csv``."""
     rows = measured[measured["question"] == "real or simulated"]
-    rows = rows.assign(AUROC=[report.interval(*row) for row in rows[["value", "low", "high"]].to_numpy()])
+    rows = rows.assign(AUROC=report.intervals(rows))
     return report.table(rows[["group", "AUROC", "n"]].rename(columns={"group": "", "n": "records"}), caption)
 
 
@@ -276,5 +277,5 @@ def real_records(transfer: pd.DataFrame, **classes: str) -> dict[str, str]:
 
 def _wide(rows: pd.DataFrame, index: str, columns: str) -> pd.DataFrame:
     """Numbers with their intervals as a table."""
-    rows = rows.assign(cell=[report.interval(*row) for row in rows[["value", "low", "high"]].to_numpy()])
+    rows = rows.assign(cell=report.intervals(rows))
     return rows.pivot_table(index=index, columns=columns, values="cell", aggfunc="first", sort=False)

@@ -373,6 +373,6 @@ def within_sources(trial: str, *, repeats: int = 1000, seed: int = 0) -> pd.Data
 def mean_of(trial: str, entries: Sequence[str], *, repeats: int = 1000, seed: int = 0) -> metrics.Interval:
     """Macro-AUROC of the mean probability of several entries, with its interval over patients."""
     records, answers = records_of(trial), answers_of(trial)
-    mean = sum(answers[entry][0] for entry in entries) / len(entries)
+    mean = np.mean([answers[entry][0] for entry in entries], axis=0)
     targets, patients = records[list(CLASSES)].to_numpy(dtype=bool), records["patient_id"].to_numpy()
     return metrics.bootstrap_interval(metrics.macro_auroc, targets, mean, patients, repeats, seed)
