@@ -1047,8 +1047,8 @@ def test_csv_as_other_programs_write_it(tmp_path):
         ("time (s),I,II\n0,1,2,3,4\n", "names 3 columns, holds 5"),
         ("I (mmHg),II\n0.1,0.2\n", None),
         ("t,I,II\ns,adu,mV\n0,1,2\n1,2,3\n", "'adu' is not an ECG in mV; remove"),
-        ("t,I,label\n0,0.1,N\n1,0.2,V\n", "'N' in column 'label'; export it without"),
-        ("time,index\n0,0\n1,1\n", "no columns but times and counters"),
+        ("t,I,label\n0,0.1,N\n1,0.2,V\n", "'N' in column 'label'; leave it out"),
+        ("time,index\n0,0\n1,1\n", "only columns of times and counters"),
         ("0.1,0.2,0.3\nx,0.1,0.2\n", "not an array of numbers"),
     ],
 )
