@@ -26,11 +26,11 @@ def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
-def without_folders(text: str, outside: Path | None = None) -> str:
+def without_folders(text: str, elsewhere: Path | None = None) -> str:
     """Shorten the paths in a text, so that they do not tell whose machine it is: relative to data root or repository.
 
-    The folder of caches becomes ``$ECGSTUDY_CACHE``, the home folder ``~``; of ``outside``, a folder elsewhere, only
-    what is in it is named.
+    The folder of caches becomes ``$ECGSTUDY_CACHE``, the home folder ``~``. Paths below ``elsewhere``,
+    any other folder, are relative to it.
     """
     root = data_root()
     home = Path.home()
@@ -38,7 +38,7 @@ def without_folders(text: str, outside: Path | None = None) -> str:
     known = {str(folder): os.path.relpath(folder, root) for folder in root.parents if len(folder.parts) > 2}
     known |= {str(home): "~", os.path.realpath(home): "~", str(REPOSITORY): ".", str(cache_root()): "$ECGSTUDY_CACHE"}
     given = os.environ.get("ECGSTUDY_DATA")
-    known |= {str(folder): "." for folder in (outside, given and Path(given).expanduser().absolute(), root) if folder}
+    known |= {str(folder): "." for folder in (elsewhere, given and Path(given).expanduser().absolute(), root) if folder}
     for folder, name in sorted(known.items(), key=lambda item: -len(item[0])):
         if len(Path(folder).parts) > 1:  # not / itself
             whole = rf"(?<![\w.~-]){re.escape(folder)}(?:{re.escape(os.sep)}(?=\S)|(?![\w.-]))"

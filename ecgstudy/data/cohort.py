@@ -363,8 +363,8 @@ def patiently(read: Callable[[Path], T], path: Path) -> T:
 
 def told(path: Path, error: RecordError) -> tuple[str, RecordError]:
     """Name of a record that cannot be read, and its error without this machine's folders."""
-    outside = None if path.is_relative_to(data_root()) else path.parent
-    return printable(path.stem), RecordError(printable(without_folders(str(error), outside)))
+    elsewhere = None if path.is_relative_to(data_root()) else path.parent
+    return printable(path.stem), RecordError(printable(without_folders(str(error), elsewhere)))
 
 
 def skipping(
