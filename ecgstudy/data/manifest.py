@@ -19,7 +19,7 @@ LARGEST_LIST = 2**26  # bytes of a checksum list, some 500,000 files
 _LARGEST_MANIFEST = 2**20  # bytes
 _LONGEST_NAME = 240  # bytes: file systems allow 255, and ".partial" comes on top of it
 _UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-# Data sets with 12-lead or two-lead signals, in the order in which the audit tells of them.
+# Data sets with 12-lead or two-lead signals, in the order of the audit.
 SIGNALS = ("ludb", "mitdb", "ptb-xl", "challenge-2021", "cpsc-2018-original")
 
 
