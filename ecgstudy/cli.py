@@ -20,7 +20,7 @@ from ecgstudy.text import printable
 
 
 class Commands(TyperGroup):
-    """Commands whose foreseen errors end in a sentence and exit code 1, wherever they come from."""
+    """Commands that report an expected error in one sentence and end with exit code 1."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
@@ -62,7 +62,7 @@ def _fail(error: Exception) -> typer.Exit:
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if isinstance(error, MemoryError):
-        text = "the memory is too small: free some, or take fewer records"
+        text = "not enough memory: free some, or take fewer records"
     typer.secho(printable(f"ecgstudy: {text}", keep="\n"), fg="red", err=True)
     return typer.Exit(1)
 
@@ -76,7 +76,7 @@ def _version(asked: bool) -> None:
 @app.callback()
 def main(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say it and end.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Prepare the terminal."""
@@ -98,11 +98,11 @@ def _parse(parameters: list[str] | None) -> dict[str, str]:
 @app.command(cls=OfRepository)
 def run(
     notebooks: Annotated[
-        list[str] | None, typer.Argument(help="Which notebooks, e.g. 03_cnn_gap; all if none.")
+        list[str] | None, typer.Argument(help="Which notebooks, e.g. 03_cnn_gap; by default all.")
     ] = None,
     profile: Profile = "demo",
     parameter: Parameters = None,
-    force: Annotated[bool, typer.Option(help="Execute also what has not changed.")] = False,
+    force: Annotated[bool, typer.Option(help="Also execute what has not changed.")] = False,
 ) -> None:
     """Execute the notebooks in order with papermill; what has not changed is not executed again."""
     from ecgstudy.book.build import run_notebooks
@@ -128,16 +128,16 @@ def build(profile: Profile = "demo", parameter: Parameters = None) -> None:
 @app.command(cls=OfRepository)
 def train(
     entries: Annotated[
-        list[str] | None, typer.Argument(help="Which entries, e.g. CNN-GAP, or questions, e.g. gamma; all if none.")
+        list[str] | None, typer.Argument(help="Which entries, e.g. CNN-GAP, or questions, e.g. gamma; by default all.")
     ] = None,
     trial: Annotated[
         list[str] | None,
         typer.Option(
             help='real, by-source, synthetic, synthetic-large, paper, "ablations real", "ablations synthetic", '
-            "explanations or realism (repeatable); all but paper if none."
+            "explanations or realism (repeatable); by default all but paper."
         ),
     ] = None,
-    again: Annotated[bool, typer.Option(help="Also those whose answers are committed.")] = False,
+    again: Annotated[bool, typer.Option(help="Also those that have committed answers.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Processes, one thread each.")] = 2,
     dry: Annotated[bool, typer.Option(help="Only list what is missing.")] = False,
 ) -> None:
@@ -193,7 +193,7 @@ def verify_results(
         typer.Option(help="Also train this run again: COHORT/QUESTION/ARM/FOLD of an ablation, or `smallest`."),
     ] = None,
 ) -> None:
-    """Recompute the committed results from the committed answers; exit code 1 where something does not agree."""
+    """Recompute the committed results from the committed answers; exit code 1 if something differs."""
     from ecgstudy.studies import verify
 
     right = True
@@ -235,7 +235,7 @@ def serve(
     try:
         server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
     except OSError as error:
-        taken = "another program has it" if error.errno == errno.EADDRINUSE else error.strerror
+        taken = "another program uses it" if error.errno == errno.EADDRINUSE else error.strerror
         raise OSError(f"the book cannot be shown at port {port}: {taken}. Name another one with --port") from None
     with server:
         typer.echo(f"The book: http://127.0.0.1:{server.server_port}/  (Ctrl-C ends)")
@@ -275,12 +275,12 @@ def data_fetch(
     records: Annotated[
         str | None,
         typer.Option(
-            help="Only these: names with commas, a file of one name a line, or `study`: those the study reads."
+            help="Only these records: names with commas, a file with one name a line, or `study` for those it reads."
         ),
     ] = None,
-    connections: Annotated[int, typer.Option(min=1, help="Files under way at the same time.")] = 8,
+    connections: Annotated[int, typer.Option(min=1, help="Files to download at the same time.")] = 8,
 ) -> None:
-    """Bring a data set to $ECGSTUDY_DATA, checked; what is there and right is not fetched again."""
+    """Download a data set to $ECGSTUDY_DATA and check it; files that are there and right are not fetched again."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ecgstudy.data import audit, fetch
@@ -330,7 +330,7 @@ def data_audit() -> None:
 
 @data.command("simulate")
 def data_simulate(
-    records: Annotated[int, typer.Option(min=1, help="How many.")],
+    records: Annotated[int, typer.Option(min=1, help="How many records.")],
     out: Annotated[Path, typer.Option(help="Folder for <name>.hea and .dat (WFDB) and the answer keys.")],
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same records.")] = 0,
     fs: Annotated[float, typer.Option(help="Rate in Hz.")] = 500,

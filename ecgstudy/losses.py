@@ -101,7 +101,7 @@ def weighted_cross_entropy(
 ) -> Tensor:
     """BUTTeam's weighted cross-entropy: w⁺ = N/N_c, w⁻ = N/(N − N_c) (Vicar 2020), mean over all elements.
 
-    That is `weighted_focal` with b = 1 and r = 0, whose parameters see. BUTTeam clamps probabilities to
+    This is `weighted_focal`, which explains the parameters, with b = 1 and r = 0. BUTTeam clamps probabilities to
     [1e-6, 1 − 1e-6], which also stops the gradient of elements that are that wrong; ours does not.
     """
     return weighted_focal(logits, targets, positives, records, b=1, r=0)

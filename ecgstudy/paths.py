@@ -1,4 +1,4 @@
-"""Where things are on disk, and how a file is written: never half of it for the whole, and no larger than need be."""
+"""Where things are on disk, and how files are written: whole or not at all, and compact."""
 
 import errno
 import json
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _PACKAGE = Path(__file__).resolve().parent
 IN_CHECKOUT = (_PACKAGE.parent / "data_manifest.yaml").exists()
-# What a wheel ships (see setup.py) stands for the repository, in the same places; nothing is ever written there.
+# An installed package has the files that its wheel ships (see setup.py) in the same places; nothing is written there.
 REPOSITORY = _PACKAGE.parent if IN_CHECKOUT else _PACKAGE / "shipped"
 MANIFEST = REPOSITORY / "data_manifest.yaml"
 # Whoever has chapters of their own, with their profiles, outside the checkout names that folder.
@@ -32,7 +32,7 @@ RESULTS = (REPOSITORY if IN_CHECKOUT else platformdirs.user_data_path("ecgstudy"
 
 
 class BrokenError(ValueError):
-    """A file that this package wrote and can no longer read: which one, and what to delete."""
+    """A file that this package wrote and can no longer read. The message names it and says what to delete."""
 
 
 def data_root() -> Path:
@@ -42,18 +42,18 @@ def data_root() -> Path:
 
 
 def cache_root() -> Path:
-    """Folder of all that can be made again: ``$ECGSTUDY_CACHE``, else ``.cache/`` in the repository or the user's."""
+    """Folder of what can be computed again: ``$ECGSTUDY_CACHE``, else ``.cache/`` in the repository or the user's."""
     default = REPOSITORY / ".cache" if IN_CHECKOUT else platformdirs.user_cache_path("ecgstudy")
     return _resolved(os.environ.get("ECGSTUDY_CACHE") or default)
 
 
 def needs_checkout(what: str) -> None:
-    """Raise unless the package stands in a checkout of the repository, which has chapters, pages and results.
+    """Raise an error unless the package is in a checkout of the repository, with its chapters, pages and results.
 
     Raises
     ------
     FileNotFoundError
-        that says what cannot be done, and the remedy.
+        that says what cannot be done, and what helps.
     """
     if not (REPOSITORY / "_toc.yml").exists():  # neither wheels nor source archives have one
         raise FileNotFoundError(
@@ -71,12 +71,12 @@ def _resolved(path: str | Path) -> Path:
 
 @contextmanager
 def told_if_broken(path: Path) -> Iterator[None]:
-    """Make what fails within, reading a file or folder that this package wrote, an error that says what to delete.
+    """Turn a failure to read a file or folder that this package wrote into an error that says what to delete.
 
     Raises
     ------
     BrokenError
-        naming ``path``. What the machine does wrong (no memory, a disk that fails) stays what it is.
+        naming ``path``. Errors of the machine (no memory, a failing disk) pass unchanged.
     """
     try:
         yield
@@ -118,20 +118,20 @@ _SIDECAR = re.compile(
 
 
 def is_sidecar(name: str) -> bool:
-    """Whether a file or folder of this name is no data, but what a system or a program left beside them."""
+    """Whether a file or folder of this name is not data, but something that a system or program left there."""
     return bool(_SIDECAR.fullmatch(name))
 
 
 def listed(folder: Path, pattern: str = "*") -> list[Path]:
-    """Return what below a folder matches a pattern, in order, without sidecars and what is in them."""
+    """Return everything below a folder that matches a pattern, in order, without sidecars and their contents."""
     found = folder.glob(pattern)
     return sorted(path for path in found if not any(map(is_sidecar, path.relative_to(folder).parts)))
 
 
 def files_below(folder: Path, onerror: Callable[[OSError], None] | None = None) -> Iterator[Path]:
-    """Yield every file below a folder but sidecars, in order; links to folders are followed, each folder once.
+    """Yield every file below a folder except sidecars, in order. Links to folders are followed, each folder once.
 
-    ``onerror`` is told of folders that cannot be listed; they are passed by.
+    ``onerror`` gets the error of each folder that cannot be listed; the folder is skipped.
     """
     seen = set()
     for parent, folders, names in os.walk(folder, onerror=onerror, followlinks=True):
@@ -148,12 +148,12 @@ _LOCK = ".lock"  # of a writer, in its own folder
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a path to write to; what is there takes the name ``path`` only once it is whole and on disk.
+    """Yield a path to write to. What is there is renamed to ``path`` once it is complete and on disk.
 
     ``path`` may become a file or a folder. On any exception (a full disk, an interrupt) what was written is
-    removed and an earlier ``path`` stays as it was. Of several writers the last one to end wins. Each writes into a
-    folder of its own beside ``path``, ``<path>.<random>.partial``, and holds a lock there for as long as it lives: what
-    a killed one left is therefore known on any machine and in any container, and removed by the next one.
+    removed and an earlier ``path`` stays as it was. Of several writers the last one to finish wins. Each writes into a
+    folder of its own beside ``path``, ``<path>.<random>.partial``, and holds a lock there while it lives. So the next
+    writer recognises what a killed one left, on any machine and in any container, and removes it.
 
     Raises
     ------
@@ -183,7 +183,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _own_folder(path: Path) -> Iterator[Path]:
-    """Make a new folder beside ``path``, locked; it is gone at the end."""
+    """Make a new locked folder beside ``path``, and remove it at the end."""
     while True:
         folder = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
         folder.mkdir()
@@ -201,7 +201,7 @@ def _own_folder(path: Path) -> Iterator[Path]:
 
 
 def _remove_dead(path: Path) -> None:
-    """Remove what killed writers of ``path`` left: empty, with a lock that nobody holds, or without one for a day."""
+    """Remove what killed writers of ``path`` left: empty, with a lock that nobody holds, or a day without a lock."""
     for left in path.parent.iterdir():
         if not (left.name.startswith(f"{path.name}.") and left.name.endswith(".partial")):
             continue
@@ -220,7 +220,7 @@ def _remove(path: Path) -> None:
 
 
 def _flush(part: Path) -> None:
-    """See to it that a file or folder is on disk; Windows flushes no folders, and files only when open for writing."""
+    """Flush a file or folder to disk. Windows cannot flush folders, and files only if they are open for writing."""
     posix = os.name == "posix"
     if part.is_dir() and not posix:
         return
@@ -232,12 +232,12 @@ def _flush(part: Path) -> None:
 
 
 def _install(partial: Path, path: Path, aside: Path) -> None:
-    """Give ``partial`` the name ``path``; a folder that has it steps aside, again if another writer was faster."""
+    """Rename ``partial`` to ``path``. A folder of that name is moved aside, again if another writer was faster."""
     for turn in range(100):
         try:
             partial.replace(path)
             return
-        except OSError as error:  # there is one; Windows calls that a matter of permission
+        except OSError as error:  # it exists; Windows reports a missing permission
             if not partial.is_dir() or error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EACCES):
                 raise
         with suppress(FileNotFoundError):
@@ -258,7 +258,7 @@ def stamp(file: Path) -> tuple[int, ...]:
 
 
 def label_tables(folders: Iterable[Path]) -> list[Path]:
-    """Tables of labels that are there for the records of folders: in them, above them, or in the data root."""
+    """Tables of labels for the records of these folders: in them, above them, or in the data root."""
     above = {place for folder in (*folders, data_root()) for place in (folder, *folder.parents)}
     names = ("REFERENCE.csv", "ptbxl_database.csv", "ptb-xl/ptbxl_database.csv")
     return sorted(table for place in above for name in names if os.path.exists(table := place / name))  # noqa: PTH110
@@ -266,9 +266,9 @@ def label_tables(folders: Iterable[Path]) -> list[Path]:
 
 @contextmanager
 def alone(folder: Path, waiting: str = "") -> Iterator[None]:
-    """Hold the lock of a cached folder: of processes that want the same one makes it, the others wait and open it.
+    """Hold the lock of a cached folder. Of several processes that want it, one makes it; the others wait and open it.
 
-    ``waiting`` is told to the terminal if it has to wait.
+    ``waiting`` is printed if this process has to wait.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder.with_name(f"{folder.name}.lock"))
@@ -292,15 +292,15 @@ def write_sealed(path: Path, about: Mapping[str, Any]) -> None:
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
-    """Read what ``write_sealed`` wrote, if every file of the folder is as it was then.
+    """Read what ``write_sealed`` wrote, and check that every file of the folder is unchanged.
 
-    What was written without checksums, as committed runs were, is taken as it is. A file is read again only when its
-    size or time of change is another.
+    A folder without checksums, such as a committed run, is not checked. A file is read again only if its size or time
+    of change differs.
 
     Raises
     ------
     BrokenError
-        naming the file that is not, and the folder to delete.
+        naming the file that changed, and the folder to delete.
     """
     with told_if_broken(path.parent):
         about = json.loads(path.read_text(encoding="utf-8"))
@@ -318,7 +318,7 @@ def _seal(about: Mapping[str, Any]) -> str:
 
 
 def crc32(file: Path) -> str:
-    """CRC-32 of a file in hexadecimal: 2 GB/s, and no damage by chance passes but one in four thousand million."""
+    """CRC-32 of a file in hexadecimal: 2 GB/s, and only one random change in four thousand million goes unnoticed."""
     stat = file.stat()
     return _crc32(file, stat.st_size, stat.st_mtime_ns, stat.st_ino)
 

@@ -138,7 +138,7 @@ def _there_is(name: str) -> tuple[str, ...]:
 
 
 def _like_its_block(name: str, value: Any, notebook: str) -> Any:
-    """Read a parameter that only its own block of the profiles tells of: it takes what its values there are like."""
+    """Read a parameter that only its notebook's block has: it takes values of the same kind as those there."""
     block = _block(notebook) if notebook else {}
     if name not in block:
         every = sorted({*_WHOLE, *_NUMBERS, *_SWITCHES, *_CHOICES, *_LISTS})

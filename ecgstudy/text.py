@@ -10,10 +10,10 @@ from ecgstudy.paths import REPOSITORY, cache_root, data_root
 
 
 def printable(text: str, keep: str = "") -> str:
-    r"""Text in which every character that does not print is its escape, such as ``\x1b``, but for those to ``keep``.
+    r"""Replace every character that does not print by its escape, such as ``\x1b``, except those to ``keep``.
 
-    Such are control characters, which may move a cursor or rewrite a terminal's title, marks that turn the direction
-    of writing, and bytes of a file's name that are no text.
+    These are control characters, which may move a cursor or rewrite a terminal's title; marks that change the direction
+    of writing; and bytes of a file's name that are not text.
     """
     if text.isprintable():
         return text
@@ -26,19 +26,19 @@ def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
-def without_folders(text: str, outside: Path | None = None) -> str:
-    """Text whose paths do not tell whose machine it is: relative to the data root, or to the repository.
+def without_folders(text: str, elsewhere: Path | None = None) -> str:
+    """Shorten the paths in a text, so that they do not tell whose machine it is: relative to data root or repository.
 
-    The folder of caches becomes ``$ECGSTUDY_CACHE``, the home folder ``~``; of ``outside``, a folder elsewhere, only
-    what is in it is named.
+    The folder of caches becomes ``$ECGSTUDY_CACHE``, the home folder ``~``. Paths below ``elsewhere``,
+    any other folder, are relative to it.
     """
     root = data_root()
     home = Path.home()
-    # Of a table of labels above the data root, too, no more is told than the way there.
+    # A table of labels above the data root is named by its relative path, too.
     known = {str(folder): os.path.relpath(folder, root) for folder in root.parents if len(folder.parts) > 2}
     known |= {str(home): "~", os.path.realpath(home): "~", str(REPOSITORY): ".", str(cache_root()): "$ECGSTUDY_CACHE"}
     given = os.environ.get("ECGSTUDY_DATA")
-    known |= {str(folder): "." for folder in (outside, given and Path(given).expanduser().absolute(), root) if folder}
+    known |= {str(folder): "." for folder in (elsewhere, given and Path(given).expanduser().absolute(), root) if folder}
     for folder, name in sorted(known.items(), key=lambda item: -len(item[0])):
         if len(Path(folder).parts) > 1:  # not / itself
             whole = rf"(?<![\w.~-]){re.escape(folder)}(?:{re.escape(os.sep)}(?=\S)|(?![\w.-]))"

@@ -89,7 +89,7 @@ def test_a_long_cell_takes_no_time(tmp_path, cell, name):
 def test_a_struct_unpacks_to_what_one_may(tmp_path, monkeypatch):
     path = tmp_path / "A0001.mat"
     path.write_bytes(struct(True, data=np.zeros((12, 176_000))))  # 17 MB of zeros in 17 kB
-    with pytest.raises(RecordError, match=r"is no CPSC 2018 struct .*cut short"), memory(path.stat().st_size):
+    with pytest.raises(RecordError, match=r"is not a CPSC 2018 struct .*cut short"), memory(path.stat().st_size):
         read_record(path)
     path.write_bytes(struct(True, data=np.zeros((12, 100_000))))  # 200 s of flat leads
     assert read_record(path).signal.shape == (12, 100_000)
@@ -102,7 +102,7 @@ def test_a_struct_unpacks_to_what_one_may(tmp_path, monkeypatch):
 def test_a_struct_of_many_fields_is_none(tmp_path):
     path = tmp_path / "A0001.mat"
     path.write_bytes(struct(False, **{f"f{i}": 0 for i in range(2000)}))
-    with pytest.raises(RecordError, match="is no CPSC 2018 struct"):
+    with pytest.raises(RecordError, match="is not a CPSC 2018 struct"):
         read_record(path)
 
 
@@ -154,7 +154,7 @@ def test_signal_files_that_are_none(here, kind, samples):
     if kind is hole and samples:
         assert read_record(here / "r").signal.shape == (12, 100)  # the rest is not looked at
         return
-    with pytest.raises(RecordError, match=r"r\.hea: (r\.dat is no file|holds [\d,]+ samples)"), memory(1000):
+    with pytest.raises(RecordError, match=r"r\.hea: (r\.dat is not a file|holds [\d,]+ samples)"), memory(1000):
         read_record(here / "r")
 
 

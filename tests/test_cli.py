@@ -114,7 +114,7 @@ def test_what_cannot_be_ends_in_a_sentence(arguments, code, message, tmp_path, m
         (DataError("gone"), 1, "ecgstudy: gone"),
         (BrokenError("x is broken: delete it"), 1, "ecgstudy: x is broken: delete it"),
         (PermissionError(13, "Permission denied", "/a"), 1, "ecgstudy: /a: Permission denied"),
-        (MemoryError(), 1, "ecgstudy: the memory is too small"),
+        (MemoryError(), 1, "ecgstudy: not enough memory"),
         (KeyboardInterrupt(), 130, ""),
     ],
 )
@@ -145,7 +145,7 @@ def test_a_taken_port_is_told_with_its_remedy(tmp_path, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         result = call("serve", "--port", taken.getsockname()[1])
     assert result.exit_code == 1
-    assert "another program has it. Name another one with --port" in result.stderr
+    assert "another program uses it. Name another one with --port" in result.stderr
 
 
 def test_version_is_the_packages():
@@ -205,8 +205,8 @@ def test_a_data_set_of_any_name_is_told_to_be_unknown(name):
     [
         (lambda path: path.write_bytes(bytes(range(256))), "cannot be read as a list of names"),
         (lambda path: path.write_bytes(b"\0\1"), "no list of names"),
-        (lambda path: path.mkdir(), "is no file"),
-        (os.mkfifo, "is no file"),
+        (lambda path: path.mkdir(), "is not a file"),
+        (os.mkfifo, "is not a file"),
         (lambda path: path.write_text(" \n\n"), "names no record"),
     ],
 )
@@ -220,7 +220,7 @@ def test_records_are_names_or_a_list_of_names(tmp_path, make, said):
 @pytest.mark.parametrize("records", ["", ",", " , "])
 def test_no_records_are_no_choice(records):
     result = call("data", "fetch", "ludb", "--records", records)
-    assert result.exit_code == 1 and ("names no record" in result.stderr or "is no file" in result.stderr)
+    assert result.exit_code == 1 and ("names no record" in result.stderr or "is not a file" in result.stderr)
 
 
 def test_names_of_records_come_with_commas_or_from_a_file(tmp_path):

@@ -89,7 +89,7 @@ def test_what_is_no_known_code_is_counted_and_what_is_missing_is_not():
 def test_what_is_no_list_of_codes_is_refused(codes):
     """The letters and digits of one text are codes, too: 164889003 holds 1 (NSR), 6 (PAC), 4 (LBBB) …"""
     for function in (classes_of, lambda codes: dict(unmapped(codes)), superclasses):
-        with pytest.raises(ValueError, match=r"no code: give codes|one text: give a list"):
+        with pytest.raises(ValueError, match=r"not a code: give codes|one text: give a list"):
             function(codes)
 
 

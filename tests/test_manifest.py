@@ -222,9 +222,9 @@ def test_shipped_manifest_holds_what_the_study_promises():
         (FIELDS | {"archives": ["a.zip"]}, r"archives\[0\] must be a mapping"),
         ("a word", "set must be a mapping"),
         (FIELDS | {"urls": [5]}, "field urls must be a list of texts"),
-        (FIELDS | {"size": "some"}, "'some' is no size"),
+        (FIELDS | {"size": "some"}, "'some' is not a size"),
         (FIELDS | {"record_files": "/data/*.hea"}, "leads out of its folder"),
-        (FIELDS | {"archives": [{"url": "http://one.test/a.zip", "checksum": "crc:00"}]}, "'crc:00' is no checksum"),
+        (FIELDS | {"archives": [{"url": "http://one.test/a.zip", "checksum": "crc:00"}]}, "'crc:00' is not a checksum"),
     ],
 )
 def test_manifest_errors_name_file_data_set_and_field(tmp_path, entry, named):
@@ -241,7 +241,7 @@ def test_lists_and_manifests_that_are_no_files(tmp_path):
     (tmp_path / "folder").mkdir()
     for name in ("pipe", "hole", "folder"):
         for read in (read_checksums, load_manifest):
-            with pytest.raises(DataError, match=rf"{name} is no file of at most [\d,]+ bytes"):
+            with pytest.raises(DataError, match=rf"{name} is not a file of at most [\d,]+ bytes"):
                 read(tmp_path / name)
 
 
@@ -622,7 +622,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\n"
         (lambda h: head(h, "Location: http://127.0.0.1:http/", status=307), r"data/2\.dat: \w+: "),
         (lambda h: head(h, "Location: http://a..b/", status=308), r"data/2\.dat: \w+: "),
         (lambda h: head(h, "Location: http://[::1/", status=303), r"data/2\.dat: \w+: "),
-        (lambda h: head(h, status=204), "204 Whatever, which is no file"),
+        (lambda h: head(h, status=204), "204 Whatever, which is not a file"),
         (lambda h: head(h, "Content-Length: 5", "Content-Length: 6"), r"data/2\.dat: \w+: "),
         (lambda h: h.wfile.write(b"SSH-2.0-x\r\n"), r"data/2\.dat: \w+: "),
     ],

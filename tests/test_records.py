@@ -458,9 +458,9 @@ def test_lead_names(write):
         ("1000(0)", "nan(0)", "'nan' is no gain"),
         ("1000(0)", "inf(0)", "'inf' is no gain"),
         ("1000(0)", "1000(x)", "'x' is no baseline"),
-        ("1000(0)", "1e-40(0)", "no ECG's"),
+        ("1000(0)", "1e-40(0)", "cannot be an ECG's"),
         ("1000(0)", "1e-323(0)", "inf mV"),
-        ("1000(0)", "1000(900000000000)", "no ECG's"),
+        ("1000(0)", "1000(900000000000)", "cannot be an ECG's"),
         ("/mV", "/mmHg", "mmHg"),
         (".dat 16 ", ".dat 17 ", "format 17"),
         (".dat 16 ", ".dat 16x0 ", "format 16"),
@@ -797,7 +797,7 @@ def test_a_signal_file_under_another_name_is_told(write, tmp_path, line, beside)
 
 def test_a_mat_that_is_no_struct(tmp_path):
     scipy.io.savemat(tmp_path / "A0002.mat", {"val": np.zeros((12, 5), np.int16)})
-    with pytest.raises(RecordError, match=r"A0002\.mat: is no CPSC 2018 struct .*\.hea"):
+    with pytest.raises(RecordError, match=r"A0002\.mat: is not a CPSC 2018 struct .*\.hea"):
         read_record(tmp_path / "A0002")
 
 
@@ -1046,10 +1046,10 @@ def test_csv_as_other_programs_write_it(tmp_path):
     [
         ("time (s),I,II\n0,1,2,3,4\n", "names 3 columns, holds 5"),
         ("I (mmHg),II\n0.1,0.2\n", None),
-        ("t,I,II\ns,adu,mV\n0,1,2\n1,2,3\n", "'adu' is no ECG in mV; remove"),
-        ("t,I,label\n0,0.1,N\n1,0.2,V\n", "'N' in column 'label'; export it without"),
-        ("time,index\n0,0\n1,1\n", "no columns but times and counters"),
-        ("0.1,0.2,0.3\nx,0.1,0.2\n", "no array of numbers"),
+        ("t,I,II\ns,adu,mV\n0,1,2\n1,2,3\n", "'adu' is not an ECG in mV; remove"),
+        ("t,I,label\n0,0.1,N\n1,0.2,V\n", "'N' in column 'label'; leave it out"),
+        ("time,index\n0,0\n1,1\n", "only columns of times and counters"),
+        ("0.1,0.2,0.3\nx,0.1,0.2\n", "not an array of numbers"),
     ],
 )
 def test_csv_what_is_unclear_is_refused(tmp_path, text, fault):
@@ -1104,9 +1104,9 @@ def test_csv_missing_values(tmp_path):
     "text, fault",
     [
         ("I,II\n1,2\n", "pass fs="),
-        ("", "no array"),
-        ("I,II\n1,x\n", "no array"),
-        ("1,2,3\n4,5\n6,7,8,9\n", "no array"),
+        ("", "not an array"),
+        ("I,II\n1,x\n", "not an array"),
+        ("1,2,3\n4,5\n6,7,8,9\n", "not an array"),
         ("I,II\n1,inf\n", "inf mV"),
         ("1,2\n3,4\n", "not 12 leads"),
         ("I,II\n", "no"),

@@ -58,7 +58,7 @@ def test_paths_are_relative_to_the_data_root(tmp_path, monkeypatch):
         ("/usr/share/x and 1/2", "/usr/share/x and 1/2"),
     ):
         assert without_folders(text) == shown
-    assert without_folders("/srv/somebody/r/x.hea: no", outside=(tmp_path / "/srv/somebody/r")) == "x.hea: no"
+    assert without_folders("/srv/somebody/r/x.hea: no", elsewhere=(tmp_path / "/srv/somebody/r")) == "x.hea: no"
 
 
 def test_a_table_above_the_data_root_tells_nothing_of_its_place(tmp_path, monkeypatch):

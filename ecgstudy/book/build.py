@@ -28,7 +28,7 @@ from ecgstudy.text import without_folders
 
 
 class OwnKernel(AsyncKernelManager):
-    """Starts this very Python, whatever the name ``python3`` means to Jupyter on this machine."""
+    """Starts the Python that runs this code, whatever Jupyter on this machine calls ``python3``."""
 
     @property
     def kernel_spec(self) -> KernelSpec:
@@ -47,8 +47,8 @@ def build_folder(profile: str) -> Path:
 
 
 def _state() -> bytes:
-    """Fingerprint of all that every notebook depends on: the package, the pins, the results, the data at hand."""
-    digest = hashlib.sha256(f"{sys.version} {version('torch')}".encode())  # torch stands in no lock
+    """Hash of everything that all notebooks depend on: the package, the pins, the results, the data at hand."""
+    digest = hashlib.sha256(f"{sys.version} {version('torch')}".encode())  # no lock names torch
     code = [p for p in files_below(REPOSITORY / "ecgstudy") if p.suffix in {".py", ".csv", ".yaml"}]
     results = list(files_below(REPOSITORY / "results"))
     for path in sorted([*code, *results, REPOSITORY / "requirements.lock", REPOSITORY / "data_manifest.yaml"]):
@@ -66,19 +66,19 @@ def run_notebooks(
     *,
     force: bool = False,
 ) -> list[Path]:
-    """Execute notebooks in order, each only if something it depends on has changed since.
+    """Execute notebooks in order, each only if something that it depends on has changed.
 
     Parameters
     ----------
     profile
         ``smoke``, ``demo``, ``real`` or ``paper``.
     names
-        Which notebooks (without ``.ipynb``), all when None.
+        Names of the notebooks (without ``.ipynb``); all of them if None.
     parameters
         Values that replace the profile's, as ``profiles.typed`` takes them. Each must be known to at least one of the
         notebooks.
     force
-        Execute also what has not changed.
+        Also execute what has not changed.
 
     Returns
     -------
@@ -88,10 +88,10 @@ def run_notebooks(
     Raises
     ------
     ProfileError
-        for an unknown profile, notebook or parameter, or a value that does not fit, before anything is executed.
+        for an unknown profile, notebook or parameter, or a value that does not fit; nothing is executed then.
     BookError
-        when a cell fails, ends its Python or is interrupted: the notebook, the error, and where the executed part
-        stands.
+        when a cell fails, ends its Python or is interrupted. The message names the notebook, the error, and the file
+        with the executed part.
     """
     names, parameters = list(names or notebook_names()), dict(parameters or {})
     known = {name: profile_values(profile, name) for name in names}
@@ -141,25 +141,25 @@ def _execute(source: Path, target: Path, parameters: dict[str, Any], key: str) -
                     _literal(partial),
                     parameters=parameters,
                     progress_bar={"desc": f"{source.stem:<20}", "unit": "cell"},
-                    stderr_file=sys.stderr,  # the progress of a training inside a cell
+                    stderr_file=sys.stderr,  # for the progress of a training inside a cell
                     cwd=Path.cwd(),
                     kernel_manager_class=OwnKernel,
                     on_cell_executed=_stays,
                 )
             notebook = nbformat.read(partial, as_version=4)
-        except OSError:  # a full disk, a folder that may not be written to: nothing of the notebook
+        except OSError:  # a full disk or a folder that may not be written to: not the notebook's fault
             raise
         except (Exception, KeyboardInterrupt) as error:
             if isinstance(error, KeyboardInterrupt):
-                # The cell that nobody waits for any more would report its own interrupt with a traceback.
+                # The interrupted cell, for which nobody waits now, would report its own traceback.
                 logging.getLogger("asyncio").setLevel(logging.CRITICAL)
             kept = ""
             if partial.exists():
                 partial.replace(failed)
-                kept = f"\nWhat it had done until then: {failed}"
+                kept = f"\nThe cells executed until then: {failed}"
             raise BookError(f"{_told(source, failed, error)}{kept}") from error
         notebook.metadata["ecgstudy"] = {"key": key, "seconds": round(time.monotonic() - start, 1)}
-        # Where papermill wrote, and when, belongs to this machine and not to the book.
+        # Where and when papermill wrote concerns this machine, not the book.
         notebook.metadata.pop("papermill", None)
         for cell in notebook.cells:
             _hide_folders(cell.get("outputs", []))
@@ -171,7 +171,7 @@ def _execute(source: Path, target: Path, parameters: dict[str, Any], key: str) -
 
 
 def _stays(cell: nbformat.NotebookNode, cell_index: int, execute_reply: dict[str, Any]) -> None:
-    """Raise for a cell that leaves with code 0 or asks to: papermill takes both for the end of a good notebook."""
+    """Raise an error for a cell that exits with code 0: papermill takes that for the end of a good notebook."""
     reply = execute_reply["content"]
     asked = any(payload.get("source") == "ask_exit" for payload in reply.get("payload", ()))
     if asked or (reply.get("ename") == "SystemExit" and reply.get("evalue") in ("", "0")):
@@ -179,12 +179,12 @@ def _stays(cell: nbformat.NotebookNode, cell_index: int, execute_reply: dict[str
 
 
 def _literal(path: Path) -> str:
-    """Path as papermill, which fills in parameters where it finds braces, takes it as it is."""
+    """Path with its braces doubled, since papermill fills in parameters where it finds single ones."""
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _told(source: Path, executed: Path, error: BaseException) -> str:
-    """What went wrong with a notebook, and what helps, in a sentence."""
+    """Say in a sentence what went wrong with a notebook and what helps."""
     if isinstance(error, BookError):
         return f"{source.name}: {error}"
     if isinstance(error, papermill.PapermillExecutionError):
@@ -196,14 +196,14 @@ def _told(source: Path, executed: Path, error: BaseException) -> str:
         return f"{source.name} was interrupted {where}: run the command again, trainings go on where they were"
     if isinstance(error, DeadKernelError):
         return (
-            f"{source.name}: its Python ended {where}, most likely for want of memory: free some, or take fewer "
+            f"{source.name}: its Python ended {where}, probably because memory ran out: free some, or take fewer "
             "records (-p records=...), and run the command again"
         )
     return f"{source.name} could not be executed, it stopped {where}: {type(error).__name__}: {error}"
 
 
 def _hide_folders(outputs: list[nbformat.NotebookNode]) -> None:
-    """Take the folders of this machine out of all text that cells left: a warning, say, names the file it is from."""
+    """Remove this machine's folders from all text that cells left; a warning, for instance, names its file."""
 
     def shorter(text: Any) -> Any:
         if isinstance(text, list):
@@ -229,14 +229,14 @@ def render(profile: str) -> Path:
     Raises
     ------
     BookError
-        with Sphinx's own words, when a page does not render cleanly.
+        with Sphinx's messages, when a page does not render cleanly.
     """
     from ecgstudy.book import computed  # executing notebooks needs none of what it imports
 
     build = build_folder(profile)
     source, rendered = build / "source", build / "rendered.sha256"
     with written_whole(source) as staging:
-        # The staging tree mirrors the repository, so that links to the source of a page hold.
+        # The staging tree mirrors the repository, so that links to the source of a page are right.
         shutil.copytree(REPOSITORY / "book", staging / "book", ignore=lambda _, names: set(filter(is_sidecar, names)))
         (staging / "notebooks").mkdir()
         for name in notebook_names():
@@ -246,12 +246,12 @@ def render(profile: str) -> Path:
         (staging / "book" / "computed").mkdir()
         for name, write in computed.COMPUTED.items():
             (staging / "book" / "computed" / f"{name}.md").write_text(write(), encoding="utf-8")
-        # What shapes the pages besides their sources.
+        # Besides their sources, this shapes the pages.
         digest = hashlib.sha256((REPOSITORY / "ecgstudy" / "book" / "pages.py").read_bytes())
         digest.update((REPOSITORY / "requirements.lock").read_bytes())
         digest.update(_content(staging))
     page = build / "_build" / "html" / "index.html"
-    # With the pages in it, so that one that was lost or emptied is rendered again.
+    # The pages are part of the hash, so that a lost or emptied one is rendered again.
     if (
         rendered.exists()
         and rendered.read_text(encoding="utf-8") == f"{digest.hexdigest()} {_content(page.parent).hex()}"
@@ -263,7 +263,7 @@ def render(profile: str) -> Path:
     result = subprocess.run(
         [program, "build", source, *options],
         capture_output=True, encoding="utf-8", errors="replace", check=False,
-        env={**os.environ, "PYTHONUTF8": "1"},  # whatever the locale: the pages are UTF-8
+        env={**os.environ, "PYTHONUTF8": "1"},  # the pages are UTF-8 in any locale
     )  # fmt: skip
     if result.returncode or not page.exists():
         lines = [line for line in result.stderr.splitlines() if "WARNING" in line or "ERROR" in line]
@@ -273,7 +273,7 @@ def render(profile: str) -> Path:
 
 
 def _content(folder: Path) -> bytes:
-    """Fingerprint of all files of a folder."""
+    """Hash of all files of a folder."""
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())

@@ -26,12 +26,12 @@ from ecgstudy.data.formats import (
 )
 
 _MISSING = {"", "-", "nan", "-nan", "na", "n/a", "<na>", "#n/a", "#na", "null", "none"}  # in place of a sample
-_HEAD = 4  # lines that tell the layout: names, units and two of samples
+_HEAD = 4  # lines that show the layout: names, units and two of samples
 _WIDE = 1000  # columns, beyond which pandas takes seconds
 _FEW = 8  # samples, among which a lead may rise evenly by chance
 _HIGHEST = 1e6  # mV, beyond any sample: codes of a table
 _LARGEST = 2**27  # bytes of a CSV, which take two seconds
-_LONGEST_START = 2**20  # characters of a line that tell whether it is of samples
+_LONGEST_START = 2**20  # characters of a line that show whether it holds samples
 _CONTINUES = 0.1  # mV between two samples, less than between column numbers and a sample
 
 # Words that the names of time and counter columns consist of; what the first set names may start again from 0.
@@ -78,7 +78,7 @@ class _Table:
     notes: list[str] = field(default_factory=list)
 
     def drop(self, columns: list[int], why: str) -> None:
-        """Leave columns out, with a note."""
+        """Leave out columns, with a note."""
         for column in columns:
             name = self.names[column] if self.names else ""
             self.notes.append(f"columns: {repr(name) if name else f'number {column + 1}'} left out: {why}")
@@ -96,7 +96,7 @@ def read_array(file: Path, source: str | None, leads: Sequence[str] | None) -> R
         if table.names:
             _drop_counters(table)
             if not table.names:
-                raise RecordError("holds no columns but times and counters, and is no array of leads; export it again")
+                raise RecordError("holds only columns of times and counters, no leads; export it again")
         _to_mv(table)
         if _are_numbers(table.names):
             if table.names:
@@ -116,12 +116,12 @@ def read_array(file: Path, source: str | None, leads: Sequence[str] | None) -> R
     except (RecordError, OSError, MemoryError):
         raise
     except Exception as error:  # numpy and pandas raise many kinds
-        raise RecordError(f"is no array of numbers ({type(error).__name__}: {error}); export it again") from error
+        raise RecordError(f"is not an array of numbers ({type(error).__name__}: {error}); export it again") from error
     return Reading(signal=signal, leads=names, source=source or _source(file), fs=table.fs, notes=table.notes)
 
 
 def holds_samples(file: Path) -> bool:
-    """Whether the first line of a CSV is all numbers, but for what counts them, or names a standard lead."""
+    """Whether the first line of a CSV names a standard lead, or is all numbers apart from a counter."""
     try:
         layout = _layout(file, _LONGEST_START)
     except (csv.Error, ValueError):
@@ -148,7 +148,7 @@ def _npy(file: Path) -> _Table:
     if names:
         array = structured_to_unstructured(array.ravel())
     if array.dtype.kind not in "fiu" or array.ndim not in (1, 2):
-        raise RecordError("is no array of real numbers with one or two axes; export it again")
+        raise RecordError("is not an array of real numbers with one or two axes; export it again")
     return _Table(array if array.ndim == 2 else array[:, None], names, [], printed=False)
 
 
@@ -157,18 +157,18 @@ def _csv(file: Path) -> _Table:
     layout = _layout(file)
     width, names = len(layout.first), layout.names
     if not width:
-        raise RecordError("holds no samples and is no array of numbers; export it again")
+        raise RecordError("holds no samples and is not an array of numbers; export it again")
     if names and len(names) == width - 1:  # R does not name row numbers; some end every line with a separator
         names = [*names, ""] if layout.first[-1].lower() in _MISSING else ["", *names]
     if len(names) == width + 1 and not names[-1]:
         names = names[:-1]
     if len(names) not in (0, width):
         raise RecordError(
-            f"names {len(names)} columns, holds {width}, and is no array; correct its first line or export it again"
+            f"names {len(names)} columns, holds {width}, and is not an array; correct its first line or export it again"
         )
     texts = [column for column, cell in enumerate(layout.first) if not _is_number(cell, layout.decimal)]
     if width > _WIDE:
-        checked_size(file, _LARGEST // 2)  # its cells are looked at one by one
+        checked_size(file, _LARGEST // 2)  # its cells are examined one by one
     values, cells = (_read_wide if width > _WIDE else _read)(file, layout, texts)
     table = _Table(values, names, layout.units if len(layout.units) == width else [])
     clocks = [column for column in texts if _CLOCK.search(cells[column][0]) or (names and _names_time(names[column]))]
@@ -179,7 +179,7 @@ def _csv(file: Path) -> _Table:
             clocks.append(column)  # an index of texts
         elif column or any(name.lower() in CANONICAL for name in names):
             where = repr(names[column]) if names else f"number {column + 1}"
-            raise RecordError(f"is no array of numbers: {cells[column][0][:20]!r} in column {where}; export it without")
+            raise RecordError(f"is not an array of numbers: {cells[column][0][:20]!r} in column {where}; leave it out")
     if texts[:1] == [0] and not clocks:  # a lead a line, after its name
         return _Table(values[:, 1:].T, cells[0], [])
     table.drop(clocks, "it holds text")
@@ -223,7 +223,7 @@ def _decoded(line: str) -> str:
 
 
 def _is_number(cell: str, decimal: str = ".") -> bool:
-    """Whether a cell is a number, or stands for a missing one."""
+    """Whether a cell is a number or marks a missing one."""
     try:
         float(cell.replace(decimal, "."))
     except ValueError:
@@ -232,7 +232,7 @@ def _is_number(cell: str, decimal: str = ".") -> bool:
 
 
 def _numbers(cells: Sequence[str], decimal: str = ".") -> np.ndarray:
-    """Numbers, NaN for what is missing or none."""
+    """Numbers; NaN where a cell is missing or not a number."""
     present = (_is_number(cell, decimal) and cell.lower() not in _MISSING for cell in cells)
     return np.array(
         [float(c.replace(decimal, ".")) if there else np.nan for c, there in zip(cells, present, strict=True)]
@@ -240,7 +240,7 @@ def _numbers(cells: Sequence[str], decimal: str = ".") -> np.ndarray:
 
 
 def _is_sample(rows: list[list[str]], decimal: str) -> bool:
-    """Whether the first of some rows holds samples, not the names or the numbers of the columns."""
+    """Whether the first of these rows holds samples, not names or numbers of columns."""
     cells, values = rows[0], _numbers(rows[0], decimal)
     texts = [cell for cell in cells if not _is_number(cell, decimal)]
     if texts and np.isnan(values).all():
@@ -248,7 +248,7 @@ def _is_sample(rows: list[list[str]], decimal: str) -> bool:
     numbered = ~np.isnan(values)
     steps = np.diff(values[numbered])
     counted = values[numbered][:1].tolist() in ([0], [1]) and (steps == 1).all()
-    # of a lead a line: the times of the samples, with nothing above the names of the leads
+    # one lead a line: the times of the samples, with nothing above the names of the leads
     timed = not numbered[0] and len(steps) > 1 and steps[0] > 0 and np.allclose(steps, steps[0], rtol=1e-3)
     if not numbered[1:].all() or not (counted or timed) or len(rows) == 1:
         return True
@@ -303,12 +303,12 @@ def _read_wide(file: Path, layout: _Layout, texts: list[int]) -> tuple[np.ndarra
 
 
 def _as_column(text: str, layout: _Layout) -> np.ndarray:
-    """Numbers of lines of one cell each; empty lines are passed by."""
+    """Numbers of lines of one cell each; empty lines are skipped."""
     options = {"header": None, "dtype": np.float64, "na_values": ["-"], "decimal": layout.decimal}
     return pd.read_csv(io.StringIO(text), sep="\t", **options)[0].to_numpy()
 
 
-# What of it is no lead
+# Columns that are not leads
 
 
 def _words_of_counting(name: str) -> list[str]:
@@ -322,7 +322,7 @@ def _names_time(name: str) -> bool:
 
 
 def _drop_counters(table: _Table) -> None:
-    """Leave out columns that name and content tell to be times or counters."""
+    """Leave out columns that are times or counters by name and content."""
     dropped = []
     for column, name in enumerate(table.names):
         words = _words_of_counting(name)
@@ -359,7 +359,7 @@ def _are_numbers(names: Sequence[str]) -> bool:
 
 
 def _even(table: np.ndarray) -> list[int]:
-    """Columns that rise evenly, but for rounding, as an index or a time does; none if all do."""
+    """Columns that rise evenly, apart from rounding, as an index or a time does; none if all do."""
     rows = len(table)
     if rows < 3:
         return []
@@ -372,7 +372,7 @@ def _even(table: np.ndarray) -> list[int]:
 
 
 def _oriented(table: _Table, wanted: int, sure: bool) -> np.ndarray:
-    """(leads, samples) of an array that names no leads, from its shape and from what counts evenly."""
+    """(leads, samples) of an array that names no leads, judged by its shape and by columns that count evenly."""
     values = table.values
     if values.shape == (wanted, wanted):
         table.notes.append(f"orientation: {wanted} × {wanted}, a lead a row")
@@ -404,13 +404,13 @@ def _is_index(column: np.ndarray) -> bool:
 
 
 def _seconds(clock: str) -> float:
-    """Seconds of a time as h:m:s, NaN of what is none."""
+    """Seconds of a time written h:m:s; NaN for anything else."""
     found = _CLOCK.search(clock)
     return np.nan if not found else 3600.0 * int(found[1] or 0) + 60.0 * int(found[2]) + float(found[3])
 
 
 def _rate(seconds: np.ndarray) -> float | None:
-    """Samples per second of times that rise evenly, but for rounding; None where they do not tell it to 0.2 %."""
+    """Samples per second of times that rise evenly, apart from rounding; None if they do not fix it to 0.2 %."""
     last = len(seconds) - 1
     span = seconds[-1] - seconds[0]
     if last < 1 or not span > 0:
@@ -426,18 +426,18 @@ def _rate(seconds: np.ndarray) -> float | None:
 
 
 def _lead_and_unit(name: str) -> tuple[str, str]:
-    """``I (mV)`` and ``V1_uV`` in two."""
+    """Split ``I (mV)`` or ``V1_uV`` into lead and unit."""
     found = re.fullmatch(r"(.*\S)\s*[\[(]\s*([munµμ]?v)\s*[\])]|(.*[^\s_/])[\s_/]+([munµμ]v)", name, re.IGNORECASE)
     return (found[1] or found[3], found[2] or found[4]) if found else (name, "")
 
 
 def _to_mv(table: _Table) -> None:
-    """Convert the values to mV by the units that the file states, and take these from the leads' names."""
+    """Convert the values to mV by the units that the file states, and remove the units from the leads' names."""
     split = [_lead_and_unit(name) for name in table.names]
     units = table.units or [unit for _, unit in split]
     table.names = [lead for lead, _ in split]
     if wrong := [unit for unit in units if unit and unit.lower() not in _MV_PER_UNIT]:
-        raise RecordError(f"a lead in {wrong[0][:20]!r} is no ECG in mV; remove that column or correct its unit")
+        raise RecordError(f"a lead in {wrong[0][:20]!r} is not an ECG in mV; remove that column or correct its unit")
     scale = [_MV_PER_UNIT[unit.lower() or "mv"] for unit in units]
     table.notes += sorted({f"unit: {unit} converted to mV" for unit, k in zip(units, scale, strict=True) if k != 1})
     if set(scale) - {1.0}:
@@ -445,7 +445,7 @@ def _to_mv(table: _Table) -> None:
 
 
 def _note_counters(table: _Table) -> None:
-    """Note columns that are called neither leads nor counters and yet rise like a counter."""
+    """Note columns whose names are neither leads nor counters but which rise like a counter."""
     if len(table.values) >= _FEW:
         for name in (table.names[column] for column in _even(table.values)):
             if name.lower() not in CANONICAL:

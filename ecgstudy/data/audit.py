@@ -1,4 +1,4 @@
-"""The data audit: one row a record, and the tables that are drawn from it."""
+"""The data audit: one row for each record, and the tables made from it."""
 
 from collections.abc import Collection, Iterable
 from itertools import chain
@@ -48,7 +48,7 @@ def study_records(data_set: str) -> set[str]:
 
 
 def renewed(table: pd.DataFrame, there: Collection[str]) -> pd.DataFrame:
-    """Join the audit of the data sets that are ``there`` with the committed rows of those that are not."""
+    """Join the audit of the data sets that are ``there`` with the committed rows of the others."""
     if set(SIGNALS) <= set(there):
         return table
     before = committed()
@@ -63,7 +63,7 @@ def _rows_of(table: pd.DataFrame, data_set: str) -> pd.DataFrame:
 
 
 def audit(records: Iterable[Record | tuple[str, Exception]]) -> pd.DataFrame:
-    """Look at each record once and keep what a reader must know of it; memory does not grow with the signals.
+    """Examine each record once and keep what a reader should know about it; memory does not grow with the signals.
 
     Returns
     -------
@@ -132,7 +132,7 @@ def real_cohort_counts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def unmapped_codes(table: pd.DataFrame, most: int = 15) -> pd.DataFrame:
-    """Diagnoses that are none of the nine classes, commonest first: the code, its records and their sources."""
+    """Diagnoses outside the nine classes, most frequent first: code, number of records, sources."""
     codes = table.assign(code=table["codes"].str.split("|")).explode("code")
     codes = codes[codes["code"].isin(unmapped(codes["code"].dropna()).keys()) & (codes["code"] != "")]
     found = codes.groupby("code").agg(records=("name", "size"), sources=("source", lambda s: ", ".join(sorted(set(s)))))
@@ -161,7 +161,7 @@ def ranges(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def duplicates(table: pd.DataFrame) -> pd.DataFrame:
-    """Signals that stand under more than one name: the names, and whether their labels agree."""
+    """Signals that have more than one name: the names, and whether their labels agree."""
     read = table[table["error"] == ""]
     rows = []
     for _, group in read.groupby("signal_hash", sort=False):
@@ -174,9 +174,9 @@ def duplicates(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def traps(table: pd.DataFrame) -> pd.DataFrame:
-    """Every kind of note that reading left: in how many records of which sources, and its commonest wordings.
+    """Every kind of note that the reader left: how many records of which sources have it, and its commonest wordings.
 
-    Of the wordings that ten records have at most three are shown, else the commonest.
+    Up to three wordings that ten records have are shown, else the commonest one.
     """
     notes = table.assign(note=table["notes"].str.split("|")).explode("note")
     notes = notes[notes["note"].fillna("") != ""]

@@ -18,7 +18,7 @@ from ecgstudy.data.simulator import synthetic
 from ecgstudy.data.simulator.heart import PAC, PVC
 from ecgstudy.preprocessing import fill_gaps
 
-VERSION = 1  # raised when the same beats would come with another rhythm or median beat
+VERSION = 1  # increased when the same beats get another rhythm or median beat
 
 # ANSI/AAMI EC57's five groups of the PhysioNet beat symbols (de Chazal et al. 2004, table I).
 AAMI = {
@@ -38,7 +38,7 @@ DS1 = ("101", "106", "108", "109", "112", "114", "115", "116", "118", "119", "12
        "208", "209", "215", "220", "223", "230")
 DS2 = ("100", "103", "105", "111", "113", "117", "121", "123", "200", "202", "210", "212", "213", "214", "219", "221",
        "222", "228", "231", "232", "233", "234")
-VALIDATION = ("114", "119", "124", "207", "209", "223")  # of DS1: every choice is made on these patients
+VALIDATION = ("114", "119", "124", "207", "209", "223")  # part of DS1: every choice is made on these patients
 # fmt: on
 PACED = ("102", "104", "107", "217")
 # What simulated records are labelled with, in turn: their beats are conducted (N), PAC (S) or PVC (V).
@@ -91,11 +91,11 @@ class Beats:
     signal
         (beats, 2, 264) float32 in mV at 360 Hz, R at sample 99; first lead II, then the record's other lead.
     rhythm
-        (beats, 4) float32, what the past of each beat tells of its timing (see ``rhythm``).
+        (beats, 4) float32, timing of each beat compared with those before it (see ``rhythm``).
     table
         One row a beat: record, patient_id, sample (of R in the record), symbol, aami (N, S, V or F).
     medians
-        Record → its median beat (2, 264), over all of its beats, whatever they are.
+        Record → its median beat (2, 264), over all of its beats of any class.
     """
 
     signal: NDArray[np.float32]
@@ -113,7 +113,7 @@ class Beats:
 
     @cached_property
     def checksum(self) -> str:
-        """Names the beats in every run: of ``VERSION``, and their signals in whole microvolts, places and classes."""
+        """Hash that names the beats in every run: of ``VERSION``, signals (whole microvolts), positions and classes."""
         digest = hashlib.sha256(f"beats {VERSION}".encode() + np.rint(self.signal * 1000).astype("<i4").tobytes())
         digest.update(self.table[["record", "sample", "aami"]].to_csv(index=False).encode())
         return digest.hexdigest()[:16]
@@ -143,7 +143,7 @@ def cut(x: NDArray[np.float32], samples: NDArray[np.intp]) -> NDArray[np.float32
 
 
 def rhythm(seconds: NDArray[np.float64]) -> NDArray[np.float32]:
-    """What the beats up to each one say of its timing: nothing of what comes after it.
+    """Describe the timing of each beat by the beats up to it; nothing that comes later is used.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def rhythm(seconds: NDArray[np.float64]) -> NDArray[np.float32]:
     array (beats, 4)
         RR, the time since the beat before, in s; and the logarithms of RR over the mean of the ten RR before it, over
         the mean of all RR before it in the record, and over the RR before it. A beat without so much past has 0
-        there; the first one the RR of the second.
+        for lack of past beats; the RR of the first beat is that of the second.
     """
     rr = np.diff(seconds)
     rr = np.maximum(np.concatenate([rr[:1], rr]), 0.01)
@@ -208,9 +208,9 @@ def mitdb_beats(records: Iterable[str] = (*DS1, *DS2), failed: list[dict[str, st
 
 
 def simulated_beats(records: int, seed: int = 0, seconds: float = 30) -> Beats:
-    """Beats N, S and V in leads II and V1 of simulated records, two of three of one patient; there is no F.
+    """Beats N, S and V in leads II and V1 of simulated records (of three in a row, two are one patient's); no F.
 
-    R is the peak of the simulator's QRS in lead II; a beat that is not whole in the record is left out.
+    R is the peak of the simulator's QRS in lead II. Beats that the record cuts off are left out.
     """
 
     def parts() -> Iterable[tuple[Record, pd.DataFrame]]:
@@ -230,10 +230,10 @@ def simulated_beats(records: int, seed: int = 0, seconds: float = 30) -> Beats:
 
 
 def halves(beats: Beats) -> dict[str, NDArray[np.intp]]:
-    """Places of the beats to train on (DS1), to choose on (validation, a part of DS1) and to test on (DS2).
+    """Indices of the beats for training (DS1), validation (a part of DS1) and test (DS2).
 
-    Of MIT-BIH de Chazal's halves, but 201 is in neither: its patient is that of 202, which is in DS2. Of simulated
-    beats every other patient.
+    MIT-BIH is split into de Chazal's halves, without record 201: its patient is that of 202, which is in DS2.
+    Simulated beats are split by every other patient.
     """
     if beats.of_mitdb:
         return {"DS1": beats.of(set(DS1) - {"201"}), "validation": beats.of(VALIDATION), "DS2": beats.of(DS2)}
@@ -245,6 +245,6 @@ def halves(beats: Beats) -> dict[str, NDArray[np.intp]]:
 
 
 def random_halves(beats: Beats, seed: int = 0) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Places of all beats in two halves at random, so that every patient is in both: what must not be done."""
+    """Indices of all beats, split in two halves at random, so that every patient is in both: the leak to be shown."""
     drawn = np.random.default_rng(seed).permutation(len(beats))
     return np.sort(drawn[: len(drawn) // 2]), np.sort(drawn[len(drawn) // 2 :])

@@ -1,4 +1,4 @@
-"""A cohort: many records at one rate and lead order, in a memory-mapped cache that is built once."""
+"""A cohort: many records at one rate and in one lead order, in a memory-mapped cache that is built once."""
 
 import hashlib
 import json
@@ -39,7 +39,7 @@ from ecgstudy.text import printable, without_folders
 
 T = TypeVar("T")
 
-# Raised when the same input would give another cache.
+# Increased when the same input would give another cache.
 CACHE_VERSION = 1
 # The real nine-class cohort, in this order: where one signal stands under two names, the first is kept.
 REAL_SOURCES = ("cpsc-2018-original", "ptb-xl", "challenge-2021")
@@ -58,7 +58,7 @@ class Cohort:
     Attributes
     ----------
     folder
-        Where the cache stands.
+        Where the cache is.
     fs
         Rate in Hz of all records.
     table
@@ -67,10 +67,10 @@ class Cohort:
     labels
         (records, 9) booleans in the order of ``CLASSES``.
     left_out
-        Records that are not in it: name, reason (unreadable, or the same signal as another), detail.
+        Records that are not in the cohort: name, reason (unreadable, or the same signal as another), detail.
     checksum
-        Of the records' signals and labels as they were read and of the rate: names the cohort in every run. Patients
-        and folds are not in it: a run depends on them through its split alone, whose records its name holds.
+        Hash of the records' signals and labels as they were read, and of the rate; it names the cohort in every run.
+        Patients and folds are not in it: a run depends on them only through its split, and its name holds the split.
     dtype
         On disk: ``float32`` mV or ``int16`` microvolts.
     """
@@ -106,7 +106,7 @@ class Cohort:
             yield indices, x, valid
 
     def folds(self, k: int, seed: int = 0, among: NDArray[np.intp] | None = None) -> NDArray[np.intp]:
-        """Fold 0 … k-1 of each record (-1 for those not ``among``), the same for one seed on every machine.
+        """Fold 0 … k-1 of each record (-1 for those not ``among``); the same for one seed on every machine.
 
         No patient and no signal is in two folds; the classes are spread evenly over the folds (iterative
         stratification, Sechidis et al. 2011), counted by patient.
@@ -114,7 +114,7 @@ class Cohort:
         among = np.arange(len(self)) if among is None else np.asarray(among)
         group = patient_groups(self.table.iloc[among])
         members = pd.DataFrame(self.labels[among]).groupby(group).max().sort_index()
-        # A last column for "none of the nine", else such records fall where they like.
+        # A last column for "none of the nine", so that these records are spread evenly, too.
         y = np.column_stack([members, ~members.any(axis=1)]).astype(int)
         if len(y) < k:
             raise ValueError(f"{len(y)} patients cannot be split into {k} folds: take a larger cohort or fewer folds")
@@ -140,7 +140,7 @@ class Cohort:
 
 
 def patient_groups(table: pd.DataFrame) -> NDArray[np.int32]:
-    """Number the groups of records that may not be separated: linked by a patient or a signal, however far."""
+    """Number the groups of records that must stay together: linked by patients or signals, also through others."""
     n = len(table)
     patient = pd.factorize(table["patient_id"], sort=True)[0]
     signal_ = pd.factorize(table["signal_hash"], sort=True)[0] + patient.max() + 1
@@ -166,28 +166,28 @@ def build_cohort(
     Parameters
     ----------
     records
-        Those that are in memory (a list, say, or an iterator over one) name the cache with all that is known of them.
-        What reads them as it goes (a generator) is asked for one at a time, and only if there is no cache yet; memory
-        does not grow with their signals. A pair (name, error) stands for a record that cannot be read: it is left out
-        and listed. Of records with the same signal the first is kept.
+        Records in memory (a list, say, or an iterator over one) name the cache by their content. A generator that
+        reads records as it goes is asked for one at a time, and only if there is no cache yet, so that memory does not
+        grow with their signals. A pair (name, error) stands for a record that cannot be read: it is left out and
+        listed. Of records with the same signal the first is kept.
     fs
         Rate of the cohort in Hz.
     identity
-        What the records are (JSON-able): with ``fs`` and ``dtype`` it names the cache. Of a generator it must say all
-        that what it yields depends on.
+        What the records are (JSON-able). With ``fs`` and ``dtype`` it names the cache. For a generator it must hold
+        everything that its records depend on.
     dtype
         ``float32``, or ``int16`` in steps of 1 µV within ±32.7 mV for half the disk.
     by_content
-        Whether ``checksum`` is of what was read, or (simulated records, whose last bit a machine may round its own
-        way) of ``identity``.
+        Whether ``checksum`` is a hash of what was read, or of ``identity`` (for simulated records, whose last bit may
+        differ between machines).
     total, progress
         ``progress(done, total)`` is called after each record.
 
     Raises
     ------
     RecordError
-        where a record could not be read for the machine's sake (a disk's error, no memory): nothing is kept. Or where
-        a cache is not as it was written, with the folder to delete.
+        if the machine failed while a record was read (a disk error, no memory): nothing is kept. Or if a cache is not
+        as it was written; the message names the folder to delete.
     """
     config = _config(fs, dtype, identity)
     known, records = _in_memory(records)
@@ -204,8 +204,8 @@ def build_cohort(
                     about = {"in_memory": known, "checksum": checksum, "samples": samples}
                     write_sealed(partial / "cohort.json", config | about)
         about = read_sealed(folder / "cohort.json")
-        if known in (None, about.get("in_memory")) or "checksum" not in about:  # of which _open tells
-            break  # else the cache of this identity was made of other records, or of the same with other labels
+        if known in (None, about.get("in_memory")) or "checksum" not in about:  # which _open reports
+            break  # else the cache of this identity was made from other records, or from the same with other labels
     return _open(folder)
 
 
@@ -216,7 +216,7 @@ def _config(fs: float, dtype: str, identity: Mapping[str, Any]) -> dict[str, Any
 def _in_memory(
     records: Iterable[Record | tuple[str, Exception]],
 ) -> tuple[str | None, Iterable[Record | tuple[str, Exception]]]:
-    """Hash of all that is known of records that are in memory, None for such as are still to be read."""
+    """Hash of everything known about records in memory; None for records that are still to be read."""
     if operator.length_hint(records, -1) < 0:
         return None, records
     records, digest = list(records), hashlib.sha256()
@@ -251,7 +251,7 @@ def _write(
     total: int | None,
     progress: Callable[[int, int | None], None] | None,
 ) -> tuple[str, int]:
-    """Write signals and tables of a cohort; returns its checksum and how many samples a lead has in all."""
+    """Write signals and tables of a cohort; return its checksum and the samples of a lead in all records."""
     rows, labels, left_out = [], [], []
     seen: dict[str, str] = {}
     digest, offset = hashlib.sha256(json.dumps(config["fs"] if by_content else config).encode()), 0
@@ -316,12 +316,12 @@ def _open(folder: Path) -> Cohort:
 def record_paths(data_sets: Sequence[str], limit: int | None = None) -> list[Path]:
     """Every record of data sets under ``$ECGSTUDY_DATA``, or at most ``limit`` of each folder, evenly spaced.
 
-    A folder that may not be listed stands among them, so that ``read_all`` tells of it.
+    A folder that may not be listed is returned, too, so that ``read_all`` reports it.
 
     Raises
     ------
     manifest.DataError
-        when a data set is not at hand: which, where it was looked for, the command that fetches it.
+        when a data set is not at hand; the message says which, where it was looked for, and how to fetch it.
     """
     by_folder: dict[Path, list[Path]] = {}
     unlisted: list[Path] = []
@@ -333,14 +333,14 @@ def record_paths(data_sets: Sequence[str], limit: int | None = None) -> list[Pat
 
 
 def read_all(paths: Sequence[Path]) -> Iterator[Record | tuple[str, Exception]]:
-    """Read records one after the other; what cannot be read comes as (name, error) in its place.
+    """Read records one after the other; one that cannot be read is yielded as (name, error).
 
-    The errors name files relative to the data root: they are shown on pages and in tables that readers publish.
+    The errors name files relative to the data root, because pages and tables that readers publish show them.
 
     Raises
     ------
     RecordError
-        where a record cannot be read for the machine's sake, not even a second time (see ``by_machine``).
+        if the machine fails to read a record, also a second time (see ``by_machine``).
     """
     for path in paths:
         try:
@@ -352,7 +352,7 @@ def read_all(paths: Sequence[Path]) -> Iterator[Record | tuple[str, Exception]]:
 
 
 def patiently(read: Callable[[Path], T], path: Path) -> T:
-    """Read a file, once more where the machine failed: a disk or a network may stumble, and no hour's work with it."""
+    """Read a file, and try again if the machine failed: a passing fault must not cost an hour's work."""
     try:
         return read(path)
     except RecordError as error:
@@ -362,15 +362,15 @@ def patiently(read: Callable[[Path], T], path: Path) -> T:
 
 
 def told(path: Path, error: RecordError) -> tuple[str, RecordError]:
-    """Name of a record that cannot be read, and its error without the folders of this machine."""
-    outside = None if path.is_relative_to(data_root()) else path.parent
-    return printable(path.stem), RecordError(printable(without_folders(str(error), outside)))
+    """Name of a record that cannot be read, and its error without this machine's folders."""
+    elsewhere = None if path.is_relative_to(data_root()) else path.parent
+    return printable(path.stem), RecordError(printable(without_folders(str(error), elsewhere)))
 
 
 def skipping(
     read: Callable[[Path], T], paths: Iterable[Path], failed: list[dict[str, str]] | None = None
 ) -> Iterator[tuple[Path, T]]:
-    """Paths and what was read of them; those that cannot be read are left out and added to ``failed`` (name, error)."""
+    """Yield paths and what was read; those that cannot be read are left out and added to ``failed`` (name, error)."""
     for path in paths:
         try:
             yield path, patiently(read, path)
@@ -422,7 +422,7 @@ def real_cohort(
 
 
 def _dependencies(paths: Sequence[Path]) -> str:
-    """Hash of all that the reading of records depends on: the files beside them, and tables of labels above them."""
+    """Hash of everything that reading the records depends on: the files beside them, and tables of labels above."""
     root, folders = data_root(), {path.parent for path in paths}
     beside = (file for folder in folders for file in folder.iterdir() if not is_sidecar(file.name))
     files = sorted({*beside, *label_tables(folders)})
@@ -431,7 +431,7 @@ def _dependencies(paths: Sequence[Path]) -> str:
 
 @cache
 def _reader() -> str:
-    """Hash of the code that reads: other code may read other labels in the same files."""
+    """Hash of the code that reads, since other code may find other labels in the same files."""
     code = [*Path(__file__).parent.glob("*.py"), Path(__file__).parents[1] / "preprocessing.py"]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(code))).hexdigest()
 
@@ -446,7 +446,7 @@ def synthetic_cohort(
 
 
 def named_cohort(name: str, fs: float, *, records: int | None, balance: float | None, seed: int) -> Cohort:
-    """Make the cohort that a notebook's parameters name; what a real one lacks is printed.
+    """Make the cohort that a notebook's parameters name, and print what a real one lacks.
 
     Parameters
     ----------
@@ -498,7 +498,7 @@ def real_sources() -> tuple[str, ...]:
 def simulated_checksum(
     records: int, fs: float, *, seed: int = 0, seconds: float = 10.0, balance: float = 0.5, dtype: str = "float32"
 ) -> str:
-    """Checksum that a ``synthetic_cohort`` of the present simulator has, without simulating it."""
+    """Checksum of a ``synthetic_cohort`` of the present simulator, without simulating it."""
     config = _config(fs, dtype, _simulated(records, seed, seconds, balance))
     return hashlib.sha256(json.dumps(config).encode()).hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""The waves that cardiologists delineated in every lead of LUDB."""
+"""Read the waves that cardiologists delineated in every lead of LUDB."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Bring a data set to disk: in parallel, resumed where it broke off, from several mirrors, checked byte for byte."""
+"""Download a data set: in parallel, from several mirrors, resumed where it broke off, every byte checked."""
 
 import bz2
 import errno
@@ -41,15 +41,15 @@ from ecgstudy.data.manifest import (
     safe_path,
 )
 
-_LARGEST_UNSTATED = 2**30  # bytes of a file whose size nobody states, neither the manifest nor the server
-_LEAST_PROGRESS = 1024  # bytes in the time that a server may be silent: fewer are none
+_LARGEST_UNSTATED = 2**30  # bytes of a file whose size neither the manifest nor the server states
+_LEAST_PROGRESS = 1024  # bytes that a server must send in its time-out: fewer count as silence
 _MOST_REDIRECTS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)
 _LARGEST_RATIO = 100  # of an archive's content to the archive, where the manifest does not state the data set's size
-_LARGEST_PIECE = 2**16  # bytes that a tar may ask for at once: its own headers are far shorter
+_LARGEST_PIECE = 2**16  # bytes that a tar may ask for at once; its own headers are far shorter
 # By the first bytes of a compressed tar.
 _OPENERS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
-# Errors of the file system that all files would meet; the others stop only the file that met them.
+# Errors of the file system that every file would meet; other errors stop only their file.
 _OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 # Those that the names in an archive bring about; None is what decompressors raise.
 _OF_THE_ARCHIVE = {None, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.EINVAL}
@@ -57,7 +57,7 @@ _OF_THE_ARCHIVE = {None, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENOTEM
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a fetch is; ``bytes`` came over the network in ``seconds``."""
+    """Progress of a fetch: ``bytes`` came over the network in ``seconds``."""
 
     files: int
     files_total: int
@@ -94,26 +94,26 @@ def fetch(
     backoff: float = 1.0,
     manifest: Path = paths.MANIFEST,
 ) -> Summary:
-    """Bring a data set to ``$ECGSTUDY_DATA/name``; what is there and right is not fetched again.
+    """Download a data set to ``$ECGSTUDY_DATA/name``; files that are there and right are not fetched again.
 
     Parameters
     ----------
     records
-        Names of the records to bring (all files of that stem) together with the tables; None for everything.
+        Names of the records to fetch (all files of that stem), besides the tables; None for everything.
     connections
-        Files under way at the same time.
+        Files to download at the same time.
     progress
         Called about five times a second, in the caller's thread.
     timeout
-        Seconds that a server may be silent, or send next to nothing (a byte now and then, headers without end).
+        Seconds that a server may be silent or send next to nothing (a byte now and then, endless headers).
     attempts, backoff
         Rounds over the mirrors for each file, with ``backoff``, twice ``backoff`` ... seconds in between.
 
     Raises
     ------
     DataError
-        naming each file that did not arrive, every URL tried and its answer. All that did arrive is kept. No file
-        may be larger than the manifest (its own size, else the data set's) and the server state.
+        naming each file that did not arrive, every URL tried and its answer. Files that did arrive are kept. No file
+        may be larger than the manifest (its own size, else the data set's) and the server say.
     """
     dataset = data_set(name, manifest)
     began = time.monotonic()
@@ -148,7 +148,7 @@ def record_names(text: str) -> set[str]:
     Raises
     ------
     DataError
-        when that names no record, or is a folder or a file of something else.
+        when it names no record, or is a folder or a file of something else.
     """
     path = Path(text)
     try:
@@ -158,7 +158,7 @@ def record_names(text: str) -> set[str]:
     if not there:
         names = text.split(",")
     elif not path.is_file():
-        raise DataError(f"{text} is no file: give names of records, with commas, or a file of one name a line")
+        raise DataError(f"{text} is not a file: give names of records, with commas, or a file of one name a line")
     else:
         try:
             with path.open("rb") as file:
@@ -167,7 +167,7 @@ def record_names(text: str) -> set[str]:
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{text} cannot be read as a list of names ({error})") from error
         if len(content) > LARGEST_LIST or any(not name.isprintable() for name in names):
-            raise DataError(f"{text} is no list of names: give a file of one name of a record a line")
+            raise DataError(f"{text} is not a list of names: give a file of one name of a record a line")
     named = {name.strip() for name in names} - {""}
     if not named:
         raise DataError(f"{text!r} names no record: give names with commas, or a file of one name a line")
@@ -175,7 +175,7 @@ def record_names(text: str) -> set[str]:
 
 
 class _Plan(NamedTuple):
-    """The wanted files as far as they are known, and those that are not there or not right."""
+    """The wanted files as far as they are known, and those that are missing or wrong."""
 
     files: dict[str, str]
     todo: list[str]
@@ -202,12 +202,12 @@ def _plan(dataset: DataSet, records: Collection[str] | None) -> _Plan:
 def _bring(
     dataset: DataSet, records: Collection[str] | None, plan: _Plan, transfer: "_Transfer", notes: list[str]
 ) -> _Plan:
-    """Bring the list if there is one, then the files, then the archives; raise what did not arrive."""
+    """Fetch the list if there is one, then the files, then the archives; raise an error for what did not arrive."""
     if not plan.settled and not dataset.archives:
-        # Half a list of another day would pass for a list: only a known checksum tells them apart.
+        # Part of an older list would pass for a list: only a known checksum tells them apart.
         (dataset.folder / f"{dataset.checksum_file}.partial").unlink(missing_ok=True)
         transfer.run([transfer.job(dataset.checksum_file, transfer.no_list)], 1)
-        if not transfer.failures:  # without its list, what has a checksum of its own is brought all the same
+        if not transfer.failures:  # without its list, files with a checksum of their own are still fetched
             if not dataset.checksum_file_sha256:
                 notes.append(
                     f"the checksum of {dataset.name}'s {dataset.checksum_file} is not known beforehand: the list "
@@ -271,7 +271,7 @@ def unpack(archive: Path, folder: Path, most: int | None = None) -> list[str]:
     ------
     DataError
         when the archive is broken, encrypted or too large when unpacked, or holds a link, a device, a path that leads
-        out of the folder, or one path twice; then nothing of it is unpacked.
+        out of the folder, or one path twice. Then nothing of it is unpacked.
     """
     scratch = folder / f"{archive.name}.unpacked.partial"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -303,14 +303,14 @@ def unpack(archive: Path, folder: Path, most: int | None = None) -> list[str]:
 
 
 class _Members:
-    """Looks at each member of an archive before it is unpacked: its path, its kind, and the size of all so far."""
+    """Checks each member of an archive before it is unpacked: its path, its kind, and the total size so far."""
 
     def __init__(self, archive: Path, most: int) -> None:
         self.archive, self.most, self.left = archive, most, most
         self.seen: set[str] = set()
 
     def check(self, name: str, plain: bool, size: int) -> None:
-        """Refuse the archive for this member; ``name`` of a folder ends in a slash."""
+        """Refuse the archive if this member is at fault; the ``name`` of a folder ends in a slash."""
         path = safe_path(name, str(self.archive))
         if not plain:
             raise DataError(f"{self.archive} holds {name!r}, a link or a device: nothing of it is used")
@@ -334,7 +334,7 @@ def _unzip(archive: Path, scratch: Path, most: int) -> None:
         for info in opened.infolist():
             target = Path(opened.extract(info, scratch))
             if target.is_file() and target.stat().st_size != info.file_size:
-                raise zipfile.BadZipFile(f"{info.filename!r} has not the size that is stated")
+                raise zipfile.BadZipFile(f"{info.filename!r} does not have the size that is stated")
 
 
 def _untar(archive: Path, scratch: Path, most: int) -> None:
@@ -358,13 +358,13 @@ def _untar(archive: Path, scratch: Path, most: int) -> None:
 
 
 class _Bounded:
-    """A decompressed stream that ends in an error after ``most`` bytes, and that is read in small pieces."""
+    """A decompressed stream that is read in small pieces and raises an error after ``most`` bytes."""
 
     def __init__(self, stream: BinaryIO, archive: Path, most: int) -> None:
         self.stream, self.archive, self.most = stream, archive, most
 
     def _reach(self, position: int) -> None:
-        # Headers and padding come on top of the content: by the tar's blocks at most as much again.
+        # Headers and padding come on top of the content: with a tar's blocks, at most as much again.
         if position > 2 * self.most + _LARGEST_PIECE:
             raise DataError(f"{self.archive} unpacks to more than {self.most:,} bytes: nothing of it is used")
 
@@ -386,7 +386,7 @@ class _Bounded:
 
 
 def _other_bytes(file: Path, checksum: str) -> str:
-    """Say that a file is not the one with this checksum; nothing if it is."""
+    """A message that a file does not have this checksum; empty if it has."""
     return "" if matches(file, checksum) else "the checksum does not match"
 
 
@@ -398,11 +398,11 @@ class _Job(NamedTuple):
 
 
 class _RefusedError(Exception):
-    """An answer that would be the same another time: the URL is not tried again."""
+    """An answer that would not change on another try: the URL is not asked again."""
 
 
 class _Line:
-    """One worker's connections, which another thread can cut: what reads from a socket cannot look at a clock."""
+    """One worker's connections, which another thread can cut, since a blocking read cannot watch the clock."""
 
     def __init__(self, timeout: float) -> None:
         self.timeout, self.deadline, self.cut = timeout, math.inf, False
@@ -444,7 +444,7 @@ class _Line:
 
 
 class _Session(requests.Session):
-    """Leaves redirects alone: requests reads the whole body of one, even where it is not to follow it."""
+    """Leaves redirects alone: requests reads the whole body of a redirect even if it is told not to follow it."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """Say that there is none."""
@@ -489,7 +489,7 @@ def _noting(pool: type[urllib3.HTTPConnectionPool], sockets: WeakSet[socket.sock
 
 
 class _Transfer:
-    """Transfers into one data set's folder: what they share, and what they count."""
+    """Transfers into one data set's folder, with what they share and count."""
 
     def __init__(
         self,
@@ -522,7 +522,7 @@ class _Transfer:
         return _Job(path, urls or self.urls(path), fault, most)
 
     def no_list(self, file: Path) -> str:
-        """Say what keeps a file from being a checksum list, and the one that the manifest knows if it knows one."""
+        """Say why a file is not a checksum list, or not the one that the manifest knows."""
         try:
             read_checksums(file)
         except DataError as error:
@@ -531,7 +531,7 @@ class _Transfer:
         return _other_bytes(file, known) if known else ""
 
     def run(self, jobs: Iterable[_Job], total: int) -> None:
-        """Do all jobs, whatever becomes of each; an exception here or in ``progress`` stops them."""
+        """Do all jobs, also if some fail; an exception here or in ``progress`` stops them."""
         todo, self.total = iter(jobs), self.total + total
         workers = max(1, min(self.connections, total))
         lines = [_Line(self.timeout) for _ in range(workers)]
@@ -578,7 +578,7 @@ class _Transfer:
             )
 
     def _bring_file(self, line: _Line, job: _Job) -> dict[str, str] | None:
-        """Bring one file; return None once it is whole and has its name, else the last answer of each URL."""
+        """Fetch one file; return None once it is complete and has its name, else the last answer of each URL."""
         target = self.dataset.folder / job.path
         try:
             if target.is_file() and not job.fault(target):
@@ -635,12 +635,12 @@ class _Transfer:
         return answers
 
     def _receive(self, line: _Line, url: str, arriving: Path, had: int, most: int | None) -> str:
-        """Append what is missing of a file, or all of it if the server ignores the range.
+        """Append the missing part of a file, or write all of it if the server ignores the range.
 
         Returns
         -------
         str
-            Why it cannot be the file, if it is larger than manifest and server state; else nothing.
+            Why it cannot be the file, if it is larger than manifest and server say; else nothing.
         """
         headers = {"Range": f"bytes={had}-"} if had else {}
         with line.get(url, headers) as response:
@@ -648,7 +648,7 @@ class _Transfer:
                 return ""  # there is nothing beyond what is here: the checksum tells whether that is the file
             response.raise_for_status()
             if response.status_code not in (200, 206):
-                raise _RefusedError(f"{response.status_code} {response.reason}, which is no file")
+                raise _RefusedError(f"{response.status_code} {response.reason}, which is not a file")
             appends = response.status_code == 206
             appends &= response.headers.get("Content-Range", "").startswith(f"bytes {had}-")
             size = counted = had if appends else 0
@@ -661,7 +661,7 @@ class _Transfer:
             if (length or 0) > allowed:
                 return larger
             with arriving.open("ab" if appends else "wb") as file:
-                # Not decoded: what came compressed, though it was asked not to, would have no stated size.
+                # Not decoded: data that came compressed against the request would have no stated size.
                 while chunk := response.raw.read1(1 << 16, decode_content=False):
                     size += len(chunk)
                     if size > allowed:

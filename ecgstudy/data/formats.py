@@ -1,4 +1,4 @@
-"""What the files of the field say: WFDB headers, signals and annotations, MATLAB structs; record by record."""
+"""Read the file formats of the field, record by record: WFDB headers, signals and annotations, MATLAB structs."""
 
 import csv
 import math
@@ -23,7 +23,7 @@ from ecgstudy.data.labels import CLASSES, MISSING, SCP_STATEMENTS, classes_of, c
 from ecgstudy.data.leads import CANONICAL, LEADS, residuals
 from ecgstudy.paths import data_root
 
-with warnings.catch_warnings():  # that wfdb 4.3 uses what pandas 3 deprecates is no concern of the reader's
+with warnings.catch_warnings():  # wfdb 4.3 uses what pandas 3 deprecates; readers of the book need not know
     warnings.simplefilter("ignore", DeprecationWarning)
     import wfdb
 
@@ -50,7 +50,7 @@ _FOLDERS = {
     "st_petersburg_incart": "st_petersburg_incart",
     "incartdb": "St Petersburg INCART",
 }
-# The Challenge's sources whose integers are microvolts whatever a header says (St Petersburg's are not).
+# Sources of the Challenge whose integers are microvolts, whatever a header says (St Petersburg's are not).
 _MICROVOLT_SOURCES = {"cpsc_2018", "cpsc_2018_extra", "georgia", "ningbo", "chapman_shaoxing", "ptb-xl", "ptb"}
 _LABELLED = set(_FOLDERS.values()) - {"MIT-BIH", "PTB-XL"}  # by their headers
 _CHALLENGE_PREFIXES = {
@@ -63,7 +63,7 @@ _CHALLENGE_PREFIXES = {
 }
 _LAST_CHAPMAN_SHAOXING = 10646  # JS00001 … JS10646; Ningbo's numbers follow
 
-# The WFDB formats: bytes that the first one, two … values of a block take. Format 0 is a lead that is not there.
+# The WFDB formats: bytes that the first one, two … values of a block take. Format 0 is a lead that is missing.
 _BLOCKS: dict[str, tuple[int, ...]] = {
     "8": (1,), "16": (2,), "24": (3,), "32": (4,), "61": (2,), "80": (1,), "160": (2,), "212": (2, 3),
     "310": (2, 4, 4), "311": (2, 3, 4),
@@ -72,7 +72,7 @@ _FLAC_BITS = {"508": 8, "516": 16, "524": 24}
 # The value that stands for a missing sample; format 8, of differences, has none.
 _BITS = {"16": 16, "24": 24, "32": 32, "61": 16, "80": 8, "160": 16, "212": 12, "310": 10, "311": 10, **_FLAC_BITS}
 _MISSING = {name: -(2 ** (bits - 1)) for name, bits in _BITS.items()} | {"8": math.nan}
-_MOST_STEPS = 2  # by which rounding alone breaks a law of the limb leads
+_MOST_STEPS = 2  # by which rounding alone may break a law of the limb leads
 _VALUES_PER_COMPRESSED_BYTE = 1000  # what FLAC makes of a flat lead: about 300
 _LARGEST_BLANK = 1e8  # bytes of what is in no file: null leads, gaps between segments
 _LONGEST_MESSAGE = 1000  # characters of an error
@@ -97,7 +97,7 @@ _LARGEST_RATIO = 100  # of a struct to the compressed file; waves in double prec
 _SMALL_STRUCT = 2**24  # bytes, whatever its ratio: flat leads compress well
 _MOST_FIELDS = 100  # of a struct
 
-# What is read in seconds: with more, reading could take all of the memory for a file of holes.
+# What can be read in seconds. Without a limit, a sparse file could take all memory.
 MOST_VALUES = 2**27  # samples of all leads: 6 hours of 12 leads at 500 Hz
 _LARGEST_TABLE = 2**26  # bytes of a table of labels, ten times PTB-XL's
 
@@ -106,14 +106,14 @@ _LONGEST_ANNOTATION = 2**22  # bytes, weeks of beats
 _ANNOTATION_SYMBOL = dict(wfdb.io.annotation.ann_label_table[["label_store", "symbol"]].to_numpy().tolist())
 
 
-# A key and its value in a comment; further ones may follow on the line.
+# A key and its value in a comment; others may follow on the same line.
 _COMMENT_FIELD = re.compile(r"(?:^|(?<=\s))(?:<(age|sex|dx|diagnoses)>\s*:?|(age|sex|dx|diagnoses)\s*:)", re.IGNORECASE)
 
 
 class RecordError(ValueError):
     """A file that cannot be read as an ECG; the message names the file, what is wrong and the remedy.
 
-    What it quotes of the file may be long: of a long message the beginning and the end are kept.
+    Quotations from the file may be long: only the beginning and the end of a long message are kept.
     """
 
     def __init__(self, message: str) -> None:
@@ -139,7 +139,7 @@ class Reading:
 
 
 def _while_unchanged(read: Callable[[Path], T]) -> Callable[[Path], T]:
-    """Remember what was read of a file for as long as its size and time of change stay."""
+    """Remember what was read of a file while its size and time of change stay the same."""
 
     @wraps(read)
     def fresh(file: Path) -> T:
@@ -187,7 +187,7 @@ class _Patient(NamedTuple):
 
 
 def checked_size(file: Path, most: int) -> int:
-    """Bytes of a file that is one, no pipe or device, and not too large to be read in seconds.
+    """Size in bytes of a regular file (no pipe or device) that is small enough to be read in seconds.
 
     Raises
     ------
@@ -196,14 +196,14 @@ def checked_size(file: Path, most: int) -> int:
     """
     about = file.stat()
     if not stat.S_ISREG(about.st_mode):
-        raise RecordError(f"{file.name} is no file but a folder, a pipe, a device or the like; put the right one there")
+        raise RecordError(f"{file.name} is not a file but a folder, a pipe or a device; put the right one there")
     if about.st_size > most:
         raise RecordError(f"{file.name} has {about.st_size:,} bytes, more than the {most:,} that are read; split it")
     return about.st_size
 
 
 def check_values(count: int) -> None:
-    """Raise `RecordError` for more samples than are read in seconds."""
+    """Raise `RecordError` for more samples than can be read in seconds."""
     if count > MOST_VALUES:
         raise RecordError(f"holds {count:,} samples, more than the {MOST_VALUES:,} that are read at once; split it")
 
@@ -211,8 +211,8 @@ def check_values(count: int) -> None:
 def read_annotation(path: str | Path, extension: str) -> pd.DataFrame:
     """Sample (from 0) and symbol of every annotation in a WFDB annotation file.
 
-    The same as ``wfdb.rdann`` in a fraction of its time, most of which goes into reading the header for every file;
-    but where the file states a time resolution of its own, samples are those of the record.
+    The result is that of ``wfdb.rdann``, which takes many times longer, mostly for reading the header again for every
+    file. One difference: if the file states a time resolution of its own, samples are converted to the record's rate.
 
     Parameters
     ----------
@@ -242,8 +242,8 @@ def read_annotation(path: str | Path, extension: str) -> pd.DataFrame:
         raise RecordError(f"{file}: no readable annotation ({error.strerror}); download the data set again") from error
     words = np.frombuffer(data, "<u2", len(data) // 2)
     label, value = words >> 10, (words & 0x3FF).astype(np.int64)
-    step = np.where(label < _ANNOTATION_SKIP, value, 0)  # the labels above say more of the annotation before
-    carried = np.zeros(len(words), bool)  # words of a text or a jump, which are no annotation
+    step = np.where(label < _ANNOTATION_SKIP, value, 0)  # the labels above say more about the annotation before
+    carried = np.zeros(len(words), bool)  # words of a text or a jump, which are not annotations
     texts = []
     free = 0  # the first word that belongs to nothing before it
     for at in np.flatnonzero((label == _ANNOTATION_SKIP) | (label == _ANNOTATION_TEXT)).tolist():
@@ -262,7 +262,7 @@ def read_annotation(path: str | Path, extension: str) -> pd.DataFrame:
     step[carried] = 0
     places = np.flatnonzero((label < _ANNOTATION_SKIP) & (label > 0) & ~carried)
     label, sample = label[places], np.cumsum(step)[places]
-    # Notes at the first sample are of the whole file: a time resolution, labels of its own.
+    # Notes at the first sample hold for the whole file: a time resolution, labels of its own.
     of_file = (label == _ANNOTATION_NOTE) & (sample == 0)
     owner = np.searchsorted(places, texts) - 1
     notes = [
@@ -278,7 +278,7 @@ def read_annotation(path: str | Path, extension: str) -> pd.DataFrame:
 
 
 def _definitions(notes: list[str]) -> tuple[np.ndarray, float | None]:
-    """Label → symbol, and the rate in Hz at which the file counts time (None: the record's), from its first notes."""
+    """Label → symbol, and the rate in Hz at which the file counts time (None: the record's), by its first notes."""
     symbols = np.full(_ANNOTATION_TEXT + 1, "", object)
     symbols[list(_ANNOTATION_SYMBOL)] = list(_ANNOTATION_SYMBOL.values())
     resolution, defines = None, False
@@ -293,7 +293,7 @@ def _definitions(notes: list[str]) -> tuple[np.ndarray, float | None]:
 
 
 def _rate(record: Path, file: Path) -> float:
-    """Of a record, to which the annotations in a file are scaled."""
+    """Rate of a record in Hz, to which the annotations in a file are scaled."""
     header = record.with_name(f"{record.name}.hea")
     if not header.is_file():
         raise RecordError(f"{file}: counts time at a rate of its own; put {header.name} beside it")
@@ -302,12 +302,12 @@ def _rate(record: Path, file: Path) -> float:
     except RecordError as error:
         raise RecordError(f"{header}: {error}") from error
     if not fs > 0:
-        raise RecordError(f"{header}: a sampling rate of {fs:g} Hz is no ECG's; correct it")
+        raise RecordError(f"{header}: a sampling rate of {fs:g} Hz cannot be an ECG's; correct it")
     return fs
 
 
 class _Header(NamedTuple):
-    """What a header's lines say, not yet interpreted."""
+    """The fields of a header's lines, not yet interpreted."""
 
     n_leads: int
     fs: float
@@ -319,7 +319,7 @@ class _Header(NamedTuple):
 
 
 def read_wfdb(header: Path, source: str | None, leads: Sequence[str] | None) -> Reading:
-    """Header, signal files, and what the header's comments or PTB-XL's table say of the patient."""
+    """Read header, signal files, and what the header's comments or PTB-XL's table say about the patient."""
     parsed = _parse(header)
     if parsed.segments:
         return _joined(header, parsed, source)
@@ -390,7 +390,7 @@ def _parse(header: Path) -> _Header:
 
 
 def _joined(header: Path, parsed: _Header, source: str | None) -> Reading:
-    """Join the segments of a record; what no segment holds of a lead is missing."""
+    """Join the segments of a record; where no segment holds a lead, its samples are missing."""
     lengths = [_number(int, length, "number of samples") for _, length in parsed.lines]
     names = [name for name, _ in parsed.lines]
     if min(lengths) < 0 or parsed.n_samples not in (0, sum(lengths)):
@@ -460,7 +460,7 @@ def _header_lines(header: Path) -> tuple[list[str], list[str]]:
 
 
 def _number(kind: type[Number], text: str, what: str) -> Number:
-    """A finite number, or an error that says what it was to be; a whole one below 1e12, which may be written 5000.0."""
+    """A finite number, or an error that says what it should be. Whole ones are below 1e12, perhaps written 5000.0."""
     try:
         number = float(text) if len(text) <= 400 and text.isascii() and "_" not in text else math.inf
     except ValueError:
@@ -476,10 +476,10 @@ def _spec(format_field: str, gain_field: str, zero_field: str) -> _Spec:
     how = re.fullmatch(r"(\d+)(?:x(\d+))?(?::(\d+))?(?:\+(\d+))?", format_field, re.ASCII)
     scale = re.fullmatch(r"([^(/]*)(?:\(([^)]*)\))?(?:/(.*))?", gain_field)
     if not how or not scale:
-        raise RecordError(f"{format_field!r} {gain_field!r} is no format and gain of a lead; correct the header")
+        raise RecordError(f"{format_field!r} {gain_field!r} is not a format and gain of a lead; correct the header")
     units = scale[3] or "mV"
     if units.lower() not in _MV_PER_UNIT:
-        raise RecordError(f"a lead in {units!r} is no ECG in mV; remove that lead or correct its unit")
+        raise RecordError(f"a lead in {units!r} is not an ECG in mV; remove that lead or correct its unit")
     return _Spec(
         format=how[1],
         per_frame=_number(int, how[2] or "1", "number of samples per frame"),
@@ -495,7 +495,7 @@ def _spec(format_field: str, gain_field: str, zero_field: str) -> _Spec:
 def _values(
     header: Path, files: list[str], specs: list[_Spec], initial: list[int], n_samples: int, notes: list[str]
 ) -> np.ndarray:
-    """(leads, samples) of the converter's numbers as floats that hold them exactly; missing ones are NaN."""
+    """The converter's numbers (leads, samples) as floats that hold them exactly; missing ones are NaN."""
     groups: dict[str, list[int]] = {}
     for lead, file in enumerate(files):
         if specs[lead].format != "0":
@@ -536,9 +536,9 @@ def _values(
 
 
 def _lead(block: np.ndarray, spec: _Spec, initial: int) -> np.ndarray:
-    """One value a frame, from (frames, values a frame) of a lead; NaN where one of them is missing.
+    """One value for each frame of a lead, from (frames, values of a frame); NaN where one of them is missing.
 
-    The mean of a frame is cut to a whole number, as WFDB's library does.
+    The mean of a frame is truncated to a whole number, as in WFDB's library.
     """
     if spec.format == "8":  # differences
         block = block.ravel().cumsum(dtype=np.int64).reshape(block.shape) + initial
@@ -563,12 +563,11 @@ def _scaled(values: np.ndarray, specs: list[_Spec], reading: Reading) -> np.ndar
 
 
 def _checked_gain(values: np.ndarray, gain: np.ndarray, mv_per_unit: np.ndarray, reading: Reading) -> np.ndarray:
-    """Take LUDB's gains for what they are: each lead's own range in steps, which makes every lead span 1 mV.
+    """Correct LUDB's gains, each of which is the lead's own range in steps, so that every lead would span 1 mV.
 
-    Its steps are microvolts: they obey Einthoven's and Goldberger's laws within one. What the header makes of them
-    breaks II = I + III by .38 mV (median over its records of the largest violation). As microvolts they give waves of
-    the size that PTB-XL's have. Both marks, gains that are ranges and steps that obey the laws, show a record of LUDB
-    under any name.
+    Its steps are microvolts: they obey Einthoven's and Goldberger's laws within one step, and give waves as large as
+    PTB-XL's. The millivolts of the header break II = I + III by .38 mV (median over its records of the largest
+    violation). Two marks show a record of LUDB under any name: gains that are ranges, and steps that obey the laws.
     """
     span = np.fmax.reduce(values, axis=1) - np.fmin.reduce(values, axis=1)
     own_range = (span == gain[:, 0]).all()
@@ -591,10 +590,10 @@ def _checked_gain(values: np.ndarray, gain: np.ndarray, mv_per_unit: np.ndarray,
 
 
 def _checked_length(header: Path, file: str, specs: list[_Spec], n_samples: int, notes: list[str]) -> int:
-    """Samples per lead, after comparing what the header declares with the size of the signal file."""
+    """Samples per lead, after a comparison of the header with the size of the signal file."""
     first = specs[0]
     if not re.fullmatch(r"\w[\w.-]*", file):  # not out of the folder
-        raise RecordError(f"{file!r} is no signal file beside it; correct the header")
+        raise RecordError(f"{file!r} is not a signal file beside it; correct the header")
     try:
         size = checked_size(header.with_name(file), sys.maxsize) - first.offset
     except FileNotFoundError:
@@ -636,7 +635,7 @@ def _bytes(fmt: str, count: int) -> int:
 
 
 def _digital(file: Path, specs: list[_Spec], n_samples: int) -> np.ndarray:
-    """(frames, values a frame) integers of a signal file, as they follow each other."""
+    """Integers (frames, values of a frame) of a signal file, in their order."""
     fmt, width = specs[0].format, sum(spec.per_frame for spec in specs)
     if fmt in _FLAC_BITS:
         return _flac(file, specs, n_samples)
@@ -681,7 +680,7 @@ def _digital(file: Path, specs: list[_Spec], n_samples: int) -> np.ndarray:
 
 
 def _flac(file: Path, specs: list[_Spec], n_samples: int) -> np.ndarray:
-    """(frames, values a frame) integers of a compressed signal file."""
+    """Integers (frames, values of a frame) of a compressed signal file."""
     import soundfile  # few records need it
 
     per_frame, fmt = specs[0].per_frame, specs[0].format
@@ -711,7 +710,7 @@ def _flac(file: Path, specs: list[_Spec], n_samples: int) -> np.ndarray:
 
 
 def _source(file: Path, signal_file: str = "") -> str:
-    """The data set, from the nearest folder it is known by, else from a Challenge record's name."""
+    """The data set, by the nearest folder with a known name, else by the name of a Challenge record."""
     if re.fullmatch(r"\d{5}_[lh]r", file.stem):
         return "PTB-XL"
     for parent in file.parents:
@@ -725,7 +724,7 @@ def _source(file: Path, signal_file: str = "") -> str:
     return _CHALLENGE_PREFIXES[challenge[1]]
 
 
-# What is known of the patient
+# What is known about the patient
 
 
 def _describe(reading: Reading, header: Path, comments: list[str]) -> None:
@@ -733,7 +732,7 @@ def _describe(reading: Reading, header: Path, comments: list[str]) -> None:
     codes: list[str] = []
     coded: list[str] = []
     notes = reading.notes
-    spaced = in_diagnoses = False  # LUDB: the statements follow, one a line
+    spaced = in_diagnoses = False  # LUDB: the statements follow, one on each line
     for comment, key, value in _comment_fields(comments):
         match key:
             case "age":
@@ -834,7 +833,7 @@ def _ptbxl_patient(header: Path, ecg_id: int) -> _Patient | None:
 
 
 def _ptbxl_file(folder: Path) -> Path:
-    """PTB-XL's table, above the folder or in the data root."""
+    """Path of PTB-XL's table: above the folder, or in the data root."""
     for parent in (folder, *folder.parents, data_root()):
         for table in (parent / "ptbxl_database.csv", parent / "ptb-xl" / "ptbxl_database.csv"):
             if table.is_file():
@@ -844,7 +843,7 @@ def _ptbxl_file(folder: Path) -> Path:
 
 @_while_unchanged
 def _ptbxl_table(file: Path) -> dict[int, _Patient]:
-    """ecg_id → row; the table may have passed through pandas or a spreadsheet."""
+    """ecg_id → row. The table may have been saved by pandas or a spreadsheet."""
     checked_size(file, _LARGEST_TABLE)
     columns = list(_Patient._fields)
     try:
@@ -869,7 +868,7 @@ def read_struct(file: Path, source: str | None, leads: Sequence[str] | None) -> 
         sex = fields["sex"].tobytes().replace(b"\0", b"").decode("latin-1")
     except (ValueError, KeyError, struct.error, zlib.error) as error:
         raise RecordError(
-            f"is no CPSC 2018 struct ({error}); download it again, or its .hea too if it is a Challenge record"
+            f"is not a CPSC 2018 struct ({error}); download it again, or its .hea too if it is a Challenge record"
         ) from error
     if data.ndim != 2 or len(data) != len(LEADS):
         raise RecordError(f"holds an array of shape {data.shape}, not 12 leads; download it again")
@@ -891,7 +890,7 @@ def read_struct(file: Path, source: str | None, leads: Sequence[str] | None) -> 
 def _mat_struct(data: bytes) -> dict[str, np.ndarray]:
     """The fields of the first variable of a MATLAB 5 file, a 1×1 struct of plain arrays.
 
-    Read here because a flipped bit in such a file can crash the process in ``scipy.io.loadmat``. The format:
+    Not read by ``scipy.io.loadmat``, because there a flipped bit can crash the process. The format:
     MathWorks, "MAT-File Format", chapter "Level 5 MAT-Files".
     """
     none = (0, memoryview(b""))
@@ -927,7 +926,7 @@ def _mat_elements(data: memoryview) -> Iterator[tuple[int, memoryview]]:
 
 @_while_unchanged
 def _reference(file: Path) -> dict[str, tuple[str, ...]]:
-    """CPSC 2018's REFERENCE.csv: record → one to three integers; it may have passed through pandas or a spreadsheet."""
+    """CPSC 2018's REFERENCE.csv: record → one to three integers. It may have been saved by pandas or a spreadsheet."""
     checked_size(file, _LARGEST_TABLE)
     try:
         with file.open(newline="", encoding="utf-8-sig", errors="replace") as lines:

@@ -93,10 +93,10 @@ CHALLENGE_2020_MERGED = tuple(code for code in CHALLENGE_2020 if code not in CHA
 
 
 def spelled(code: object) -> str:
-    """A code as its vocabulary writes it: without blanks and quotes, a whole number without point and exponent.
+    """Write a code as its vocabulary does: without blanks and quotes, a whole number without point and exponent.
 
     ``59118001.0`` and ``np.int64(5)`` are what tables make of integers, ``"5.9118001E7"`` is what spreadsheets do. A
-    number that was rounded on the way (``"1.64889E+08"``) stays as it is, none of those known.
+    number that was rounded on the way (``"1.64889E+08"``) stays as it is and matches no code.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def spelled(code: object) -> str:
         for what is neither text nor a number.
     """
     if isinstance(code, bool | np.bool_) or not isinstance(code, str | int | float | np.integer | np.floating):
-        raise ValueError(f"{code!r} is no code: give codes as text or whole numbers")
+        raise ValueError(f"{code!r} is not a code: give codes as text or whole numbers")
     if isinstance(code, str):
         text = code.strip().strip("'\"").strip()
     else:
@@ -118,7 +118,7 @@ def spelled(code: object) -> str:
 
 
 def codes_in(text: str) -> tuple[str, ...]:
-    """The codes of one field of a header or a table, however they stand in it, in the spelling of their vocabulary.
+    """The codes in one field of a header or a table, however it lists them, in the spelling of their vocabulary.
 
     With commas, semicolons, bars or (numbers and known words) blanks in between; as the text of a list, or of a
     mapping from the codes, in Python's or JSON's notation. None for "nan", "unknown" and the like.
@@ -154,8 +154,8 @@ def classes_of(codes: Iterable[object]) -> frozenset[str]:
     Parameters
     ----------
     codes
-        SNOMED CT codes, SCP-ECG statements, CPSC 2018's integers, class names or LUDB's statements, also mixed; text
-        or numbers, missing ones (None, NaN) passed over.
+        SNOMED CT codes, SCP-ECG statements, CPSC 2018's integers, class names or LUDB's statements, also mixed. Text or
+        numbers; missing ones (None, NaN) are skipped.
 
     Raises
     ------
@@ -166,7 +166,7 @@ def classes_of(codes: Iterable[object]) -> frozenset[str]:
 
 
 def unmapped(codes: Iterable[object]) -> Counter[str]:
-    """The codes that name none of the nine classes, counted; for parameters and errors see `classes_of`."""
+    """Count the codes that name none of the nine classes; for parameters and errors see `classes_of`."""
     return Counter(code for code in _texts(codes) if _class_of(code) is None)
 
 
@@ -183,7 +183,7 @@ def superclasses(scp_codes: Iterable[str]) -> frozenset[str]:
     """
     codes = frozenset(_texts(scp_codes))
     if unknown := codes - SCP_STATEMENTS:
-        raise ValueError(f"{sorted(unknown)} are no statements of PTB-XL's scp_statements.csv: leave them out")
+        raise ValueError(f"{sorted(unknown)} are not statements of PTB-XL's scp_statements.csv: leave them out")
     return frozenset(_SUPERCLASS_OF[code] for code in codes & _SUPERCLASS_OF.keys())
 
 

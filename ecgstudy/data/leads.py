@@ -1,9 +1,9 @@
 """The twelve leads: how files spell them, and whether the limb leads agree with each other.
 
-Six limb leads come from three electrodes, so that four of them follow from the other two (Einthoven, Goldberger). A
-file in which they do not holds leads of different gains, of a wrong sign, under each other's names, or with something
-in all of them that no electrode saw. Electrodes that were exchanged at the patient break no law; they are told by the
-shape of the beat, and only where P, QRS and T all say so.
+Six limb leads come from three electrodes, so that four of them follow from the other two (Einthoven, Goldberger). If
+they do not in a file, its leads have different gains, a wrong sign or exchanged names, or all of them hold something
+that no electrode saw. Electrodes that were exchanged at the patient break no law. Only the shape of the beat shows
+that, and it is noted only if P, QRS and T agree.
 """
 
 from collections.abc import Sequence
@@ -46,18 +46,18 @@ _BROKEN = 0.1
 # Exchanged augmented leads look the same as electrodes exchanged in I, II and III alone.
 _ELECTRODES = {("aVR", "aVL"): "RA and LA", ("aVR", "aVF"): "RA and LL", ("aVL", "aVF"): "LA and LL"}
 _SHORTEST_PULSE = 0.02  # s
-_STEEP = 0.3  # of I to aVF, in P, QRS and T of a heart as vertical as they come
+_STEEP = 0.3  # of I to aVF, in P, QRS and T of a very vertical heart
 _SHORTEST_RR = 0.5  # s; at a higher rate P lies in T
 _LARGEST_P = 0.4  # mV
-_LOWEST_RATE = 100.0  # Hz at which a beat's parts can be told
-_LONGEST = 60.0  # s of a record that are enough to see its beat
+_LOWEST_RATE = 100.0  # Hz at which the parts of a beat can be told apart
+_LONGEST = 60.0  # s of a record that are enough to find its beat
 _SURE_WAVE, _SURE_QRS, _SURE_LEAD = 0.03, 0.1, 0.3  # mV
 
 Array = NDArray[np.floating]
 
 
 def residuals(limb: Array, names: Sequence[str]) -> tuple[list[str], Array]:
-    """What each law leaves of the limb leads at hand.
+    """How far the limb leads at hand violate each law.
 
     Parameters
     ----------
@@ -84,9 +84,9 @@ def _factors(names: tuple[str, ...], dtype: np.dtype) -> tuple[list[str], Array]
 
 
 def check_limb_leads(x: Array, names: Sequence[str], spans: Array, fs: float) -> list[str]:
-    """Notes on limb leads that contradict each other: which law, by how much, and what explains it.
+    """Note limb leads that contradict each other: which law, by how much, and what explains it.
 
-    Offsets are no contradiction. Left out are leads that do not move, and samples that a limb lead lacks.
+    Offsets do not count. Leads that do not move are left out, and so are samples that a limb lead lacks.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def check_limb_leads(x: Array, names: Sequence[str], spans: Array, fs: float) ->
 
 
 def _broken(limb: Array, names: Sequence[str]) -> dict[str, float]:
-    """Laws that leads with a median of zero break → largest violation in mV."""
+    """Laws that are broken by leads with a median of zero → largest violation in mV."""
     laws, residual = residuals(limb, names)
     residual = np.abs(residual - np.median(residual, axis=1, keepdims=True))
     peak, rms = residual.max(axis=1), np.sqrt((residual**2).mean(axis=1))
@@ -136,7 +136,7 @@ def _broken(limb: Array, names: Sequence[str]) -> dict[str, float]:
 
 
 def _exchange(limb: Array, names: Sequence[str]) -> str:
-    """The one wrong sign or the two names that, put right, restore every law; both readings where two do."""
+    """The one wrong sign or the two exchanged names whose repair restores every law; both if two repairs do."""
     found = []
     for row, name in enumerate(names):
         mended = limb.copy()
@@ -156,7 +156,7 @@ def _exchange(limb: Array, names: Sequence[str]) -> str:
 
 
 def _pulse(limb: Array, names: Sequence[str], fs: float) -> str:
-    """A pulse in all leads at once, such as an amplifier's 1 mV, if that is what breaks the laws."""
+    """A pulse in all leads at once, such as an amplifier's 1 mV, if it is what breaks the laws."""
     _, residual = residuals(limb, names)
     _, of_one = residuals(np.ones((len(names), 1)), names)
     if not of_one.any():  # aVF's law does not see it
@@ -179,7 +179,7 @@ def _pulse(limb: Array, names: Sequence[str], fs: float) -> str:
 
 
 def _odd_one(limb: Array, names: Sequence[str]) -> str:
-    """The one lead without which the others agree, and how it differs from what they say of it."""
+    """The one lead without which the others agree, and how it differs from what they predict."""
     found = []
     for row, name in enumerate(names):
         others = [i for i in range(len(names)) if i != row]
@@ -200,21 +200,21 @@ def _odd_one(limb: Array, names: Sequence[str]) -> str:
 
 
 def check_electrodes(x: Array, names: Sequence[str], fs: float, up_less_down: Array) -> list[str]:
-    """A note if P, QRS and T all point the way that an exchange of the right arm's electrode makes them.
+    """A note if P, QRS and T all point as they do when the right arm's electrode is exchanged.
 
     In a true aVR every wave points down. Here they do in aVL (RA and LA exchanged) or aVF (RA and LL), and in I or II
-    too, while V6 is as it should be. It takes a P wave; LA and LL exchanged leave no such sign and are not told.
+    too, while V6 is as it should be. This needs a P wave. LA and LL exchanged leave no such sign and are not found.
 
     Parameters
     ----------
     x
         (12, samples) in mV, leads in standard order.
     names
-        Those of LEADS, else nothing is told.
+        Those of LEADS, else nothing is noted.
     fs
         In Hz.
     up_less_down
-        (12,) how much further each lead goes up from its middle than down; saves most records the rest.
+        (12,) how much further each lead goes up from its middle than down; it saves most records the rest.
     """
     if list(names) != list(LEADS) or fs < _LOWEST_RATE:
         return []
@@ -230,7 +230,7 @@ def check_electrodes(x: Array, names: Sequence[str], fs: float, up_less_down: Ar
     v6 = LEADS.index("V6")
     if not (p[v6] > 0 and qrs[v6] > _SURE_QRS and t[v6] > 0):
         return []
-    # A steep heart alone makes I go down a little; exchanged arms do it by as much as I went up.
+    # A vertical heart makes I go down a little; exchanged arms make it go down as far as it went up.
     far = all(-wave[0] > _STEEP * abs(wave[5]) for wave in beat)
     for lead, arm, electrodes, sure in (("I", "aVL", "RA and LA", far), ("II", "aVF", "RA and LL", True)):
         row, most = LEADS.index(lead), LEADS.index(arm)
@@ -266,6 +266,6 @@ def _beat(x: Array, fs: float) -> tuple[Array, Array, Array] | None:
         beat[:, span] for span in ((time > -0.24) & (time < -0.09), np.abs(time) < 0.06, (time > 0.14) & (time < 0.4))
     ]
     p, qrs, t = ((part.max(axis=1), part.min(axis=1), part.mean(axis=1)) for part in parts)
-    # The larger way of P and T, if all of the wave goes it.
+    # The larger deflection of P and T, if the whole wave has its sign.
     atria, rest = (np.where((up > -down) == (mean > 0), np.where(up > -down, up, down), 0) for up, down, mean in (p, t))
     return atria, qrs[0] + qrs[1], rest

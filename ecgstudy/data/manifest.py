@@ -1,4 +1,4 @@
-"""Which data sets the study uses (``data_manifest.yaml``), where they are, and whether what is there is whole."""
+"""The data sets of the study (``data_manifest.yaml``): which and where they are, and whether they are complete."""
 
 import hashlib
 import math
@@ -19,12 +19,12 @@ LARGEST_LIST = 2**26  # bytes of a checksum list, some 500,000 files
 _LARGEST_MANIFEST = 2**20  # bytes
 _LONGEST_NAME = 240  # bytes: file systems allow 255, and ".partial" comes on top of it
 _UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-# Data sets with 12-lead or two-lead signals, in the order in which the audit tells of them.
+# Data sets with 12-lead or two-lead signals, in the order of the audit.
 SIGNALS = ("ludb", "mitdb", "ptb-xl", "challenge-2021", "cpsc-2018-original")
 
 
 class DataError(Exception):
-    """Data are missing or broken: says what, where it was looked for and the command that mends it."""
+    """Data are missing or broken. The message says what, where it was looked for, and the command that helps."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class DataSet:
 
     @property
     def folder(self) -> Path:
-        """Where the data set is, or would be."""
+        """Where the data set is or would be."""
         return paths.data_root() / self.name
 
     def takes(self, path: str) -> bool:
@@ -88,7 +88,7 @@ class DataSet:
         return any(fnmatchcase(path, pattern) for pattern in self.take)
 
     def record_paths(self) -> list[Path]:
-        """The one file that every record has, of the records at hand."""
+        """For each record at hand, the one file that every record has."""
         return paths.listed(self.folder, self.record_files) if self.record_files else []
 
     def file_paths(self) -> Iterator[str]:
@@ -99,7 +99,7 @@ class DataSet:
                 yield path
 
     def pinned(self) -> bool:
-        """Whether the checksum list is at hand and, where the manifest knows its sum, is the right one."""
+        """Whether the checksum list is at hand and, if the manifest knows its checksum, is the right one."""
         path = self.folder / self.checksum_file
         if not self.checksum_file or not path.is_file():
             return False
@@ -167,7 +167,7 @@ def locate(name: str, manifest: Path = paths.MANIFEST) -> Path:
 class Report:
     """What `verify` found: paths relative to ``folder``.
 
-    Files are ``unreadable`` by an error of the disk or for want of a permission; no checksum covers the ``extra`` ones.
+    Files are ``unreadable`` after a disk error or without permission; no checksum covers the ``extra`` ones.
     """
 
     name: str
@@ -218,7 +218,7 @@ def at_hand(data_sets: Sequence[str] = SIGNALS) -> dict[str, Path]:
 def verify(name: str, manifest: Path = paths.MANIFEST) -> Report:
     """Compare a data set at hand with its checksums and its number of records.
 
-    A checksum list that is not the one the manifest knows counts as wrong; the files are compared with it all the same.
+    A checksum list that the manifest does not know counts as wrong; the files are compared with it all the same.
 
     Raises
     ------
@@ -280,8 +280,8 @@ def read_checksums(path: Path) -> dict[str, str]:
     Raises
     ------
     DataError
-        naming the line that is something else, a path that leads out of the folder or could be no file's, or one
-        that stands there with two sums.
+        naming a line that is something else, a path that leads out of the folder or cannot be a file's, or a path with
+        two checksums.
     """
     checksums: dict[str, str] = {}
     try:
@@ -302,15 +302,15 @@ def read_checksums(path: Path) -> dict[str, str]:
 
 
 def _text(path: Path, most: int, errors: str) -> str:
-    """Text of a file that is one, no pipe or device, and of at most so many bytes."""
+    """Text of a regular file (no pipe or device) of at most so many bytes."""
     about = path.stat()
     if not stat.S_ISREG(about.st_mode) or about.st_size > most:
-        raise DataError(f"{path} is no file of at most {most:,} bytes; put the right one in its place")
+        raise DataError(f"{path} is not a file of at most {most:,} bytes; put the right one in its place")
     return path.read_text(encoding="utf-8-sig", errors=errors)
 
 
 def safe_path(path: str, where: str) -> str:
-    """Return ``path`` in plain form if it names a file inside its folder on every system, else raise `DataError`."""
+    """Return ``path`` in plain form if on every system it names a file inside its folder, else raise `DataError`."""
     plain = PurePosixPath(path)
     if not plain.parts or path.startswith("/") or "\\" in path or ":" in path or ".." in plain.parts:
         raise DataError(f"{where} names {path!r}, which leads out of its folder: nothing of it is used")
@@ -336,9 +336,9 @@ def _data_set(name: Any, entry: Any, where: str) -> DataSet:
         algorithm, _, digest = archive.checksum.rpartition(":")
         known = hashlib.new(algorithm).digest_size if algorithm in hashlib.algorithms_guaranteed else 0
         if not known or not re.fullmatch(f"[0-9a-f]{{{2 * known}}}", digest):
-            raise DataError(f"{where}: {archive.checksum!r} is no checksum: write it as algorithm:hex")
+            raise DataError(f"{where}: {archive.checksum!r} is not a checksum: write it as algorithm:hex")
     if dataset.size and not re.fullmatch(rf"\d+(\.\d+)? ({'|'.join(_UNITS)})", dataset.size, re.ASCII):
-        raise DataError(f"{where}: {dataset.size!r} is no size: write it as 25 MB")
+        raise DataError(f"{where}: {dataset.size!r} is not a size: write it as 25 MB")
     return dataset
 
 

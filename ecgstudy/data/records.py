@@ -1,4 +1,4 @@
-"""Read one ECG, of whichever data set and format, into one form: float32 mV, standard lead order, labels, notes."""
+"""Read one ECG of any data set and format into one form: float32 mV, standard lead order, labels, notes."""
 
 import errno
 import hashlib
@@ -53,11 +53,11 @@ class Record:
     age, sex
         Years; "F" or "M"; None where unknown.
     notes
-        What reading met beyond the plain case and what it did about it, each "kind: detail".
+        What was unusual in the files and how the reader handled it, each "kind: detail".
     fold
         The data set's official fold (PTB-XL's ``strat_fold``, 1 to 10), None where there is none.
 
-    Characters that do not print are written as their escapes in all of these texts.
+    In all of these texts, characters that do not print are written as their escapes.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Record:
     fold: int | None = None
 
     def __post_init__(self) -> None:
-        """Make every text printable: all that tables, pages and terminals show of a record stands here."""
+        """Make every text printable, for the tables, pages and terminals that show it."""
         for name, value in vars(self).items():
             if isinstance(value, str):
                 object.__setattr__(self, name, printable(value))
@@ -88,7 +88,7 @@ class Record:
 
     @cached_property
     def signal_hash(self) -> str:
-        """Hex digest of the signal in whole microvolts and its rate: equal for one signal under two names or gains."""
+        """Hex digest of the signal in whole microvolts and its rate: equal for a signal under two names or gains."""
         microvolts = np.multiply(self.signal, 1000, dtype=np.float64)
         np.rint(microvolts, out=microvolts)
         if not (microvolts.min() >= -(2.0**31) and microvolts.max() <= 2.0**31 - 1):  # seldom, and slow
@@ -118,13 +118,13 @@ def read_record(
     headers say otherwise: 200/mV in records of ``ptb-xl`` that equal PTB-XL's own integers one by one, 4880/mV in
     three of ``georgia`` whose amplitudes are those of the others. The gain is therefore taken from the source,
     and a note tells where the header differs. LUDB's headers state each lead's own range as its gain, so that every
-    lead would span 1 mV; its steps are microvolts, and are read as such, with a note.
+    lead would span 1 mV. Its steps are microvolts and are read as such, with a note.
 
-    Notes tell too what is wrong with the leads and was left as it is: limb leads that contradict each other, by how
-    much and why (see `ecgstudy.data.leads`), missing, flat and clipped ones, a scale that was lost.
+    Notes also say what is wrong with the leads but was left unchanged: limb leads that contradict each other, by how
+    much and why (see `ecgstudy.data.leads`); missing, flat and clipped leads; a scale that was lost.
 
-    So that reading ends in seconds whatever a file says, a record has at most 2**27 samples and 1,000 leads, a CSV
-    128 MB; what is larger, unpacks to far more than its size, or is no file (a pipe, a device) is refused.
+    Reading ends in seconds, whatever a file says: a record has at most 2**27 samples and 1,000 leads, a CSV at most
+    128 MB. A file that is larger, unpacks to far more than its size, or is a pipe or a device is refused.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ def read_record(
     try:
         file = _find(file)
         read = {".hea": read_wfdb, ".mat": read_struct}.get(file.suffix, read_array)
-        with np.errstate(over="ignore", under="ignore"):  # what overflows is infinite, and refused as such
+        with np.errstate(over="ignore", under="ignore"):  # an overflow gives infinity, which is refused as such
             return _record(read(file, source, leads), file.stem, fs, leads)
     except RecordError as error:
         raise RecordError(printable(f"{file}: {error}")) from error.__cause__
@@ -159,18 +159,19 @@ def read_record(
         raise RecordError(printable(f"{file}: cannot be read ({error or 'no memory left'}); {remedy}")) from error
 
 
-# Errors of the system that tell of the file: it is gone, another kind of thing, or not ours to read.
+# Errors of the system that say something about the file: it is gone, is not a file, or may not be read.
 _OF_THE_FILE = {
-    None,  # raised by a library, of what stands in the file
+    None,  # raised by a library because of what is in the file
     *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO, errno.EINVAL),
     *(errno.EACCES, errno.EPERM),
 }
 
 
 def by_machine(error: BaseException) -> bool:
-    """Whether an error, or what it was raised from, is the machine's and may pass: a disk, a network or the memory.
+    """Whether an error, or its cause, comes from the machine (disk, network, memory) and may pass.
 
-    Such a failure says nothing of the record: it is read again, or reported, but never kept as the record's.
+    Such a failure says nothing about the record. The record is read again or the failure is reported, but it is never
+    kept as the record's own.
     """
     seen: BaseException | None = error
     while seen is not None:
@@ -183,9 +184,9 @@ def by_machine(error: BaseException) -> bool:
 def find_records(folder: str | Path, unlisted: list[Path] | None = None) -> list[Path]:
     """Every record under a folder, sorted, each once: paths for `read_record`.
 
-    A ``.csv`` counts if its first line is all numbers or names a standard lead; links to folders are followed; what
-    systems and editors leave beside data (``._1.hea``, ``1.hea~``) does not count.
-    Folders that may not be listed are passed by, and added to ``unlisted``.
+    A ``.csv`` counts if its first line is all numbers or names a standard lead. Files that systems and editors leave
+    beside data (``._1.hea``, ``1.hea~``) do not count. Links to folders are followed. Folders that may not be listed
+    are skipped and added to ``unlisted``.
 
     Raises
     ------
@@ -240,7 +241,7 @@ def _record(reading: Reading, name: str, fs: float | None, leads: Sequence[str] 
     if fs is None:
         raise RecordError("states no sampling rate; pass fs=, in Hz")
     if not 10 <= fs <= 1e5:
-        raise RecordError(f"a sampling rate of {fs:g} Hz is no ECG's; pass the right one as fs=, in Hz")
+        raise RecordError(f"a sampling rate of {fs:g} Hz cannot be an ECG's; pass the right one as fs=, in Hz")
     if leads is not None and len(leads) != len(reading.signal):
         raise RecordError(f"holds {len(reading.signal)} leads, not {len(leads)}; name as many in leads=")
     if len(reading.leads) > _MOST_LEADS:
@@ -298,7 +299,7 @@ def _lead_names(names: Sequence[str], notes: list[str]) -> list[str]:
 
 
 def _inspect(signal: np.ndarray, fs: float, names: list[str], notes: list[str]) -> None:
-    """Note missing, flat, clipped, padded and implausible samples and leads; refuse a signal that is none."""
+    """Note missing, flat, clipped, padded and implausible samples and leads; refuse what cannot be an ECG."""
     if not signal.size:
         raise RecordError("holds no samples; download or export it again")
     whole = signal
@@ -312,7 +313,7 @@ def _inspect(signal: np.ndarray, fs: float, names: list[str], notes: list[str]) 
         low, high = np.fmin.reduce(signal, axis=1), np.fmax.reduce(signal, axis=1)
     highest = float(np.fmax.reduce(np.fmax(high, -low)))
     if not highest <= _HIGHEST_VALUE:
-        raise RecordError(f"amplitudes up to {highest:g} mV are no ECG's; correct its gain or unit")
+        raise RecordError(f"amplitudes up to {highest:g} mV cannot be an ECG's; correct its gain or unit")
     if highest > _HIGHEST_ECG:
         notes.append(f"amplitude: up to {highest:.4g} mV, more than an ECG's; check its gain and unit")
     if flat := [lead for lead, is_flat in zip(names, low == high, strict=True) if is_flat]:
@@ -323,7 +324,7 @@ def _inspect(signal: np.ndarray, fs: float, names: list[str], notes: list[str]) 
             constant = int((signal != value).any(axis=0)[::step].argmax())
             notes.append(f"constant {where}: all leads for {constant / fs:.3g} s")
             signal = signal[:, ::step][:, constant - 1 :][:, ::step]
-    run = math.ceil(_CLIPPED * fs)  # no run so long escapes a look at every so-many-th sample
+    run = math.ceil(_CLIPPED * fs)  # a run this long is found by looking at every n-th sample
     coarse = np.ascontiguousarray(signal[:, ::run])
     middle = (np.where(np.isnan(coarse), 0, coarse) if has_gaps else coarse).mean(axis=1)
     for extreme in (low, high):

@@ -221,7 +221,7 @@ QUESTIONS: dict[str, Question] = {
         asks="Does the macro-F2 loss give a higher F2 than cross-entropy after the paper's hundred epochs?",
         system="CNN-GAP",
         arms={
-            # both with other steps too, lest one be judged by those that suit the other
+            # both with other step sizes, too, so that neither is judged by those that suit the other
             ", ".join([loss, *(f"{name} {value:g}" for name, value in steps.items())]): {"loss": loss, "epochs": 100}
             | steps
             for loss, steps in (

@@ -203,9 +203,9 @@ def settings_of(
 ) -> tuple[int, list[str]]:
     """Number of settings of a committed network that differ from the paper's, and what is wrong with them.
 
-    Wrong is a setting that neither its ablation's question nor ``provenance.yaml`` names, and one that was tuned on
-    the cohort on which the answer is tested, unless it is owned to as an exception: every record of a trial is tested
-    once, so none is free to tune on.
+    A setting is wrong if neither its ablation's question nor ``provenance.yaml`` names it, or if it was tuned on the
+    cohort on which the answer is tested and is not a declared exception: every record of a trial is tested once, so
+    none is free for tuning.
     """
     known, wrong = provenance()["settings"].get(config["system"], {}), []
     system, default = intact.system_from(config), published(config["system"])

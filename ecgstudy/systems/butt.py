@@ -47,7 +47,7 @@ class Unit(nn.Module):
 class BUTT(nn.Module):
     """A stem, levels that each halve the time axis, a last unit, the maximum over the record's cells, linear.
 
-    Level l has ``convolutions`` units of l·``filters`` channels. What it hands on are three things side by side: its
+    Level l has ``convolutions`` units of l·``filters`` channels. It passes on three signals side by side: its
     output, the output of its first unit, and the stem's output averaged down to its length.
 
     Parameters
