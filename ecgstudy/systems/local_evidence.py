@@ -76,6 +76,10 @@ class LocalEvidence(nn.Module):
         evidence = self.evidence(x)
         return self.gain.exp()[:, None] * self.shares(evidence, x) * evidence
 
+    def incompleteness(self, x: Tensor) -> Tensor:
+        """What the map, summed over time, and ``bias`` miss of each logit: (batch, classes), 0 but for rounding."""
+        return (self.contributions(x).sum(dim=-1) + self.bias - self(x)).abs()
+
     def forward(self, x: Tensor) -> Outputs:
         """Logits (batch, classes); in training also the map, and the answer key if the input holds it."""
         parts = self.contributions(x)

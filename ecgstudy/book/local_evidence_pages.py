@@ -1,0 +1,240 @@
+"""Tables and figures of the chapter on local evidence."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from pandas.io.formats.style import Styler
+from torch import Tensor, nn
+
+from ecgstudy import metrics, training
+from ecgstudy.book import explanation_tables, report
+from ecgstudy.book.chapter import Chapter
+from ecgstudy.data.labels import CLASSES
+from ecgstudy.data.records import LEADS
+from ecgstudy.explain import evaluation, methods, trials
+from ecgstudy.explain.cases import Cases, synthetic_cases
+from ecgstudy.studies import explanations, leaderboard
+from ecgstudy.studies.questions import INPUT_GRADIENT
+from ecgstudy.systems import System
+from ecgstudy.systems.catalogue import by_name, with_chapter
+
+ENDS = ["value", "low", "high"]
+COLOURS = ("#4477aa", "#ee6677")
+
+
+def times(system: System, network: nn.Module, signal: NDArray[np.float32], batch: int = 32) -> dict[str, str]:
+    """Milliseconds that a record (12, samples) takes on one thread, as texts for ``report.glue_all``.
+
+    ``ms_windows`` to prepare it, ``ms_one`` in the network alone, ``ms_many`` there in a batch.
+    """
+    x = torch.from_numpy(system.windows(signal)[0])[None]
+    many = x.expand(batch, -1, -1).contiguous()
+    found = {
+        "ms_windows": _shortest(lambda: system.windows(signal), 20),
+        "ms_one": _shortest(lambda: network(x), 20),
+        "ms_many": _shortest(lambda: network(many), 5) / batch,
+    }
+    return {name: f"{1000 * seconds:.1f}" for name, seconds in found.items()}
+
+
+@torch.inference_mode()
+def _shortest(work: Callable[[], object], repeats: int) -> float:
+    """Shortest time that some work takes on one thread, in s."""
+    threads, taken = torch.get_num_threads(), []
+    torch.set_num_threads(1)
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - begun)
+    torch.set_num_threads(threads)
+    return min(taken)
+
+
+def by_class(scores: pd.DataFrame, names: Sequence[str], caption: str) -> Styler:
+    """Some metrics of ``metrics.summary``, a row for the mean of the classes and one for each class."""
+    rows = scores[scores["metric"].isin(names)]
+    texts = [report.interval(*row) for row in rows[ENDS].to_numpy()]
+    table = rows.assign(text=texts).pivot(index="class", columns="metric", values="text")
+    table = table.loc[["", *CLASSES]].rename(index={"": "mean of classes"})
+    return report.table(table.reset_index(), caption)
+
+
+def completeness(run: training.Run, x: Tensor, caption: str) -> Styler:
+    """Largest difference between a logit and bias plus sum of the map, over inputs and classes, in two precisions."""
+    rows = []
+    for precision in (torch.float32, torch.float64):
+        network = run.network().to(precision)
+        with torch.inference_mode():
+            most = max(network.incompleteness(part.to(precision)).max().item() for part in x.split(64))
+        rows.append({"precision": str(precision).removeprefix("torch."), "largest difference": f"{most:.1e}"})
+    return report.table(pd.DataFrame(rows), caption)
+
+
+def own_map_of_each(runs: Mapping[str, training.Run], classes: Sequence[str], fs: float) -> Figure:
+    """Lead II of a simulated record of each class, at ``fs`` Hz, and below it the first own map of each system.
+
+    The evidence is shaded; the positive part of a map is filled. The same record is simulated at each system's rate.
+    """
+    size = {"figsize": (11, 6.5), "sharex": True, "layout": "constrained"}
+    figure, axes = plt.subplots(1 + len(runs), len(classes), squeeze=False, **size)
+    for column, name in zip(axes.T, classes, strict=True):
+        case = _case(name, fs)
+        _shaded(column[0], case)
+        column[0].plot(_seconds(case), case.signals[0, LEADS.index("II")], color="k", lw=0.7)
+        column[0].set(title=f"{name}, lead II")
+        for ax, run in zip(column[1:], runs.values(), strict=True):
+            _own_map(ax, run, _case(name, run.system.fs))
+        column[-1].set_xlabel("seconds")
+    for ax, (name, run) in zip(axes[1:, 0], runs.items(), strict=True):
+        ax.set_ylabel(f"{name}\n{methods.methods(run.system)[0]}", rotation=0, ha="right", va="center")
+    for ax in axes.flat:
+        ax.set(yticks=[], xlim=(0, 10))
+    return figure
+
+
+def _case(name: str, fs: float) -> Cases:
+    return synthetic_cases(fs, 1, seed=explanations.CASE_SEED, classes=[name])
+
+
+def _seconds(case: Cases) -> NDArray[np.float64]:
+    return np.arange(case.signals.shape[-1]) / case.fs
+
+
+def _shaded(ax: Axes, case: Cases) -> None:
+    """Shade the evidence of a case in any lead, over the whole height."""
+    across = ax.get_xaxis_transform()
+    ax.fill_between(_seconds(case), 0, 1, where=case.any_lead[0], transform=across, color="#ccbb44", alpha=0.35, lw=0)
+
+
+def _own_map(ax: Axes, run: training.Run, case: Cases) -> None:
+    """Fill the positive part of the first own map of a case, and say how much of it is inside the evidence."""
+    m = evaluation.make_maps(methods.methods(run.system)[0], run.system, run.network(), case)
+    _shaded(ax, case)
+    ax.fill_between(_seconds(case), m[0].clip(min=0), color=COLOURS[0], lw=0)
+    ax.set_ylim(0, max(1.05 * m.max(), 1e-9))
+    mass = trials.localisation(m, case.any_lead)["mass"][0]
+    said = f"{mass:.2f} inside" if (m > 0).any() else "silent"
+    box = {"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1}
+    ax.text(0.995, 0.9, said, ha="right", va="top", transform=ax.transAxes, fontsize=7, bbox=box)
+
+
+def maps_of_others(table: pd.DataFrame, system: str) -> pd.DataFrame:
+    """Rows of ``explanations.committed`` on simulated records, trained on such: the others' own maps and gradients."""
+    rows = table[(table["cohort"] == "synthetic") & (table["trained"] == "synthetic") & (table["system"] != system)]
+    own = [m in by_name(s).own_maps for s, m in zip(rows["system"], rows["method"], strict=True)]
+    rows = rows[np.array(own, dtype=bool) | (rows["method"] == INPUT_GRADIENT)]
+    return rows.sort_values(["system", "method"], kind="stable")
+
+
+def excess_by_class(table: pd.DataFrame, names: tuple[str, str]) -> Figure:
+    """Excess mass of two methods by class, with intervals, of ``explanations.tidy``'s rows of one system."""
+    rows = table[(table["trial"] == "excess mass") & (table["class"] != "")]
+    figure, ax = plt.subplots(figsize=(7.5, 3))
+    for shift, method, colour in zip((-0.12, 0.12), names, COLOURS, strict=True):
+        of_method = rows[rows["method"] == method].set_index("class").reindex(CLASSES)
+        value = of_method["value"].to_numpy()
+        error = np.abs(of_method[["low", "high"]].to_numpy().T - value)
+        ax.errorbar(np.arange(len(CLASSES)) + shift, value, error, fmt="o", ms=4, color=colour, label=method)
+    ax.axhline(0, color="k", lw=0.6)
+    ax.set(xticks=range(len(CLASSES)), xticklabels=CLASSES, ylabel="excess mass")
+    ax.legend(frameon=False)
+    return figure
+
+
+def excess_texts(
+    tried: pd.DataFrame, cases: Cases, mine: pd.DataFrame, theirs: pd.DataFrame, own: str, repeats: int
+) -> dict[str, str]:
+    """Tell of excess mass, mean of the classes, in texts for ``report.glue_all``.
+
+    Parameters
+    ----------
+    tried
+        Of ``evaluation.evaluate``, scores of each of the cases.
+    mine, theirs
+        Rows of ``explanations.tidy`` of this system, and of the others.
+    own
+        Name of this system's own map.
+
+    Returns
+    -------
+    dict
+        ``own_excess``, of the own map; ``above_gradient`` and ``above_verdict``, how much more that is than of input
+        × gradient of the same network; ``best_own`` and ``best_gradient`` of the others, by name.
+    """
+    more = tried[own, "excess mass"] - tried[INPUT_GRADIENT, "excess mass"]
+    paired = trials.summary(more.to_frame("difference"), cases.names_of_classes, cases.patients, repeats=repeats)
+    value, low, high = paired.loc[paired["class"] == "", ENDS].iloc[0]
+    means = {
+        whose: rows[(rows["class"] == "") & (rows["trial"] == "excess mass")]
+        for whose, rows in (("mine", mine), ("theirs", theirs))
+    }
+    gradient = means["theirs"]["method"] == INPUT_GRADIENT
+    return {
+        "own_excess": explanation_tables.intervals(means["mine"].query("method == @own"))[0],
+        "above_gradient": report.interval(value, low, high, 2),
+        "above_verdict": metrics.verdict(low, high),
+        "best_own": _best(means["theirs"][~gradient]),
+        "best_gradient": _best(means["theirs"][gradient]),
+    }
+
+
+def _best(rows: pd.DataFrame) -> str:
+    top = rows.loc[[rows["value"].idxmax()]]
+    return f"{top['system'].item()}'s {top['method'].item()}, {explanation_tables.intervals(top)[0]}"
+
+
+def with_the_key(
+    chapter: Chapter, arms: Mapping[str, training.Run], cases: Mapping[str, Cases], caption: str
+) -> Styler:
+    """How well networks do and where their evidence lies: with the answer key in the loss, and without.
+
+    Parameters
+    ----------
+    arms
+        What a network was taught with → its run, on the records of the chapter.
+    cases
+        Name → records with an answer key that no network has seen.
+    """
+    rows = {arm: {"taught with": arm} for arm in arms}
+    for arm, run in arms.items():
+        area = chapter.interval(metrics.macro_auroc, run.probabilities(chapter.test))
+        rows[arm]["macro-AUROC"] = report.interval(*area)
+    for name, some in cases.items():
+        maps = {arm: evaluation.make_maps("evidence", run.system, run.network(), some) for arm, run in arms.items()}
+        excess = pd.DataFrame({arm: trials.localisation(m, some.any_lead)["excess mass"] for arm, m in maps.items()})
+        found = trials.summary(
+            excess.rename_axis(columns="arm"), some.names_of_classes, some.patients, repeats=chapter.repeats
+        )
+        for _, row in found[found["class"] == ""].iterrows():
+            rows[row["arm"]][f"excess mass, {name}"] = report.interval(*row[ENDS], 2)
+    return report.table(pd.DataFrame(list(rows.values())), caption)
+
+
+def on_real_records(system: str, repeats: int) -> Styler:
+    """Macro-AUROC of a system on the real cohort, alone and pre-trained, less that of the best before it and of trees.
+
+    Of the committed answers of the leaderboard.
+    """
+    areas = leaderboard.committed("real").query("metric == 'AUROC' and `class` == ''").set_index("system")[ENDS]
+    others = [cls.name for cls in with_chapter() if cls.name != system and cls.name in areas.index]
+    rivals = [areas.loc[others, "value"].idxmax(), leaderboard.BASELINES[0]]
+    entries = [name for name in (system, system + leaderboard.PRETRAINED) if name in areas.index] + rivals
+    table = pd.DataFrame({"entry": entries, "macro-AUROC": [report.interval(*areas.loc[name]) for name in entries]})
+    for against in rivals:
+        compared = [name for name in entries if name != against]
+        found = leaderboard.differences("real", against, compared, repeats=repeats)
+        texts = [report.interval(*row, 3) for row in found[["difference", "low", "high"]].to_numpy()]
+        table[f"less {against}"] = table["entry"].map(dict(zip(found["system"], texts, strict=True))).fillna("")
+    records = len(leaderboard.records_of("real"))
+    return report.table(
+        table,
+        f"Real cohort, {records} records, 95 % intervals over patients. Pre-trained: one network that starts from "
+        "6,000 simulated records.",
+    )
