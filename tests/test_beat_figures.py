@@ -1,3 +1,5 @@
+from typing import ClassVar
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ def closed():
 class Known(Explained):
     """What no network is asked for."""
 
-    occluded = {(name, c): np.full((20, 11), 2.0) for name in ("FCN", "LSTM") for c in ("S", "V")}
+    occluded: ClassVar = {(name, c): np.full((20, 11), 2.0) for name in ("FCN", "LSTM") for c in ("S", "V")}
 
 
 @pytest.fixture(scope="module")
