@@ -49,7 +49,7 @@ def test_what_others_report_is_theirs_alone():
 
 
 def test_the_worst_records_stand_first():
-    """Of a one S beat is missed and one N beat called S, of b one S beat is found and one N beat called V; c is right."""
+    """Of a one S beat is missed and one N beat called S; of b one S beat is found, one N beat called V; c is right."""
     answers = [("a", "S", "N"), ("a", "N", "S"), ("b", "S", "S"), ("b", "N", "V"), ("b", "S", "F"), ("c", "N", "N")]
     p = pd.DataFrame(np.eye(4)[[BEAT_CLASSES.index(given) for *_, given in answers]], columns=list(BEAT_CLASSES))
     target = [BEAT_CLASSES.index(true) for _, true, _ in answers]
