@@ -58,8 +58,8 @@ def surest(explained: Explained) -> Figure:
         for ax, name in zip(axes[:, column], names, strict=True):
             beat = explained.beats.signal[explained.places[c][best], 0]
             _coloured(ax, beat, beat_maps.to_samples(explained.maps[name, c][best]))
-            p = explained.probability[name, c][best]
-            ax.set_title(f"{name}: {c}, p = {p:.2f}", loc="left", fontsize=9)
+            probability = explained.probability[name, c][best]
+            ax.set_title(f"{name}: {c}, p = {probability:.2f}", loc="left", fontsize=9)
         axes[-1, column].set_xlabel("ms from R")
     for ax in axes[:, 0]:
         ax.set_ylabel("lead II (mV)")
