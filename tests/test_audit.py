@@ -1,10 +1,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from ecgstudy.data import audit, cohort, manifest
 from ecgstudy.data.records import LEADS, Record, RecordError
-from ecgstudy.paths import RESULTS
+from ecgstudy.paths import REPOSITORY, RESULTS
 
 
 def record(name, seed, *, source="test", labels=(), flat=(), notes=(), seconds=10):
@@ -165,3 +166,14 @@ def test_without_real_recordings_examples_are_simulated(tmp_path, monkeypatch):
     assert manifest.at_hand() == {}
     assert audit.example().source == "synthetic"
     assert [r.source for r, _ in audit.examples("AF")] == ["synthetic"]
+
+
+def test_data_sets_of_the_study_and_which_are_at_hand():
+    entries = yaml.safe_load((REPOSITORY / "data_manifest.yaml").read_text(encoding="utf-8"))
+    sets = audit.data_sets(["mitdb"]).set_index("data set")
+    assert sorted(sets.index) == sorted(entries[name]["title"] for name in manifest.SIGNALS)
+    for name in manifest.SIGNALS:  # and no table of scores, which the manifest holds too
+        row = sets.loc[entries[name]["title"]]
+        assert row["version"] == str(entries[name]["version"]) and row["licence"] == entries[name]["licence"]
+        assert row["records"] == entries[name]["records"]
+        assert row["at hand"] == ("yes" if name == "mitdb" else "no")

@@ -205,7 +205,7 @@ def class_rows(
     title
         Of the colours.
     signed
-        Whether the maps speak for and against: red and blue around zero instead of grey.
+        Whether the maps have two signs: red and blue around zero instead of grey.
     """
     valid = maps.validity(x[None])[0]
     first = int(valid.argmax()) // stride
