@@ -45,6 +45,9 @@ def test_every_logit_is_the_bias_and_the_sum_of_its_map(precision):
     tolerance = 1e-5 if precision == torch.float32 else 1e-12
     torch.testing.assert_close(parts.sum(dim=-1) + network.bias, logits, atol=tolerance, rtol=0)
     assert parts.std() > 1e-4  # an identity of zeros would hold too
+    with torch.inference_mode():
+        missed = network.incompleteness(x)
+        torch.testing.assert_close(missed, (parts.sum(dim=-1) + network.bias - logits).abs())
 
 
 def test_completeness_holds_in_training_under_bfloat16():

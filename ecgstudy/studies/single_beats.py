@@ -23,6 +23,7 @@ from ecgstudy import layers, metrics, training
 from ecgstudy.data.beats import BEAT_CLASSES, DS1, Beats, halves, random_halves
 from ecgstudy.explain import beat_maps, blind, faithfulness
 from ecgstudy.paths import RESULTS, alone, cache_root, told_if_broken, write_sealed, written_whole
+from ecgstudy.studies import read_committed
 from ecgstudy.systems import batches
 from ecgstudy.systems.beat_gradcam import BeatNetwork, BeatSystem
 
@@ -295,10 +296,7 @@ def results(scores: pd.DataFrame) -> pd.DataFrame:
 
 def committed() -> pd.DataFrame:
     """``results/beats.csv``; what is not given is NaN among the numbers and empty among the names."""
-    table = pd.read_csv(TABLE, keep_default_na=False)
-    for column in ("value", "low", "high", "paper_value"):
-        table[column] = pd.to_numeric(table[column], errors="coerce")
-    return table
+    return read_committed(TABLE, ["value", "low", "high", "n", "paper_value"])
 
 
 def save(scores: pd.DataFrame, trial: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,151 @@
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ecgstudy.book import local_evidence_pages as pages
+from ecgstudy.data.labels import CLASSES
+from ecgstudy.explain import trials
+from ecgstudy.explain.cases import synthetic_cases
+from ecgstudy.explain.evaluation import make_maps
+from ecgstudy.metrics import Interval
+from ecgstudy.studies import explanations, leaderboard
+from ecgstudy.systems.catalogue import by_name, with_chapter
+from ecgstudy.systems.local_evidence import LocalEvidenceSystem
+
+SYSTEM = LocalEvidenceSystem(channels=16, rhythm=8, depth=1)
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def run(seed=0, **answers):
+    """A run whose network is not trained and whose numbers are none that it starts with."""
+    torch.manual_seed(seed)
+    network = SYSTEM.network().eval()
+    with torch.no_grad():
+        for p in network.parameters():
+            p.add_(0.3 * torch.randn_like(p))
+    return SimpleNamespace(system=SYSTEM, network=lambda: network, **answers)
+
+
+def test_times_are_the_shortest_of_all_tries(monkeypatch):
+    """Of a clock on which every try takes 1 ms more than the one before it."""
+    ticks = iter(np.repeat(np.cumsum(np.arange(0, 200)), 2)[1:] / 1000)
+    monkeypatch.setattr(pages.time, "perf_counter", lambda: next(ticks))
+    threads = torch.get_num_threads()
+    found = pages.times(SYSTEM, run().network(), np.zeros((12, 1250), dtype=np.float32), batch=5)
+    assert found == {"ms_windows": "1.0", "ms_one": "21.0", "ms_many": f"{41 / 5:.1f}"}
+    assert torch.get_num_threads() == threads
+
+
+def test_the_mean_of_the_classes_stands_above_them():
+    rows = [(m, c, 0.5 + i / 100, 0.4, 0.9) for m in ("AUROC", "F1", "F2") for i, c in enumerate(("", *CLASSES))]
+    scores = pd.DataFrame(rows, columns=["metric", "class", *pages.ENDS])
+    table = pages.by_class(scores, ["AUROC", "F1"], "caption").data
+    assert list(table.columns) == ["class", "AUROC", "F1"]
+    assert table["class"].tolist() == ["mean of classes", *CLASSES]
+    assert table["F1"].tolist()[:2] == ["0.500 (0.400–0.900)", "0.510 (0.400–0.900)"]
+
+
+def test_completeness_is_the_largest_miss_of_all_inputs():
+    x = torch.zeros(130, 19, 40)
+    x[129] = 0.25
+
+    class Missing(torch.nn.Module):
+        def incompleteness(self, part):
+            assert len(part) <= 64
+            return part.mean(dim=-1) if part.dtype == torch.float32 else 0 * part.mean(dim=-1)
+
+    table = pages.completeness(SimpleNamespace(network=Missing), x, "caption").data
+    assert table.to_numpy().tolist() == [["float32", "2.5e-01"], ["float64", "0.0e+00"]]
+    exact = pages.completeness(run(), torch.randn(4, 19, 200), "caption").data["largest difference"].astype(float)
+    assert exact[0] < 1e-4 and exact[1] < 1e-12
+
+
+def test_each_system_draws_its_own_map_of_the_same_record():
+    runs = {"one": run(1), "two": run(2)}
+    figure = pages.own_map_of_each(runs, ["PVC", "AF"], 250)
+    axes = np.array(figure.axes).reshape(3, 2)
+    assert [ax.get_title() for ax in axes[0]] == ["PVC, lead II", "AF, lead II"]
+    case = synthetic_cases(250, 1, seed=explanations.CASE_SEED, classes=["AF"])
+    (line,) = axes[0, 1].lines
+    np.testing.assert_array_equal(line.get_ydata(), case.signals[0, 1])
+    assert line.get_xdata()[-1] == pytest.approx(10, abs=0.01)
+    case = synthetic_cases(SYSTEM.fs, 1, seed=explanations.CASE_SEED, classes=["AF"])
+    m = make_maps("evidence", SYSTEM, runs["two"].network(), case)
+    mass = trials.localisation(m, case.any_lead)["mass"][0]
+    assert axes[2, 1].texts[0].get_text() == (f"{mass:.2f} inside" if (m > 0).any() else "silent")
+    assert axes[2, 0].get_ylabel() == "two\nevidence" and axes[2, 1].get_ylabel() == ""
+
+
+def test_others_are_shown_by_their_own_maps_and_gradients_on_simulated_records():
+    table = pages.maps_of_others(explanations.committed(), "Local evidence")
+    assert set(table["cohort"]) == set(table["trained"]) == {"synthetic"}
+    assert set(table["system"]) <= {cls.name for cls in with_chapter()} - {"Local evidence"}
+    shown = table.groupby("system")["method"].unique()
+    for name, methods in shown.items():
+        assert set(methods) <= {*by_name(name).own_maps, "input × gradient"}
+    assert table["system"].is_monotonic_increasing and len(shown) > 2
+
+
+def rows(system, method, value, c=""):
+    about = {"system": system, "method": method, "trial": "excess mass", "class": c}
+    return about | {"value": value, "low": value - 0.1, "high": value + 0.1}
+
+
+def test_excess_by_class_has_a_point_for_each_class_that_there_is():
+    table = pd.DataFrame([rows("A", m, v, c) for m, v in (("x", 0.2), ("y", 0.5)) for c in CLASSES[:3]])
+    (ax,) = pages.excess_by_class(table, ("y", "x")).axes
+    y, x, zero = ax.lines
+    np.testing.assert_array_equal(y.get_ydata(), [0.5] * 3 + [np.nan] * 6)
+    np.testing.assert_array_equal(x.get_ydata(), [0.2] * 3 + [np.nan] * 6)
+    np.testing.assert_allclose(x.get_xdata() - y.get_xdata(), 0.24)
+    assert zero.get_ydata()[0] == 0
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["y", "x"]
+
+
+def test_texts_of_excess_mass_name_the_best_of_the_others():
+    mine = pd.DataFrame([rows("L", "evidence", 0.4), rows("L", "input × gradient", 0.1)])
+    others = [("A", "CAM", 0.2), ("B", "attention", 0.3), ("A", "input × gradient", 0.15)]
+    theirs = pd.DataFrame([*(rows(*o) for o in others), rows("A", "CAM", 0.9, "AF")])
+    index = pd.MultiIndex.from_tuples([("evidence", "excess mass"), ("input × gradient", "excess mass")])
+    tried = pd.DataFrame(np.column_stack([np.full(12, 0.4), np.arange(12) / 100]), columns=index)
+    cases = SimpleNamespace(names_of_classes=np.repeat(["AF", "PVC"], 6), patients=np.arange(12))
+    found = pages.excess_texts(tried, cases, mine, theirs, "evidence", 40)
+    assert found["own_excess"] == "0.40 (0.30–0.50)" and found["above_verdict"] == "supported"
+    assert found["above_gradient"].startswith("0.35 (0.3")  # 0.4 less the mean of 0 … 0.11, 0.345
+    assert found["best_own"] == "B's attention, 0.30 (0.20–0.40)"
+    assert found["best_gradient"] == "A's input × gradient, 0.15 (0.05–0.25)"
+
+
+def test_networks_with_and_without_the_key_stand_side_by_side():
+    cases = synthetic_cases(SYSTEM.fs, 2, seed=3, classes=["PVC", "LBBB"])
+    arms = {name: run(i, probabilities=lambda _, i=i: i) for i, name in enumerate(("labels", "key"), start=1)}
+    chapter = SimpleNamespace(interval=lambda _, p: Interval(p / 10, p / 20, p / 5), test=None, repeats=20)
+    table = pages.with_the_key(chapter, arms, {"simulated": cases, "others": cases.take(np.arange(4))}, "caption").data
+    assert table["taught with"].tolist() == ["labels", "key"]
+    assert table["macro-AUROC"].tolist() == ["0.100 (0.050–0.200)", "0.200 (0.100–0.400)"]
+    assert list(table.columns[2:]) == ["excess mass, simulated", "excess mass, others"]
+    maps = make_maps("evidence", SYSTEM, arms["key"].network(), cases)
+    excess = pd.Series(trials.localisation(maps, cases.any_lead)["excess mass"])
+    mean = excess.groupby(cases.names_of_classes).mean().mean()
+    assert float(table.iloc[1, 2].split()[0].replace("−", "-")) == pytest.approx(mean, abs=0.0051)
+
+
+def test_on_real_records_it_is_beside_the_best_of_the_others_and_trees():
+    table = pages.on_real_records("Local evidence", 20).data.set_index("entry")
+    areas = leaderboard.committed("real").query("metric == 'AUROC' and `class` == ''").set_index("system")["value"]
+    others = areas[[cls.name for cls in with_chapter() if cls.name != "Local evidence" and cls.name in areas.index]]
+    best, trees = others.idxmax(), "features and trees"
+    assert list(table.index) == ["Local evidence", "Local evidence, pre-trained", best, trees]
+    assert table.loc[best, "macro-AUROC"].startswith(f"{others.max():.3f}")
+    assert table.loc[best, f"less {best}"] == "" and table.loc[trees, f"less {trees}"] == ""
+    less = float(table.loc["Local evidence", f"less {trees}"].split()[0].replace("−", "-"))
+    assert less == pytest.approx(areas["Local evidence"] - areas[trees], abs=0.0011)
