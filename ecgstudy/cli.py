@@ -130,7 +130,7 @@ def train(
     entries: Annotated[
         list[str] | None, typer.Argument(help="Which entries, e.g. CNN-GAP, or questions, e.g. gamma; by default all.")
     ] = None,
-    trial: Annotated[
+    part: Annotated[
         list[str] | None,
         typer.Option(
             help='real, by-source, synthetic, synthetic-large, paper, "ablations real", "ablations synthetic", '
@@ -145,31 +145,31 @@ def train(
     from ecgstudy.studies import claims
     from ecgstudy.studies.catalogue import STUDIES
 
-    known = {part: study for study in STUDIES for part in study.parts()}
-    for name in trial or ():
+    known = {name: study for study in STUDIES for name in study.parts()}
+    for name in part or ():
         if name not in known:
-            raise ProfileError(f"no trial {name!r}; there are {', '.join(known)}{nearest(name, known)}")
-    parts = trial or [part for part in known if part != "paper"]
-    there = {part: known[part].entries(part) for part in parts}
+            raise ProfileError(f"no part {name!r}; there are {', '.join(known)}{nearest(name, known)}")
+    parts = part or [name for name in known if name != "paper"]
+    there = {name: known[name].entries(name) for name in parts}
     every = dict.fromkeys(entry for found in there.values() for entry in found)
     for entry in entries or ():
         if entry not in every:
             hint = nearest(entry, every)
-            if trial:
-                raise ProfileError(f"{' and '.join(trial)} has no {entry!r}; it has {', '.join(every)}{hint}")
-            raise ProfileError(f"no trial has {entry!r}{hint or '.'} There are {', '.join(every)}.")
+            if part:
+                raise ProfileError(f"{' and '.join(part)} has no {entry!r}; it has {', '.join(every)}{hint}")
+            raise ProfileError(f"no part has {entry!r}{hint or '.'} There are {', '.join(every)}.")
     complete = True
-    for part, study in ((part, known[part]) for part in parts):
-        asked = [entry for entry in entries or there[part] if entry in there[part]]
-        missing = study.missing(part, asked, again=again) if asked else {}
+    for name, study in ((name, known[name]) for name in parts):
+        asked = [entry for entry in entries or there[name] if entry in there[name]]
+        missing = study.missing(name, asked, again=again) if asked else {}
         complete &= not missing
         for answer, seconds in missing.items():
             about = f", about {_duration(seconds)}" if seconds else ""
-            typer.echo(f"{part}: {answer} is missing{about}")
+            typer.echo(f"{name}: {answer} is missing{about}")
         if dry or not missing:
             continue
-        for answer, seconds in study.answer_all(part, list(missing), jobs):
-            typer.echo(f"{part}: {answer} done after {seconds / 60:.1f} min")
+        for answer, seconds in study.answer_all(name, list(missing), jobs):
+            typer.echo(f"{name}: {answer} done after {seconds / 60:.1f} min")
     if complete:
         typer.echo("nothing is missing")
     if not dry:

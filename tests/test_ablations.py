@@ -43,7 +43,7 @@ def small(tmp_path, monkeypatch):
 @pytest.mark.parametrize("cohort", ablations.COHORTS)
 def test_arms_differ_from_the_chapters_system_in_what_they_name_alone(question, cohort):
     of = ablations.QUESTIONS[question]
-    chapter, _ = by_name(of.system).of_profile(leaderboard.TRIALS[cohort][0])
+    chapter, _ = by_name(of.system).of_profile(leaderboard.BOARDS[cohort].profile)
     seen = []
     for arm, changes in of.arms.items():
         system, members = ablations.system_of(question, arm, cohort)

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ecgstudy import metrics
 from ecgstudy.book import computed, report
 from ecgstudy.paths import NOTEBOOKS, REPOSITORY
 from ecgstudy.studies import ablation_tables, ablations, claims, explanations
@@ -81,7 +82,7 @@ def test_committed_claims_say_who_what_and_where():
 def test_an_interval_decides_by_the_side_it_is_on(low, high, border, expected, said):
     assert claims.verdict(a_claim(border=border, expected=expected), (low + high) / 2, low, high) == said
     if border is not None and expected == "above" and not math.isnan(low):
-        assert explanations.verdict(low, high, border) == said
+        assert metrics.verdict(low, high, border) == said
 
 
 def test_an_ablation_is_decided_as_the_ablations_decide_it():

@@ -69,13 +69,13 @@ ODD_CALLS = [
     (("run", "--profile", "../smoke"), 1, "no profile '../smoke'"),
     (("book", "--profile", ""), 1, "no profile ''"),
     (("book", "-p", "seed=x"), 1, "parameter 'seed' takes a whole number"),
-    (("train", "CNNGAP", "--dry"), 1, "no trial has 'CNNGAP'; did you mean 'CNN-GAP'?"),
+    (("train", "CNNGAP", "--dry"), 1, "no part has 'CNNGAP'; did you mean 'CNN-GAP'?"),
     (("train", "cnn-gap", "--dry"), 1, "did you mean 'CNN-GAP'?"),
-    (("train", "CNN-GAP", "gama", "--dry"), 1, "no trial has 'gama'; did you mean 'gamma'?"),
-    (("train", "gamma", "--trial", "real", "--dry"), 1, "real has no 'gamma'; it has CNN-GAP"),
-    (("train", ODD, "--dry"), 1, "no trial has '[/b]{x}[bold]"),
-    (("train", "--trial", ODD), 1, "no trial '[/b]{x}[bold]"),
-    (("train", "--trial", "Real"), 1, "did you mean 'real'?"),
+    (("train", "CNN-GAP", "gama", "--dry"), 1, "no part has 'gama'; did you mean 'gamma'?"),
+    (("train", "gamma", "--part", "real", "--dry"), 1, "real has no 'gamma'; it has CNN-GAP"),
+    (("train", ODD, "--dry"), 1, "no part has '[/b]{x}[bold]"),
+    (("train", "--part", ODD), 1, "no part '[/b]{x}[bold]"),
+    (("train", "--part", "Real"), 1, "did you mean 'real'?"),
     (("train", "--jobs", "0"), 2, "--jobs"),
     (("verify-results", "--retrain", ODD), 1, "no run '[/b]{x}[bold]"),
     (("serve", "--profile", "../.."), 1, "no profile '../..'"),
@@ -204,7 +204,7 @@ def test_a_data_set_of_any_name_is_told_to_be_unknown(name):
     ("make", "said"),
     [
         (lambda path: path.write_bytes(bytes(range(256))), "cannot be read as a list of names"),
-        (lambda path: path.write_bytes(b"\0\1"), "no list of names"),
+        (lambda path: path.write_bytes(b"\0\1"), "is not a list of names"),
         (lambda path: path.mkdir(), "is not a file"),
         (os.mkfifo, "is not a file"),
         (lambda path: path.write_text(" \n\n"), "names no record"),
@@ -262,14 +262,14 @@ def test_train_lists_what_the_leaderboard_lacks(tmp_path, monkeypatch):
     monkeypatch.setattr(leaderboard, "FOLDER", tmp_path)
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "CNN-GAP.json").write_text('{"wall_seconds": 600}')
-    result = call("train", "--dry", "--trial", "real", "--trial", "synthetic")
+    result = call("train", "--dry", "--part", "real", "--part", "synthetic")
     assert result.exit_code == 0
     lines = result.output.splitlines()
     assert "real: BUTTeam is missing" in lines and not any(line.startswith("real: CNN-GAP is") for line in lines)
     assert "synthetic: CNN-GAP is missing, about 6 min" in lines  # 0.6 of what real's 15 runs go through
-    result = call("train", "--trial", "reel")
-    assert result.exit_code == 1 and "no trial 'reel'; there are real" in result.output
-    result = call("train", "CNNGAP", "--trial", "real")
+    result = call("train", "--part", "reel")
+    assert result.exit_code == 1 and "no part 'reel'; there are real" in result.output
+    result = call("train", "CNNGAP", "--part", "real")
     assert result.exit_code == 1 and "real has no 'CNNGAP'" in result.output
 
 
@@ -290,7 +290,7 @@ def test_train_lists_what_the_ablations_lack_and_paper_only_when_asked(tmp_path,
         ablations.path("real", "mask", "mask right", suffix).write_text(
             '{"seconds": 300, "runs": [["a"], ["b"], ["c"], ["d"], ["e"]]}'
         )
-    lines = call("train", "--dry", "--trial", "ablations real").output.splitlines()
+    lines = call("train", "--dry", "--part", "ablations real").output.splitlines()
     # The published mask has padding convolved, as far as the network reaches: half as many cells again.
     assert "ablations real: mask: mask as published is missing, about 7 min" in lines
     assert "ablations real: denoising: denoising is missing" in lines
@@ -298,13 +298,13 @@ def test_train_lists_what_the_ablations_lack_and_paper_only_when_asked(tmp_path,
     lines = call("train", "--dry").output.splitlines()
     trials = {line.partition(":")[0] for line in lines}
     assert trials == {"real", "by-source", "synthetic", "synthetic-large", "ablations real", "ablations synthetic"}
-    assert call("train", "--dry", "--trial", "paper").output.startswith("paper: CNN-GAP is missing")
+    assert call("train", "--dry", "--part", "paper").output.startswith("paper: CNN-GAP is missing")
     # Without a trial, those that know what is asked for.
     lines = call("train", "--dry", "mask").output.splitlines()
     assert {line.partition(":")[0] for line in lines} == {"ablations real", "ablations synthetic"}
-    lines = call("train", "--dry", "mask", "--trial", "ablations real", "--again").output.splitlines()
+    lines = call("train", "--dry", "mask", "--part", "ablations real", "--again").output.splitlines()
     assert sorted(line.split(": ")[2].partition(" is")[0] for line in lines) == ["mask as published", "mask right"]
-    result = call("train", "masc", "--trial", "ablations real")
+    result = call("train", "masc", "--part", "ablations real")
     assert result.exit_code == 1 and "ablations real has no 'masc'; it has gamma" in result.output
 
 
@@ -323,7 +323,7 @@ def test_train_trains_what_is_missing_and_writes_the_tables(tmp_path, monkeypatc
     for kind in (Study, FromRecordings):
         monkeypatch.setattr(kind, "write", lambda study: study.file)
     monkeypatch.setattr(claims, "write", lambda: "claims")
-    result = call("train", "denoising", "--trial", "ablations synthetic", "--jobs", 1)
+    result = call("train", "denoising", "--part", "ablations synthetic", "--jobs", 1)
     assert result.exit_code == 0
     arms = ["denoising: no denoising", "denoising: denoising"]
     assert done == [("ablations.csv", "ablations synthetic", arms, 1)]
@@ -343,7 +343,7 @@ def test_verify_results_fails_where_something_does_not_agree(monkeypatch):
     assert result.exit_code == 0
     lines = result.output.splitlines()
     assert lines[0] == "results/a.csv: 1,200 values, largest difference 4.0e-05"
-    assert "results/realism.csv: not from committed answers; made by `ecgstudy train --trial realism --again`" in lines
+    assert "results/realism.csv: not from committed answers; made by `ecgstudy train --part realism --again`" in lines
     wrong = Check("b.csv", 20, 0.1, [f"row {i}" for i in range(12)])
     monkeypatch.setattr(verify, "checks", lambda: iter([right, wrong]))
     result = call("verify-results")

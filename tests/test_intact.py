@@ -56,7 +56,7 @@ def of_table(folder, file):
 
 def faults(folder):
     """All that is found, without recomputing tables."""
-    return intact.trial_faults("synthetic-large") + of_ablation() + of_run(folder)
+    return intact.board_faults("synthetic-large") + of_ablation() + of_run(folder)
 
 
 def altered(path, change):
@@ -228,7 +228,7 @@ def test_damaged_answers_of_the_leaderboard(folder, damage):
     if damage == "calls":  # whatever it was
         calls["calls"] = lambda table: table.assign(**{"called AF": ~table["called AF"]})
     altered(path, (TABLE_DAMAGE | calls)[damage])
-    found = intact.trial_faults("synthetic-large")
+    found = intact.board_faults("synthetic-large")
     assert found and all(f"leaderboard/synthetic-large/{ENTRY}.parquet" in wrong for wrong in found)
     check = Leaderboard().check()
     assert set(found) <= set(check.wrong)
@@ -245,7 +245,7 @@ def test_damaged_answers_of_the_leaderboard(folder, damage):
 def test_a_false_card_of_the_leaderboard(folder, change):
     path = folder / "leaderboard/synthetic-large" / f"{ENTRY}.json"
     altered(path, change)
-    found = intact.trial_faults("synthetic-large")
+    found = intact.board_faults("synthetic-large")
     assert found and all(f"leaderboard/synthetic-large/{ENTRY}" in wrong for wrong in found)
 
 
@@ -259,7 +259,7 @@ def test_a_false_card_of_the_leaderboard(folder, change):
 @pytest.mark.parametrize("where", ["leaderboard/synthetic-large", "ablations/synthetic"])
 def test_changed_records(folder, where, change):
     altered(folder / where / "records.parquet", change)
-    found = of_ablation() if "ablations" in where else intact.trial_faults("synthetic-large")
+    found = of_ablation() if "ablations" in where else intact.board_faults("synthetic-large")
     assert found[0].startswith(f"{where}/records.parquet: ") and f"results/{where}/records.parquet`" in found[0]
 
 
@@ -301,7 +301,7 @@ def test_a_false_card_of_an_ablation(folder, change):
 
 
 def test_files_of_answers_that_are_missing_cut_or_too_many(folder):
-    trial = "leaderboard/synthetic-large", ENTRY, lambda: intact.trial_faults("synthetic-large")
+    trial = "leaderboard/synthetic-large", ENTRY, lambda: intact.board_faults("synthetic-large")
     for where, name, found in (trial, (f"ablations/synthetic/{QUESTION}", ARM, of_ablation)):
         for suffix in (".json", ".parquet"):
             path = folder / where / f"{name}{suffix}"
@@ -316,7 +316,7 @@ def test_files_of_answers_that_are_missing_cut_or_too_many(folder):
         assert [wrong.split(": ")[0] for wrong in found()] == [f"{where}/notes.txt", f"{where}/x.csv"]
     (folder / "leaderboard/synthetic-large/records.parquet").unlink()
     (folder / "ablations/synthetic/records.parquet").write_bytes(b"PAR1")
-    assert "synthetic-large/records.parquet: it is missing" in intact.trial_faults("synthetic-large")[0]
+    assert "synthetic-large/records.parquet: it is missing" in intact.board_faults("synthetic-large")[0]
     assert "ablations/synthetic/records.parquet: it cannot be read" in of_ablation()[0]
     for check in (Leaderboard().check, Ablations().check, verify.check_runs, verify.check_settings):
         check()  # with complaints or without, none ends in an exception

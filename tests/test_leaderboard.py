@@ -10,6 +10,7 @@ from ecgstudy.data import cohort
 from ecgstudy.data.cohort import synthetic_cohort
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.simulator import synthetic
+from ecgstudy.profiles import profile_values
 from ecgstudy.studies import DECIMALS, leaderboard
 from ecgstudy.studies.catalogue import Leaderboard
 from ecgstudy.systems import System, catalogue
@@ -66,7 +67,7 @@ def test_the_runs_of_an_answer_are_opened_or_the_command_is_named(small, monkeyp
     x = torch.randn(2, 12, 600)
     assert not torch.equal(runs[0].network()(x), runs[1].network()(x))
     (runs[-1].folder / "card.json").unlink()
-    with pytest.raises(FileNotFoundError, match='ecgstudy train "CNN-GAP" --trial synthetic --again'):
+    with pytest.raises(FileNotFoundError, match='ecgstudy train "CNN-GAP" --part synthetic --again'):
         leaderboard.runs_of("synthetic", "CNN-GAP")
 
 
@@ -265,3 +266,9 @@ def test_the_mean_of_entries_is_scored_with_its_interval(two):
     found = leaderboard.mean_of("real", list(answers), repeats=50)
     assert found == metrics.bootstrap_interval(metrics.macro_auroc, y, (good + bad) / 2, who, 50)
     assert leaderboard.mean_of("real", ["xECGNet"], repeats=50).value < found.low
+
+
+def test_simulated_boards_test_the_records_that_the_demos_chapters_draw():
+    for cls in catalogue.with_chapter():
+        values = profile_values("demo", cls.chapter)
+        assert {name: values[name] for name in leaderboard.SIMULATED} == leaderboard.SIMULATED, cls.name

@@ -83,7 +83,7 @@ def test_a_registered_system_is_trained_explained_tried_and_ranked(toy, board):
     assert "Toy" in study.missing("real", ["Toy"])
     for task in study.tasks("real", "Toy"):
         task.func(*task.args, quiet=True)
-    assert study.missing("real", ["Toy"]) == {} and intact.trial_faults("real") == []
+    assert study.missing("real", ["Toy"]) == {} and intact.board_faults("real") == []
     study.write()
     row = leaderboard.committed("real").set_index(["system", "metric", "class"]).loc[("Toy", "AUROC", "")]
     assert row["paper_value"] == 0.5 and row["low"] < row["value"] < row["high"]

@@ -74,7 +74,7 @@ def test_whatever_damage_no_check_thought_of_is_told(monkeypatch):
     def broken(trial):
         raise ZeroDivisionError("what now")
 
-    monkeypatch.setattr(intact, "trial_faults", broken)
+    monkeypatch.setattr(intact, "board_faults", broken)
     (wrong,) = Leaderboard().check().wrong
     assert wrong.startswith("leaderboard.csv cannot be checked (ZeroDivisionError: what now): restore")
 
@@ -233,7 +233,7 @@ def test_a_setting_without_a_reason_or_tuned_on_its_test_records_is_found(monkey
     assert verify.settings_of("here", "real", {"dropout": 0.9}, config | {"dropout": 0.9}) == (2, [])
     assert verify.settings_of("here", "real", {"dropout": 0.8}, config | {"dropout": 0.9})[1]
     # Tuned on the simulated cohort of seed 7, which is the one that the trial of simulated records tests on.
-    assert leaderboard.profile_values("demo", "03_cnn_gap")["seed"] == 7
+    assert leaderboard.SIMULATED["seed"] == 7
     assert verify.settings_of("here", "real", {}, config | {"rate": 0.002}) == (2, [])
     assert "tuned on the records" in verify.settings_of("here", "synthetic", {}, config | {"rate": 0.002})[1][0]
     tuned["data"][0]["seed"] = 0

@@ -61,7 +61,7 @@ class Study(ABC):
 
     @abstractmethod
     def parts(self) -> list[str]:
-        """Names of its parts, a trial or a cohort each, as ``ecgstudy train --trial`` takes them."""
+        """Names of its parts, a board or a cohort each, as ``ecgstudy train --part`` takes them."""
 
     @abstractmethod
     def entries(self, part: str) -> list[str]:

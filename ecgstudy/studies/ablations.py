@@ -250,7 +250,7 @@ def system_of(question: str, arm: str, cohort: str) -> tuple[System, int]:
     """System of an arm, and the number of members of its ensemble."""
     asked = QUESTIONS[question]
     changes = dict(asked.arms[arm])
-    system, _ = by_name(asked.system).of_profile(leaderboard.TRIALS[cohort][0])
+    system, _ = by_name(asked.system).of_profile(leaderboard.BOARDS[cohort].profile)
     members = changes.pop("members", 1)
     if asked.variant and changes.keys() - asdict(system).keys():
         return asked.variant(**asdict(system) | changes), members

@@ -17,7 +17,7 @@ from ecgstudy.systems import catalogue
 
 
 class Leaderboard(Study):
-    """Every system on the same folds of one cohort; a part is a trial, an answer an entry of it."""
+    """Every system on the same folds of one cohort; a part is a board, an answer an entry of it."""
 
     file = "leaderboard.csv"
     keys = ("system", "cohort", "metric", "class")
@@ -25,10 +25,10 @@ class Leaderboard(Study):
 
     def parts(self) -> list[str]:
         """Trials."""
-        return list(leaderboard.TRIALS)
+        return list(leaderboard.BOARDS)
 
     def entries(self, part: str) -> list[str]:
-        """Systems and baselines of a trial."""
+        """Systems and baselines of a board."""
         return leaderboard.entries(part)
 
     def missing(self, part: str, entries: Sequence[str] | None = None, *, again: bool = False) -> Missing:
@@ -41,20 +41,20 @@ class Leaderboard(Study):
 
     def table(self) -> pd.DataFrame:
         """Every metric of every committed answer."""
-        there = [trial for trial in self.parts() if (leaderboard.FOLDER / trial).exists()]
-        return pd.concat([leaderboard.table(trial) for trial in there], ignore_index=True)
+        there = [board for board in self.parts() if (leaderboard.FOLDER / board).exists()]
+        return pd.concat([leaderboard.table(board) for board in there], ignore_index=True)
 
     @told(file)
     def check(self) -> Check:
-        """The table against the answers of every trial that is whole, and what is wrong with the others."""
+        """The table against the answers of every board that is whole, and what is wrong with the others."""
         committed = as_text(self.file)
         tables, wrong, known = [], [], {path.name for path in listed(leaderboard.FOLDER)}
-        for trial in sorted(known, key=[*leaderboard.TRIALS, *known].index):
-            if faults := intact.trial_faults(trial):
+        for board in sorted(known, key=[*leaderboard.BOARDS, *known].index):
+            if faults := intact.board_faults(board):
                 wrong += faults
-                committed = committed[committed["cohort"] != trial] if len(committed) else committed
+                committed = committed[committed["cohort"] != board] if len(committed) else committed
             else:
-                tables.append(leaderboard.table(trial))
+                tables.append(leaderboard.table(board))
         return _compared(self, committed, tables, wrong)
 
 
@@ -161,7 +161,7 @@ class Explanations(FromRecordings):
     name = "explanations"
     file = explanations.FILE.name
     keys = ("system", "method", "trial", "cohort", "trained", "class")
-    command = "ecgstudy train --trial explanations --again"
+    command = "ecgstudy train --part explanations --again"
 
     def entries(self, part: str) -> list[str]:
         """Systems that have a chapter."""
@@ -191,7 +191,7 @@ class Realism(FromRecordings):
     name = "realism"
     file = realism.TABLE.name
     keys = ("question", "group", "quantity", "statistic")
-    command = "ecgstudy train --trial realism --again"
+    command = "ecgstudy train --part realism --again"
 
     def entries(self, part: str) -> list[str]:
         """The table itself."""

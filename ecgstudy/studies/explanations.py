@@ -1,6 +1,6 @@
 """``results/explanations.csv.gz``: every method of every system in every trial, on simulated records and on real ones.
 
-``ecgstudy train --trial explanations [SYSTEM ...]`` writes it from networks of the demo profile (trained on
+``ecgstudy train --part explanations [SYSTEM ...]`` writes it from networks of the demo profile (trained on
 simulated records) and of the real one, which it trains if they are missing, and from the leaderboard's that were
 trained on many simulated records (``MANY``); it takes the beats' trials from ``beats.csv``. The answers to chapter 09's
 questions, whose trial begins with ``ANSWER``, are written by that chapter (``save``); the first question on real
@@ -30,7 +30,7 @@ from ecgstudy.systems.catalogue import by_name
 
 FILE = RESULTS / "explanations.csv.gz"
 COLUMNS = ("system", "method", "trial", "cohort", "trained", "class", "value", "low", "high", "n", "run")
-MANY = "synthetic-large"  # trial of the leaderboard whose networks were trained on many records
+MANY = "synthetic-large"  # board of the leaderboard whose networks were trained on many records
 CASE_SEED = 1000  # of the simulated records that are explained; cohorts to train on have the profile's small seed
 
 

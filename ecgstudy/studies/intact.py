@@ -21,7 +21,6 @@ from ecgstudy.data.cohort import simulated_checksum
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.simulator import synthetic
 from ecgstudy.paths import listed
-from ecgstudy.profiles import profile_values
 from ecgstudy.studies import ablations, leaderboard
 from ecgstudy.studies.checks import card, fault, read, restore, text_table, tried
 from ecgstudy.systems import System, parameter_count
@@ -36,7 +35,7 @@ AGAIN = 4  # records of a run that are predicted again
 # Tables that are made from recordings: columns that name a row, columns of text and numbers that are never empty.
 TABLES = {
     "beats.csv": (["network", "split", "metric", "class"], []),
-    "explanations.csv.gz": (["system", "method", "trial", "cohort", "trained", "class"], ["value", "low", "high", "n"]),
+    "explanations.csv.gz": (["system", "method", "board", "cohort", "trained", "class"], ["value", "low", "high", "n"]),
     "realism.csv": (["question", "group", "quantity", "statistic"], ["value", "n", "simulator"]),
     "audit.csv": (["source", "name"], []),
 }
@@ -53,7 +52,7 @@ def _answers(folder: Path) -> list[str]:
 
 
 def record_faults(path: Path, folds: int) -> list[str]:
-    """What is wrong with the committed records of a trial."""
+    """What is wrong with the committed records of a board."""
     table = read(path, pd.read_parquet)
     if list(table) != RECORDS or any(table[c].dtype != bool for c in CLASSES):
         return [fault(path, f"its columns are not {', '.join(RECORDS)}, the classes as booleans")]
@@ -97,7 +96,7 @@ def same_records(path: Path, expected: pd.DataFrame, of: str) -> list[str]:
 
 
 def _as_simulated(path: Path) -> list[str]:
-    """Records of a simulated trial that are not those of the simulator: all trials test the same."""
+    """Records of a simulated board that are not those of the simulator: all boards test the same."""
     spec = leaderboard.simulated("synthetic")
     return same_records(path, drawn(range(spec["records"]), spec["seed"], spec["balance"]), "the simulator")
 
@@ -170,15 +169,15 @@ def entry_faults(path: Path, tested: pd.DataFrame, folds: int) -> list[str]:
     return wrong + _size_faults(path, said)
 
 
-def trial_faults(trial: str) -> list[str]:
-    """What is wrong with the committed answers of a trial; without any, what is computed from them is sound."""
-    folder, cohorts = leaderboard.FOLDER / trial, dict[Any, str]()
-    if trial not in leaderboard.TRIALS:
-        return [fault(folder, "it is of no trial", "delete it")]
-    path, folds = folder / "records.parquet", leaderboard.TRIALS[trial][1]
+def board_faults(board: str) -> list[str]:
+    """What is wrong with the committed answers of a board; without any, what is computed from them is sound."""
+    folder, cohorts = leaderboard.FOLDER / board, dict[Any, str]()
+    if board not in leaderboard.BOARDS:
+        return [fault(folder, "it is of no board", "delete it")]
+    path, folds = folder / "records.parquet", leaderboard.BOARDS[board].folds
     if wrong := tried(path, record_faults, folds):
         return wrong
-    if trial.startswith("synthetic"):
+    if leaderboard.BOARDS[board].simulated:
         wrong += tried(path, _as_simulated)
     tested = pd.read_parquet(path)
     for name in _answers(folder):
@@ -285,9 +284,8 @@ def log_faults(log: pd.DataFrame) -> list[str]:
 
 def _known(config: Mapping[str, Any], records: pd.Series) -> tuple[pd.DataFrame | None, dict[str, Any] | None]:
     """Names and labels of records of a run's cohort, if they are known; how it is simulated, if it is."""
-    values = profile_values("demo", "03_cnn_gap")
-    specs = [leaderboard.simulated(trial) for trial in leaderboard.TRIALS if trial.startswith("synthetic")]
-    specs.append({"records": 3 * values["records"], "seed": 1, "balance": values["balance"]})
+    specs = [leaderboard.simulated(name) for name, board in leaderboard.BOARDS.items() if board.simulated]
+    specs.append(leaderboard.PRETRAINING)
     for spec in specs:
         if simulated_checksum(fs=config["fs"], **spec) == config["cohort"]:
             return drawn(records, **{k: spec[k] for k in ("seed", "balance") if k in spec}), spec

@@ -1,6 +1,6 @@
 """The leaderboard: every system on the same folds of one cohort, each record tested once.
 
-What an entry answered is kept under ``results/leaderboard/<trial>``: ``records.parquet`` (name, patient, source, fold,
+What an entry answered is kept under ``results/leaderboard/<board>``: ``records.parquet`` (name, patient, source, fold,
 the nine labels of what is tested) and for each entry ``<entry>.parquet`` (a probability and a call for each class) and
 ``<entry>.json`` (configuration, runs, size, time). All tables are computed from these, without training and without the
 recordings.
@@ -10,6 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,6 @@ from ecgstudy import metrics, training
 from ecgstudy.data.cohort import Cohort, patient_groups, real_cohort, synthetic_cohort
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.paths import RESULTS, listed, read_json, read_table, write_compact, written_whole
-from ecgstudy.profiles import profile_values
 from ecgstudy.studies import read_committed
 from ecgstudy.systems import System, catalogue, parameter_count
 from ecgstudy.systems.baselines import FeatureBaseline, source_baseline
@@ -32,20 +32,46 @@ from ecgstudy.systems.catalogue import CATALOGUE, by_name
 Answer = tuple[NDArray[np.float32], NDArray[np.bool_]]  # probabilities and calls, (records, 9) each
 
 FOLDER = RESULTS / "leaderboard"
-# Trial → profile whose sizes the systems have there, number of folds. ``by-source`` leaves one source out at a time,
-# ``synthetic-large`` tests on the records of ``synthetic`` one network that was trained on those that follow them in a
-# cohort of ``LARGE``. ``paper`` is the real cohort with networks as published: days on a GPU.
-TRIALS = {
-    "real": ("real", 5),
-    "by-source": ("real", 4),
-    "synthetic": ("demo", 3),
-    "synthetic-large": ("demo", 1),
-    "paper": ("paper", 5),
+LARGE = 20_000  # simulated records, of which the first are tested and the others trained on
+# Of all simulated records that are tested: as the demo's chapters draw them.
+SIMULATED = {"records": 2000, "seed": 7, "balance": 1}
+
+
+@dataclass(frozen=True)
+class Board:
+    """A cohort and its split, on which entries are ranked.
+
+    Parameters
+    ----------
+    profile
+        Whose sizes the systems have.
+    folds
+        Each is tested once by what the others trained.
+    simulated
+        How many records are simulated; 0 for the real cohort.
+    single
+        Whether an entry is one network and no ensemble.
+    """
+
+    profile: str
+    folds: int
+    simulated: int = 0
+    single: bool = False
+
+
+# ``by-source`` leaves one source out at a time; ``synthetic-large`` tests on the records of ``synthetic`` a network
+# that was trained on those that follow them; ``paper`` has networks as published: days on a GPU.
+BOARDS = {
+    "real": Board("real", 5),
+    "by-source": Board("real", 4, single=True),
+    "synthetic": Board("demo", 3, simulated=SIMULATED["records"]),
+    "synthetic-large": Board("demo", 1, simulated=LARGE, single=True),
+    "paper": Board("paper", 5),
 }
-LARGE = 20_000
 NUMBERS = ("value", "low", "high", "paper_value")  # columns that may be empty
 BASELINES = ("features and trees", "source alone")
 PRETRAINED = ", pre-trained"
+PRETRAINING = {"records": 3 * SIMULATED["records"], "seed": 1, "balance": 1}  # what such an entry starts from
 TOGETHER = "all together"
 # The folders of the real cohort that one institution, or one publication, gave.
 SOURCES = {
@@ -56,52 +82,50 @@ SOURCES = {
 }
 
 
-def entries(trial: str) -> list[str]:
-    """Names of what is trained on a trial (``PRETRAINED``: one member that starts from simulated records)."""
+def entries(board: str) -> list[str]:
+    """Names of what is trained on a board (``PRETRAINED``: one member that starts from simulated records)."""
     everyone = [*CATALOGUE, BASELINES[0]]
-    if trial == "real":
+    if board == "real":
         return [*everyone, BASELINES[1], *(cls.name + PRETRAINED for cls in catalogue.with_chapter())]
     return everyone
 
 
-def cohort_of(trial: str, fs: float) -> Cohort:
-    """Cohort of a trial at ``fs`` Hz: the same records in the same order at every rate."""
-    return synthetic_cohort(fs=fs, **simulated(trial)) if trial.startswith("synthetic") else real_cohort(fs)
+def cohort_of(board: str, fs: float) -> Cohort:
+    """Cohort of a board at ``fs`` Hz: the same records in the same order at every rate."""
+    return synthetic_cohort(fs=fs, **simulated(board)) if BOARDS[board].simulated else real_cohort(fs)
 
 
-def simulated(trial: str) -> dict[str, Any]:
-    """Number, seed and balance of the records of a simulated trial."""
-    values = profile_values(TRIALS[trial][0], "03_cnn_gap")
-    records = values["records"] if trial == "synthetic" else LARGE
-    return {"records": records, "seed": values["seed"], "balance": values["balance"]}
+def simulated(board: str) -> dict[str, Any]:
+    """Number, seed and balance of the records of a simulated board."""
+    return SIMULATED | {"records": BOARDS[board].simulated}
 
 
-def fold_of(trial: str, cohort: Cohort) -> NDArray[np.intp]:
+def fold_of(board: str, cohort: Cohort) -> NDArray[np.intp]:
     """Fold in which each record is tested, -1 for one that is only trained on."""
-    if trial == "synthetic-large":
+    if board == "synthetic-large":
         return np.where(np.arange(len(cohort)) < simulated("synthetic")["records"], 0, -1)
-    if trial != "by-source":
-        return cohort.folds(TRIALS[trial][1], 0)
+    if board != "by-source":
+        return cohort.folds(BOARDS[board].folds, 0)
     group = {source: number for number, folders in enumerate(SOURCES.values()) for source in folders}
     fold = cohort.table["source"].map(group).to_numpy(dtype=np.intp)
     # A patient or signal of two sources is tested with the first of them.
     return pd.Series(fold).groupby(patient_groups(cohort.table)).transform("min").to_numpy()
 
 
-def answer(trial: str, entry: str, *, quiet: bool = False) -> None:
-    """Train an entry on all folds of a trial and keep what it answers; finished runs are opened, not trained again.
+def answer(board: str, entry: str, *, quiet: bool = False) -> None:
+    """Train an entry on all folds of a board and keep what it answers; finished runs are opened, not trained again.
 
     An ensemble is kept beside its first member, which is the entry ``<name>, one``.
     """
     begun = time.monotonic()
     if entry in BASELINES:
-        cohort, about = cohort_of(trial, 100), {"fs": 100}
-        answers = _cross_validated(trial, cohort, lambda rest, test: {entry: _baseline(entry, cohort, rest, test)})
+        cohort, about = cohort_of(board, 100), {"fs": 100}
+        answers = _cross_validated(board, cohort, lambda rest, test: {entry: _baseline(entry, cohort, rest, test)})
     else:
-        system, members = by_name(entry.removesuffix(PRETRAINED)).of_profile(TRIALS[trial][0])
-        cohort = cohort_of(trial, system.fs)
+        system, members = by_name(entry.removesuffix(PRETRAINED)).of_profile(BOARDS[board].profile)
+        cohort = cohort_of(board, system.fs)
         start = _pretrained(system, quiet) if entry.endswith(PRETRAINED) else None
-        members = 1 if start or trial in ("by-source", "synthetic-large") else members
+        members = 1 if start or BOARDS[board].single else members
         runs: list[training.Run] = []
 
         def trained(rest: NDArray[np.intp], test: NDArray[np.intp]) -> dict[str, Answer]:
@@ -110,13 +134,13 @@ def answer(trial: str, entry: str, *, quiet: bool = False) -> None:
             one = {f"{entry}, one": training.ensemble(new[:1], test)}
             return one | {entry: training.ensemble(new, test)} if members > 1 else {entry: one.popitem()[1]}
 
-        answers = _cross_validated(trial, cohort, trained)
+        answers = _cross_validated(board, cohort, trained)
         about = {"config": system.config, "runs": [run.folder.name for run in runs], **size(system)}
         about["training_seconds"] = round(sum(run.card["seconds"] for run in runs), 1)
     about |= {"cohort": cohort.checksum, "wall_seconds": round(time.monotonic() - begun, 1), "torch": torch.__version__}
     about["machine"] = training.machine()
-    folder = FOLDER / trial
-    records = cohort.table[["name", "patient_id", "source"]].assign(fold=fold_of(trial, cohort))
+    folder = FOLDER / board
+    records = cohort.table[["name", "patient_id", "source"]].assign(fold=fold_of(board, cohort))
     records[list(CLASSES)] = cohort.labels
     tested = (records["fold"] >= 0).to_numpy()
     with written_whole(folder / "records.parquet") as partial:
@@ -133,9 +157,9 @@ def answer(trial: str, entry: str, *, quiet: bool = False) -> None:
 
 
 def _cross_validated(
-    trial: str, cohort: Cohort, of_fold: Callable[[NDArray[np.intp], NDArray[np.intp]], dict[str, Answer]]
+    board: str, cohort: Cohort, of_fold: Callable[[NDArray[np.intp], NDArray[np.intp]], dict[str, Answer]]
 ) -> dict[str, Answer]:
-    fold = fold_of(trial, cohort)
+    fold = fold_of(board, cohort)
     joined: dict[str, Answer] = {}
     for f in range(fold.max() + 1):
         test = np.flatnonzero(fold == f)
@@ -162,9 +186,8 @@ def _baseline(entry: str, cohort: Cohort, rest: NDArray[np.intp], test: NDArray[
 
 
 def _pretrained(system: System, quiet: bool) -> training.Run:
-    """A run of the same system on simulated records alone, three times as many as the demo's."""
-    values = profile_values("demo", "03_cnn_gap")
-    cohort = synthetic_cohort(3 * values["records"], system.fs, seed=1, balance=values["balance"])
+    """A run of the same system on simulated records alone."""
+    cohort = synthetic_cohort(fs=system.fs, **PRETRAINING)
     fold = cohort.folds(10, 0)
     split = {"train": np.flatnonzero(fold > 0), "valid": np.flatnonzero(fold == 0)}
     return training.train(system, cohort, split, note=f"{system.name} simulated", quiet=quiet)
@@ -202,38 +225,38 @@ def size(system: System) -> dict[str, float]:
     }
 
 
-def missing(trial: str, names: list[str] | None = None, *, again: bool = False) -> dict[str, float | None]:
-    """Entries of a trial that have no committed answer, each with the seconds that it may take.
+def missing(board: str, names: list[str] | None = None, *, again: bool = False) -> dict[str, float | None]:
+    """Entries of a board that have no committed answer, each with the seconds that it may take.
 
-    They are taken from the entry's longest other trial, by multiply-adds of the network and records that all runs go
-    through; as they are, where there is no network; None, where there is no other trial.
+    They are taken from the entry's longest other board, by multiply-adds of the network and records that all runs go
+    through; as they are, where there is no network; None, where there is no other board.
     """
     lacking: dict[str, float | None] = {}
-    for name in names or entries(trial):
-        if again or not (FOLDER / trial / f"{name}.json").exists():
-            known = {t: card_of(t, name)["wall_seconds"] for t in TRIALS if (FOLDER / t / f"{name}.json").exists()}
+    for name in names or entries(board):
+        if again or not (FOLDER / board / f"{name}.json").exists():
+            known = {t: card_of(t, name)["wall_seconds"] for t in BOARDS if (FOLDER / t / f"{name}.json").exists()}
             lacking[name] = None
             if known:
                 longest = max(known, key=lambda t: known[t])
-                lacking[name] = known[longest] * _work(trial, name) / _work(longest, name)
+                lacking[name] = known[longest] * _work(board, name) / _work(longest, name)
     return lacking
 
 
-def _work(trial: str, entry: str) -> float:
+def _work(board: str, entry: str) -> float:
     """Multiply-adds of a record times records that the runs of an entry go through; 1 for a baseline."""
     if entry in BASELINES:
         return 1
-    system, members = by_name(entry.removesuffix(PRETRAINED)).of_profile(TRIALS[trial][0])
-    members = 1 if entry.endswith(PRETRAINED) or trial in ("by-source", "synthetic-large") else members
-    runs = TRIALS[trial][1] * members
-    there = [t for t in (trial, "real") if (FOLDER / t / "records.parquet").exists()]
+    system, members = by_name(entry.removesuffix(PRETRAINED)).of_profile(BOARDS[board].profile)
+    members = 1 if entry.endswith(PRETRAINED) or BOARDS[board].single else members
+    runs = BOARDS[board].folds * members
+    there = [t for t in (board, "real") if (FOLDER / t / "records.parquet").exists()]
     tested = len(records_of(there[0])) if there else 1
-    records = LARGE - tested if trial == "synthetic-large" else tested * (1 - 1 / TRIALS[trial][1])
+    records = LARGE - tested if board == "synthetic-large" else tested * (1 - 1 / BOARDS[board].folds)
     return multiply_adds(system) * system.epochs * runs * records
 
 
-def committed(trial: str) -> pd.DataFrame:
-    """Rows of a trial in ``results/leaderboard.csv``: what every page shows.
+def committed(board: str) -> pd.DataFrame:
+    """Rows of a board in ``results/leaderboard.csv``: what every page shows.
 
     Raises
     ------
@@ -241,20 +264,20 @@ def committed(trial: str) -> pd.DataFrame:
         when there are none.
     """
     frame = read_committed("leaderboard.csv", NUMBERS)
-    if frame.empty or trial not in set(frame["cohort"]):
-        raise ValueError(f"results/leaderboard.csv has no {trial!r}: `ecgstudy train --trial {trial}` makes it")
-    return frame[frame["cohort"] == trial].reset_index(drop=True)
+    if frame.empty or board not in set(frame["cohort"]):
+        raise ValueError(f"results/leaderboard.csv has no {board!r}: `ecgstudy train --part {board}` makes it")
+    return frame[frame["cohort"] == board].reset_index(drop=True)
 
 
-def records_of(trial: str) -> pd.DataFrame:
-    """Committed records of a trial: name, patient_id, source, fold, and the nine labels."""
-    return read_table(FOLDER / trial / "records.parquet")
+def records_of(board: str) -> pd.DataFrame:
+    """Committed records of a board: name, patient_id, source, fold, and the nine labels."""
+    return read_table(FOLDER / board / "records.parquet")
 
 
-def answers_of(trial: str) -> dict[str, Answer]:
-    """Committed answers of a trial; ``TOGETHER`` is the mean probability and the majority of all systems and trees."""
+def answers_of(board: str) -> dict[str, Answer]:
+    """Committed answers of a board; ``TOGETHER`` is the mean probability and the majority of all systems and trees."""
     answers: dict[str, Answer] = {}
-    for path in listed(FOLDER / trial, "*.json"):
+    for path in listed(FOLDER / board, "*.json"):
         frame = read_table(path.with_suffix(".parquet"))
         called = frame[[f"called {c}" for c in CLASSES]].to_numpy(dtype=bool)
         answers[path.stem] = (frame[list(CLASSES)].to_numpy(dtype=np.float32), called)
@@ -263,12 +286,12 @@ def answers_of(trial: str) -> dict[str, Answer]:
     return answers | {TOGETHER: (probabilities, called > 0.5)}
 
 
-def card_of(trial: str, entry: str) -> dict[str, Any]:
+def card_of(board: str, entry: str) -> dict[str, Any]:
     """How a committed answer was made."""
-    return read_json(FOLDER / trial / f"{entry}.json")
+    return read_json(FOLDER / board / f"{entry}.json")
 
 
-def runs_of(trial: str, entry: str) -> list[training.Run]:
+def runs_of(board: str, entry: str) -> list[training.Run]:
     """Open the runs behind a committed answer, fold by fold and in each member by member: weights, log, predictions.
 
     Raises
@@ -277,30 +300,30 @@ def runs_of(trial: str, entry: str) -> list[training.Run]:
         when a run is neither under ``results/runs`` nor in the cache: which, and the command that trains it.
     """
     trained = entry.removesuffix(", one")
-    system, _ = by_name(trained.removesuffix(PRETRAINED)).of_profile(TRIALS[trial][0])
-    names = card_of(trial, entry)["runs"]
+    system, _ = by_name(trained.removesuffix(PRETRAINED)).of_profile(BOARDS[board].profile)
+    names = card_of(board, entry)["runs"]
     if trained != entry:  # the card lists the whole ensemble
-        names = names[:: len(names) // records_of(trial)["fold"].nunique()]
+        names = names[:: len(names) // records_of(board)["fold"].nunique()]
     runs = []
     for name in names:
         if (run := training.opened(name, system)) is None:
-            command = f'ecgstudy train "{trained}" --trial {trial} --again'
+            command = f'ecgstudy train "{trained}" --part {board} --again'
             raise FileNotFoundError(f"run {name} of {entry} is not under results/runs or in the cache: {command}")
         runs.append(run)
     return runs
 
 
-def table(trial: str, *, repeats: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """Every metric of every committed answer of a trial, as ``results/leaderboard.csv`` has them."""
-    records = records_of(trial)
+def table(board: str, *, repeats: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """Every metric of every committed answer of a board, as ``results/leaderboard.csv`` has them."""
+    records = records_of(board)
     targets, patients = records[list(CLASSES)].to_numpy(dtype=bool), records["patient_id"].to_numpy()
     tables = []
-    for entry, (probabilities, called) in answers_of(trial).items():
+    for entry, (probabilities, called) in answers_of(board).items():
         rows = metrics.summary(targets, probabilities, called, patients, repeats=repeats, seed=seed)
-        runs = card_of(trial, entry).get("runs", []) if entry != TOGETHER else []
+        runs = card_of(board, entry).get("runs", []) if entry != TOGETHER else []
         paper = CATALOGUE[entry].reported if entry in CATALOGUE else {}
         paper_values = [paper.get(m) if not c else None for m, c in zip(rows["metric"], rows["class"], strict=True)]
-        tables.append(rows.assign(system=entry, cohort=trial, paper_value=paper_values, run=name_of_all(runs)))
+        tables.append(rows.assign(system=entry, cohort=board, paper_value=paper_values, run=name_of_all(runs)))
     columns = ["system", "cohort", "metric", "class", "value", "low", "high", "n", "paper_value", "run"]
     return pd.concat(tables, ignore_index=True)[columns]
 
@@ -311,12 +334,12 @@ def name_of_all(runs: Sequence[str]) -> str:
 
 
 def differences(
-    trial: str, against: str, entries: Sequence[str] | None = None, *, repeats: int = 1000, seed: int = 0
+    board: str, against: str, entries: Sequence[str] | None = None, *, repeats: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
     """Macro-AUROC of entries (of all others if None) less that of ``against``, on the same resamples of patients."""
-    records = records_of(trial)
+    records = records_of(board)
     targets, patients = records[list(CLASSES)].to_numpy(dtype=bool), records["patient_id"].to_numpy()
-    answers = answers_of(trial)
+    answers = answers_of(board)
     rows = []
     for entry in entries or [other for other in answers if other != against]:
         scores = answers[entry][0], answers[against][0]
@@ -349,9 +372,9 @@ def more_records(*, repeats: int = 1000, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).sort_values("many", ascending=False, ignore_index=True)
 
 
-def within_sources(trial: str, *, repeats: int = 1000, seed: int = 0) -> pd.DataFrame:
+def within_sources(board: str, *, repeats: int = 1000, seed: int = 0) -> pd.DataFrame:
     """Macro-AUROC inside each source, over the classes with five records there, and how many classes those are."""
-    records = records_of(trial)
+    records = records_of(board)
     rows = []
     for source, folders in SOURCES.items():
         inside = records["source"].isin(folders).to_numpy()
@@ -360,7 +383,7 @@ def within_sources(trial: str, *, repeats: int = 1000, seed: int = 0) -> pd.Data
         if not enough.any():
             continue
         patients = records.loc[inside, "patient_id"].to_numpy()
-        for entry, (probabilities, _) in answers_of(trial).items():
+        for entry, (probabilities, _) in answers_of(board).items():
             value = metrics.bootstrap_interval(
                 metrics.macro_auroc, targets[:, enough], probabilities[inside][:, enough], patients, repeats, seed
             )
@@ -370,9 +393,9 @@ def within_sources(trial: str, *, repeats: int = 1000, seed: int = 0) -> pd.Data
     return pd.DataFrame(rows)
 
 
-def mean_of(trial: str, entries: Sequence[str], *, repeats: int = 1000, seed: int = 0) -> metrics.Interval:
+def mean_of(board: str, entries: Sequence[str], *, repeats: int = 1000, seed: int = 0) -> metrics.Interval:
     """Macro-AUROC of the mean probability of several entries, with its interval over patients."""
-    records, answers = records_of(trial), answers_of(trial)
+    records, answers = records_of(board), answers_of(board)
     mean = np.mean([answers[entry][0] for entry in entries], axis=0)
     targets, patients = records[list(CLASSES)].to_numpy(dtype=bool), records["patient_id"].to_numpy()
     return metrics.bootstrap_interval(metrics.macro_auroc, targets, mean, patients, repeats, seed)

@@ -1,6 +1,6 @@
 """How near simulated records are to real ones: what is measured of both, and how the two are compared.
 
-``ecgstudy train --trial realism`` measures everything on the real recordings at hand and writes
+``ecgstudy train --part realism`` measures everything on the real recordings at hand and writes
 ``results/realism.csv``, from which the book's chapter on the simulator is drawn.
 """
 

@@ -58,8 +58,8 @@ def check_settings() -> Check:
     """``provenance.yaml`` against the configuration of every committed answer."""
     wrong, count = [], 0
     tested = functools.cache(tested_on)
-    for where, trial, arm, config in committed_configs():
-        found, said = settings_of(where, trial, arm, config, tested)
+    for where, board, arm, config in committed_configs():
+        found, said = settings_of(where, board, arm, config, tested)
         count, wrong = count + found, wrong + said
     return Check("provenance.yaml", count, 0.0, wrong)
 
@@ -71,8 +71,8 @@ def check_simulated() -> Check:
     paths = [*listed(leaderboard.FOLDER, "synthetic*/*.json"), *listed(ablations.FOLDER, "synthetic/*/*.json")]
     for path in paths:
         said = card(path, cohort=str)
-        fs, trial = said.get("config", said)["fs"], path.relative_to(RESULTS).parts[1]
-        now = simulated_checksum(fs=fs, **leaderboard.simulated(trial))
+        fs, board = said.get("config", said)["fs"], path.relative_to(RESULTS).parts[1]
+        now = simulated_checksum(fs=fs, **leaderboard.simulated(board))
         if said["cohort"] != now:
             wrong.append(f"{path.relative_to(RESULTS)}: of cohort {said['cohort']}, which is {now} now")
     return Check("leaderboard/synthetic* and ablations/synthetic", len(paths), 0.0, wrong)
@@ -86,14 +86,14 @@ def check_runs() -> Check:
     wrong, values, largest = [fault for of in faults.values() for fault in of], len(folders), 0.0
     sound = {name for name, of in faults.items() if not of}
     for path in listed(leaderboard.FOLDER, "*/*.json"):
-        trial, entry, where = path.parent.name, path.stem, f"leaderboard/{path.parent.name}/{path.stem}"
+        board, entry, where = path.parent.name, path.stem, f"leaderboard/{path.parent.name}/{path.stem}"
         if not sound >= set(of := card(path).get("runs", [])):
             continue
-        fold, answer = leaderboard.records_of(trial)["fold"], pd.read_parquet(path.with_suffix(".parquet"))
+        fold, answer = leaderboard.records_of(board)["fold"], pd.read_parquet(path.with_suffix(".parquet"))
         if len(of) != fold.nunique():  # what several answer together is no run's
             continue
         seconds, said = 0.0, card(path)["training_seconds"]
-        for number, run in enumerate(leaderboard.runs_of(trial, entry)):
+        for number, run in enumerate(leaderboard.runs_of(board, entry)):
             rows, tested = run.predictions[run.predictions["split"] == "test"].sort_values("record"), fold == number
             p, seconds = rows[list(CLASSES)].to_numpy(), seconds + run.card["seconds"]
             differ = np.abs(answer.loc[tested, list(CLASSES)].to_numpy() - p)
@@ -110,7 +110,7 @@ def check_runs() -> Check:
 
 @told("leaderboard/by-source and ablations/real")
 def check_real() -> Check:
-    """Records of the real cohort: the same in all trials."""
+    """Records of the real cohort: the same in all boards."""
     first = leaderboard.FOLDER / "real" / "records.parquet"
     paths = [leaderboard.FOLDER / "by-source" / first.name, ablations.FOLDER / "real" / first.name]
     paths = [path for path in paths if first.exists() and path.exists()]
@@ -169,7 +169,7 @@ def _parsed(text: str) -> dict[str, Any]:
 
 
 def committed_configs() -> Iterator[tuple[str, str, dict[str, Any], dict[str, Any]]]:
-    """Where it stands, trial, what an ablation's arm changes, and configuration of every committed network."""
+    """Where it stands, board, what an ablation's arm changes, and configuration of every committed network."""
     for path in listed(leaderboard.FOLDER, "*/*.json"):
         if config := card(path).get("config"):
             yield path.relative_to(leaderboard.FOLDER).as_posix(), path.parent.name, {}, config
@@ -187,16 +187,16 @@ def published(name: str) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(by_name(name)())))
 
 
-def tested_on(trial: str) -> dict[str, Any]:
-    """Cohort (and seed, if it is simulated) that the answers of a trial are tested on."""
-    if trial.startswith("synthetic"):
-        return {"cohort": "synthetic", "seed": leaderboard.simulated(trial)["seed"]}
+def tested_on(board: str) -> dict[str, Any]:
+    """Cohort (and seed, if it is simulated) that the answers of a board are tested on."""
+    if leaderboard.BOARDS[board].simulated:
+        return {"cohort": "synthetic", "seed": leaderboard.simulated(board)["seed"]}
     return {"cohort": "real"}
 
 
 def settings_of(
     where: str,
-    trial: str,
+    board: str,
     arm: dict[str, Any],
     config: dict[str, Any],
     tested: Callable[[str], dict[str, Any]] = tested_on,
@@ -204,7 +204,7 @@ def settings_of(
     """Number of settings of a committed network that differ from the paper's, and what is wrong with them.
 
     A setting is wrong if neither its ablation's question nor ``provenance.yaml`` names it, or if it was tuned on the
-    cohort on which the answer is tested and is not a declared exception: every record of a trial is tested once, so
+    cohort on which the answer is tested and is not a declared exception: every record of a board is tested once, so
     none is free for tuning.
     """
     known, wrong = provenance()["settings"].get(config["system"], {}), []
@@ -222,7 +222,7 @@ def settings_of(
         elif (entry["why"] == "tuned") != ("data" in entry):
             wrong.append(f"{what} was tuned, or was it? Its entry does not say on what")
         elif not entry.get("exception") and any(
-            data.items() >= tested(trial).items() for data in entry.get("data", ())
+            data.items() >= tested(board).items() for data in entry.get("data", ())
         ):
             wrong.append(f"{what} was tuned on the records that it is tested on")
     return len(differing), wrong
