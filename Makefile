@@ -45,6 +45,7 @@ attack: $(READY)  ## changed files, servers that do wrong, kills: hours; SHARE=0
 
 lint: $(TESTS)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
 
 env: $(READY)

@@ -569,18 +569,18 @@ def cpsc2018_f1(references: np.ndarray, predictions: np.ndarray, classes: int = 
 class Interval(NamedTuple):
     """A value and its confidence limits: numbers, or (classes,) each."""
 
-    value: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
+    value: Any
+    low: Any
+    high: Any
 
 
 class Difference(NamedTuple):
-    """A difference, its confidence limits, and the two-sided p-value of no difference."""
+    """A difference, its confidence limits, and the two-sided p-value of no difference: numbers, or (classes,) each."""
 
-    value: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    p: np.ndarray
+    value: Any
+    low: Any
+    high: Any
+    p: Any
 
 
 class McNemar(NamedTuple):

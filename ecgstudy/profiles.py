@@ -134,7 +134,8 @@ def _there_is(name: str) -> tuple[str, ...]:
     from ecgstudy.systems import catalogue
 
     systems = [cls.name for cls in catalogue.with_chapter()]
-    return tuple({"losses": LOSSES, "methods": METHODS, "systems": systems}[name])
+    there: dict[str, Iterable[str]] = {"losses": LOSSES, "methods": METHODS, "systems": systems}
+    return tuple(there[name])
 
 
 def _like_its_block(name: str, value: Any, notebook: str) -> Any:
@@ -153,7 +154,7 @@ def _like_its_block(name: str, value: Any, notebook: str) -> Any:
     elif kinds <= {int}:
         fits, wanted = isinstance(read, Integral) and not isinstance(read, bool), "a whole number (int)"
     elif kinds <= {int, float}:
-        fits = isinstance(read, Real) and not isinstance(read, bool) and abs(read) <= _LARGEST
+        fits = isinstance(read, Real) and not isinstance(read, bool) and not read < -_LARGEST and read <= _LARGEST
         wanted = "a number (float)"
     elif kinds <= {list}:
         fits, wanted = isinstance(read, list | tuple), "a list"

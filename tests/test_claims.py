@@ -1,5 +1,6 @@
 import math
 import re
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -138,7 +139,7 @@ def test_what_the_own_network_is_to_exceed_is_the_best_of_the_others_as_committe
     board = board[(board["metric"] == "AUROC") & (board["class"] == "")]
     four = [cls.name for cls in catalogue.of_papers()]
     own = [(s, m) for s in four for m in by_name(s).own_maps]
-    compared = {
+    compared: dict[str, Any] = {
         "the best own map of the other four": (own, 2.0, 0.0),
         "what knows no network": ([("CNN-GAP", m) for m in ("random", "signal energy", "QRS detector")], 1.0, 0.0),
         "the best gradient × input of the other four": ([(s, "input × gradient") for s in four], 1.0, 0.0),
@@ -148,9 +149,9 @@ def test_what_the_own_network_is_to_exceed_is_the_best_of_the_others_as_committe
     for claim in claims.load():
         if claim["system"] != "Local evidence":
             continue
-        ((others, times, more),) = (of for words, of in compared.items() if claim["claim"].endswith(words))
-        of, by = (board, "system") if more else (trials, ["system", "method"])
-        values = of[of["cohort"] == claim["source"]["row"]["cohort"]].set_index(by)["value"]
+        ((others, times, more),) = (value for words, value in compared.items() if claim["claim"].endswith(words))
+        table, by = (board, "system") if more else (trials, ["system", "method"])
+        values = table[table["cohort"] == claim["source"]["row"]["cohort"]].set_index(by)["value"]
         best = values[[other for other in others if other in values.index]].astype(float)
         assert claim["border"] == pytest.approx(times * best.max() + more, abs=5e-5), claim["measured"]
         if not claim["measured"].startswith("The same"):

@@ -26,9 +26,9 @@ def unspoken(source):
     for call in ast.walk(ast.parse(source)):
         if not isinstance(call, ast.Call):
             continue
-        method = isinstance(call.func, ast.Attribute)
-        name = call.func.attr if method else getattr(call.func, "id", "")
-        owner = getattr(call.func.value, "id", "") if method else ""
+        method = call.func if isinstance(call.func, ast.Attribute) else None
+        name = method.attr if method else getattr(call.func, "id", "")
+        owner = getattr(method.value, "id", "") if method else ""
         named = {word.arg: word.value for word in call.keywords}
         parts = [part for value in [*call.args, *(named[n] for n in named if n == "mode")] for part in ast.walk(value)]
         said = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]

@@ -1,5 +1,6 @@
 import math
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,7 +70,7 @@ def per_element(logits, targets, term):
     ],
 )
 def test_equals_its_formula_written_element_by_element(batch, loss, term):
-    assert loss(*batch).item() == pytest.approx(per_element(*batch, term), rel=1e-12)
+    assert loss(*batch).item() == pytest.approx(per_element(*batch, term=term), rel=1e-12)
 
 
 def test_hand_computed():
@@ -96,14 +97,12 @@ def test_cross_entropy_is_scikit_learns_log_loss(batch):
 
 
 def test_identities(batch):
-    half = [500] * 9
+    half, usual = (*batch, [500] * 9, RECORDS), (*batch, POSITIVES, RECORDS)
     torch.testing.assert_close(focal(*batch, r=0), cross_entropy(*batch))
-    torch.testing.assert_close(weighted_focal(*batch, POSITIVES, RECORDS, b=0), focal(*batch))
-    torch.testing.assert_close(
-        weighted_focal(*batch, POSITIVES, RECORDS, b=1, r=0), weighted_cross_entropy(*batch, POSITIVES, RECORDS)
-    )
-    torch.testing.assert_close(weighted_cross_entropy(*batch, half, RECORDS), 2 * cross_entropy(*batch))
-    torch.testing.assert_close(weighted_focal(*batch, half, RECORDS, b=0.5), math.sqrt(2) * focal(*batch))
+    torch.testing.assert_close(weighted_focal(*usual, b=0), focal(*batch))
+    torch.testing.assert_close(weighted_focal(*usual, b=1, r=0), weighted_cross_entropy(*usual))
+    torch.testing.assert_close(weighted_cross_entropy(*half), 2 * cross_entropy(*batch))
+    torch.testing.assert_close(weighted_focal(*half, b=0.5), math.sqrt(2) * focal(*batch))
 
 
 def test_full_balance_gives_positives_and_negatives_equal_weight():
@@ -296,7 +295,8 @@ def test_every_public_loss_is_in_the_registry_or_tested_by_name():
     public = {
         name for name, member in vars(losses).items() if getattr(member, "__module__", "") == "ecgstudy.losses"
     } - {name for name in vars(losses) if name.startswith("_")}
-    reached = {getattr(loss, "func", loss).__name__ for loss in (p.values[0] for p in BY_NAME)}
+    by_name: list[Any] = [p.values[0] for p in BY_NAME]
+    reached = {getattr(loss, "func", loss).__name__ for loss in by_name}
     assert public - reached == {"attention_regulariser"}
 
 

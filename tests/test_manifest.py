@@ -72,6 +72,7 @@ def listing(files):
 
 
 class Handler(BaseHTTPRequestHandler):
+    server: "Upstream"
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):

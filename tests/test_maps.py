@@ -1,5 +1,6 @@
 import copy
 from collections import namedtuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -792,14 +793,16 @@ def test_a_layer_called_twice_counts_at_its_last_call_and_one_that_gives_several
     theirs = LayerGradCam(network, network.again).attribute(x, target=classes)[:, 0].detach()
     torch.testing.assert_close(maps.grad_cam(network, "again", x, classes), theirs)
 
+    Both = namedtuple("Both", "first second")
+
     class Pair(nn.Module):
-        kind = tuple
+        kind: Any = tuple
 
         def forward(self, x):
             return self.kind([x.tanh(), x])
 
     class Named(Pair):
-        kind = namedtuple("Both", "first second")._make
+        kind = Both._make
 
     class Listed(Pair):
         kind = list

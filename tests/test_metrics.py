@@ -92,8 +92,8 @@ def test_official_scorer_does_not_care_for_order_nor_for_unscored_or_missing_col
     order = np.random.default_rng(0).permutation(kept)
     unscored = [np.column_stack([table[:, order], table[:, 0]]) for table in tables]
     without_af = [np.where(codes == "164889003", 0, table) for table in tables]
-    ours = challenge2020_official(*unscored, [*codes[order], "55827005"])
-    expected = challenge2020_official(*without_af, list(codes))
+    ours = challenge2020_official(*unscored, codes=[*codes[order], "55827005"])
+    expected = challenge2020_official(*without_af, codes=list(codes))
     for name in ours.keys() - {"classes"}:
         np.testing.assert_allclose(ours[name], expected[name], rtol=1e-12)
 
@@ -505,9 +505,9 @@ def test_resamples_draw_whole_patients():
 
     bootstrap_interval(watch, np.zeros((records, 1)), np.zeros((records, 1)), groups, repeats=5)
     assert len(drawn) > 1
-    drawn = np.concatenate(drawn)
-    assert len(drawn) == 5 and (drawn.sum(axis=1) == 1000).all()
-    assert len(np.unique(drawn, axis=0)) == 5
+    resamples = np.concatenate(drawn)
+    assert len(resamples) == 5 and (resamples.sum(axis=1) == 1000).all()
+    assert len(np.unique(resamples, axis=0)) == 5
 
 
 def test_interval_is_reproducible_and_its_seed_matters():
@@ -546,8 +546,8 @@ def test_difference_of_equally_good_systems_is_rarely_significant():
     rng = np.random.default_rng(0)
     targets = np.ones((100, 1), bool)
     p = [
-        bootstrap_difference(exact_match, targets, *(rng.random((2, 100, 1)) < 0.8), np.arange(100), repeats=300).p
-        for _ in range(200)
+        bootstrap_difference(exact_match, targets, a, b, np.arange(100), repeats=300).p
+        for a, b in (rng.random((2, 100, 1)) < 0.8 for _ in range(200))
     ]
     assert 0.01 <= np.mean(np.array(p) < 0.05) <= 0.10
     assert 0.4 < np.mean(p) < 0.65
@@ -612,7 +612,7 @@ def test_summary():
 
 def test_summary_wants_one_column_for_each_class():
     with pytest.raises(ValueError, match="NSR, AF"):
-        summary(*(table[:, :4] for table in random_answers()), np.arange(60))
+        summary(*(table[:, :4] for table in random_answers()), groups=np.arange(60))
 
 
 def test_counts_of_many_resamples_add_up():

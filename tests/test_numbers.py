@@ -236,7 +236,9 @@ def of_rerun():
     assert whole.epochs == 1000
     yield f"see {whole.seconds:g} s at {whole.fs:g} Hz"
     yield "a kernel of 8, 16 or 32 gives wrong numbers"
-    first, *_ = (layer for layer in by_name("CNN-GAP")().network().modules() if isinstance(layer, torch.nn.Conv1d))
+    first, *_ = (
+        layer for layer in by_name("CNN-GAP").configured({}).network().modules() if isinstance(layer, torch.nn.Conv1d)
+    )
     yield f"twelve leads and a kernel of {first.kernel_size[0]}."
 
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -170,7 +172,8 @@ def test_classifiers_and_what_gives_away():
     assert cells(pages.apart(measured, "Apart.")) == [["", "AUROC", "records"], ["trees", "0.990 (0.980–1.000)", "200"]]
     ax = pages.gives_away(pd.Series({"most": 0.05, "less": 0.01})).axes[0]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["less", "most"]
-    assert [bar.get_width() for bar in ax.patches] == [0.01, 0.05]
+    bars: Any = ax.patches
+    assert [bar.get_width() for bar in bars] == [0.01, 0.05]
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ def beats(one):
     for name in ("P", "QRS", "T"):
         rows = waves[waves["wave"] == name].sort_values("onset")
         # Waves of one beat overlap over the leads; those of two beats do not.
-        start = rows["onset"].to_numpy() > np.maximum.accumulate(rows["offset"]).shift(fill_value=-1).to_numpy()
+        start = rows["onset"].to_numpy() > rows["offset"].cummax().shift(fill_value=-1).to_numpy()
         table = rows.groupby(start.cumsum()).agg(onset=("onset", "min"), offset=("offset", "max"))
         table = table.to_numpy() / one.record.fs
         # At the record's edges some leads show a wave whole and others do not.

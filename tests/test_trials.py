@@ -1,4 +1,5 @@
 import warnings
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -594,10 +595,8 @@ def test_a_row_is_explained_alike_in_any_batch():
 
 
 def test_deeplift_and_guided_gradcam_are_for_the_systems_that_their_rules_fit():
-    listed = {
-        cls.name: set(methods.methods(cls)) & {"DeepLIFT", "guided Grad-CAM"}
-        for cls in (*catalogue.with_chapter(), SmallGAPSystem)
-    }
+    every: list[Any] = [*catalogue.with_chapter(), SmallGAPSystem]
+    listed = {cls.name: set(methods.methods(cls)) & {"DeepLIFT", "guided Grad-CAM"} for cls in every}
     both, guided = {"DeepLIFT", "guided Grad-CAM"}, {"guided Grad-CAM"}
     assert listed == {
         "CNN-GAP": both,
@@ -664,7 +663,8 @@ def test_a_chapters_network_and_those_it_is_compared_with(smoke_runs):
 
 
 def test_every_method_of_a_network_is_tried(smoke_runs):
-    (table,) = explanations.tried(*smoke_runs, "synthetic", 1, 3)
+    run, others = smoke_runs
+    (table,) = explanations.tried(run, others, "synthetic", 1, 3)
     assert list(table.columns) == list(explanations.COLUMNS) and not table["value"].isna().any()
     assert set(table["method"]) == set(methods.methods(by_name("CNN-GAP"))) | set(blind.BASELINES)
     assert set(table["trial"]) >= {"excess mass", "deletion", "random weights", "seeds", "folds"}

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import shutil
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -220,7 +221,11 @@ def test_every_reason_is_of_a_known_kind_and_says_what_it_must():
 
 
 def test_a_setting_without_a_reason_or_tuned_on_its_test_records_is_found(monkeypatch):
-    tuned = {"values": [0.002], "why": "tuned", "data": [{"cohort": "synthetic", "seed": 7, "part": "validation"}]}
+    tuned: dict[str, Any] = {
+        "values": [0.002],
+        "why": "tuned",
+        "data": [{"cohort": "synthetic", "seed": 7, "part": "validation"}],
+    }
     known = {"rate": tuned, "width": {"values": [0.5], "why": "cost"}}
     monkeypatch.setattr(verify, "provenance", lambda: {"settings": {"CNN-GAP": known}})
     config = {**CNNGAPSystem(width=0.5).config, "width": 0.5}

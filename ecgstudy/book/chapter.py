@@ -63,8 +63,8 @@ def facts(system: System, **others: Any) -> dict[str, str]:
     numbers = {field.name: getattr(system, field.name) for field in fields(system)} | others
     kept = {k: v for k, v in numbers.items() if isinstance(v, int | float) and not isinstance(v, bool)}
     told = {f"{name}_here": f"{number:g}" for name, number in kept.items()} | {"cells_here": f"{_cells(system)}"}
-    for which, one in (("here", system), ("published", type(system)())):
-        network = one.network()
+    for which, one in (("here", system), ("published", type(system).configured({}))):
+        network: Any = one.network()
         told[f"parameters_{which}"] = f"{parameter_count(network):,}"
         told[f"cell_{which}"] = f"{network.stride / one.fs:.2f}"
         if hasattr(network, "receptive_field"):

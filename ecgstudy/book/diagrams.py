@@ -78,8 +78,8 @@ def diagram(
             _arrow(ax, [(x, level), (x, y + edge)])
     for a, b, text in losses:
         (x, ya, _), (_, yb, _) = boxes[a], boxes[b]
-        style = {"arrowstyle": "<->", "linestyle": "--", "color": LOSS, "connectionstyle": "arc3,rad=-0.8"}
-        ax.annotate("", (x + width / 2, yb), (x + width / 2, ya), arrowprops=style)
+        dashed = {"arrowstyle": "<->", "linestyle": "--", "color": LOSS, "connectionstyle": "arc3,rad=-0.8"}
+        ax.annotate("", (x + width / 2, yb), (x + width / 2, ya), arrowprops=dashed)
         ax.text(x + width / 2 + 0.4 * abs(ya - yb) + 0.05, (ya + yb) / 2, text, color=LOSS, va="center", fontsize=8)
     for x, y, text in notes:
         ax.text(x, y, text, va="center", fontsize=8)

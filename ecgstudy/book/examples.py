@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -160,7 +160,8 @@ def own_maps(
         return None
     drawn, evidence = [], []
     for run, own_map, labels in columns.values():
-        network, x = run.network(), example.input(run.system)
+        x, network = example.input(run.system), run.network()
+        stride: Any = network.stride
         with torch.inference_mode():
             cells = run.system.own_maps[own_map](network, x)[0, CLASSES.index(labels[0])]
         drawn.append(cells - cells.mean() if centred else cells)
@@ -170,7 +171,7 @@ def own_maps(
         x,
         example.fs,
         torch.stack(drawn),
-        network.stride,
+        stride,
         [f"{example.title}: {title}" for title in columns],
         evidence=np.stack(evidence) if evidence else None,
         stepped=stepped,

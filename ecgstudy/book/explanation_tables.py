@@ -258,7 +258,8 @@ def answer_texts(answer: Answer) -> dict[str, str]:
 def _value(answer: Answer) -> str:
     if answer.shown is not None:
         return report.number(answer.shown, 2)
-    return "not measured" if pd.isna(answer.interval[0]) else report.interval(*answer.interval, 2)
+    value, low, high = answer.interval
+    return "not measured" if pd.isna(value) else report.interval(value, low, high, 2)
 
 
 def verdicts(answers: Sequence[Answer]) -> Styler:

@@ -97,9 +97,9 @@ def steps(signals: Sequence[tuple[str, NDArray[np.float32], float]], *, seconds:
 
 
 def map_over_ecg(
-    signal: NDArray[np.float32],
+    signal: NDArray[np.floating],
     fs: float,
-    maps: NDArray[np.float32],
+    maps: NDArray[np.floating],
     names: Sequence[str],
     *,
     leads: Sequence[str] = ("II", "V1", "V5"),
@@ -134,7 +134,7 @@ def map_over_ecg(
             ax, number = axes[row, column], LEADS.index(lead)
             points = np.column_stack([t, signal[number]])
             lines = LineCollection(
-                np.stack([points[:-1], points[1:]], axis=1), cmap="coolwarm", norm=norm, linewidths=1.3
+                list(np.stack([points[:-1], points[1:]], axis=1)), cmap="coolwarm", norm=norm, linewidths=1.3
             )
             lines.set_array(maps[column][:-1])
             ax.add_collection(lines)

@@ -64,8 +64,8 @@ def _heading(label: Any) -> str:
 
 def interval(value: float, low: float, high: float, digits: int = 3) -> str:
     """Write a number with its interval: ``0.812 (0.790–0.833)``, with ``to`` for a dash where a limit is negative."""
-    value, low, high = (number(limit, digits) for limit in (value, low, high))
-    return f"{value} ({low}{' to ' if low.startswith('−') else '–'}{high})"
+    middle, first, last = (number(limit, digits) for limit in (value, low, high))
+    return f"{middle} ({first}{' to ' if first.startswith('−') else '–'}{last})"
 
 
 def intervals(

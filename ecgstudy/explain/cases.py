@@ -6,7 +6,7 @@ real records with ST changes from the QRS complexes that a detector finds.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -40,12 +40,12 @@ class Cases(NamedTuple):
 
     def take(self, rows: NDArray) -> "Cases":
         """Some of the rows."""
-        return Cases(*(part[rows] for part in self[:-1]), self.fs)
+        return self._replace(**{name: getattr(self, name)[rows] for name in self._fields[:-1]})
 
     @property
     def any_lead(self) -> NDArray[np.bool_]:
         """The key (rows, n) in any lead."""
-        return self.key.any(axis=1)
+        return np.any(self.key, axis=1)
 
     @property
     def names_of_classes(self) -> NDArray[np.str_]:
@@ -108,7 +108,7 @@ def ludb_cases(fs: float, *, per_class: int | None = None, failed: list[dict[str
 
     for _, (record, waves) in skipping(read, find_records(locate("ludb")), failed):
         wanted = [c for c in CLASSES if c in record.labels and c in WAVE_CLASSES and full[c] < (per_class or 1000)]
-        if not wanted:
+        if not wanted or waves is None:
             continue
         signal = resample(fill_gaps(record.signal), record.fs, fs)
         for edge in ("onset", "peak", "offset"):
@@ -149,7 +149,8 @@ def real_st_cases(cohort: Cohort, records: NDArray[np.intp], seconds: float = 10
 
 def _cases(rows: list[tuple], fs: float) -> Cases:
     rows.sort(key=lambda row: row[1])
-    return Cases(*(np.array(column) for column in zip(*rows, strict=True)), fs)
+    columns: Any = map(np.array, zip(*rows, strict=True))
+    return Cases(**dict(zip(Cases._fields[:-1], columns, strict=True)), fs=fs)
 
 
 def st_key(x: NDArray[np.floating], fs: float) -> NDArray[np.bool_]:

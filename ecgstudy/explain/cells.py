@@ -71,7 +71,7 @@ def in_cells(at: NDArray[np.bool_], stride: int, cells: int) -> NDArray[np.bool_
     """
     whole = np.zeros((*at.shape[:-1], cells * stride), dtype=bool)
     whole[..., : at.shape[-1]] = at[..., : cells * stride]
-    return whole.reshape(*at.shape[:-1], cells, stride).any(axis=-1)
+    return np.any(whole.reshape(*at.shape[:-1], cells, stride), axis=-1)
 
 
 def mass_inside(own: NDArray[np.floating], key: NDArray[np.bool_]) -> NDArray[np.floating]:

@@ -39,8 +39,8 @@ class Curves(NamedTuple):
         """
         whole, fifth = self.deletion[:, 0], STEPS // 5
         return {
-            "deletion": np.trapezoid(self.deletion, axis=1) / STEPS,
-            "insertion": np.trapezoid(self.insertion, axis=1) / STEPS,
+            "deletion": np.asarray(np.trapezoid(self.deletion, axis=1)) / STEPS,
+            "insertion": np.asarray(np.trapezoid(self.insertion, axis=1)) / STEPS,
             "comprehensiveness": whole - self.deletion[:, fifth],
             "sufficiency": whole - self.insertion[:, fifth],
         }

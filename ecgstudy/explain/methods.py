@@ -128,6 +128,8 @@ def explain(
         Signed: positive values support the class.
     """
     parts = []
+    options: dict[str, Any]
+    stride: Any  # a network's attribute, which torch's stubs do not know
     for part, c in zip(x.split(batch), classes.split(batch), strict=True):
         if method in system.own_maps:
             with torch.no_grad(), maps.evaluating(network):
@@ -274,6 +276,7 @@ def _for_rules(network: nn.Module) -> nn.Module:
     from before the second's rule (its issue 1104, mended since).
     """
     network = copy.deepcopy(network).eval()
+    module: Any  # the stubs of torch let no attribute of a module be a number
     for module in network.modules():
         if isinstance(module, nn.MaxPool1d):
             module.__class__ = nn.MaxPool1d
@@ -339,7 +342,7 @@ def _integrated(way: _Way, steps: int) -> Tensor:
         logits = way.logits(edges)
     enough = TOLERANCE * max(abs(float(logits[-1] - logits[0])), FLOOR)
     left, right, before, after = edges[:-1], edges[1:], logits[:-1], logits[1:]
-    parts = (left, right, before, after, *looked(left, right))
+    parts: tuple[Tensor, ...] = (left, right, before, after, *looked(left, right))
     while True:
         left, right, before, after, within, gradient, integral = parts
         missed = after - before - integral

@@ -54,11 +54,19 @@ class Trial:
     needs: str = ""
 
 
+def _located(name: str) -> "Callable[[Made], Array]":
+    return lambda made: made.located[name]
+
+
+def _agreement_with(other: str) -> "Callable[[Made], Array]":
+    return lambda made: made.agrees(network=made.scene.others[other])
+
+
 # In the order in which they are made, which is that of what the random map draws.
 TRIALS = {
     trial.name: trial
     for trial in (
-        *(Trial(name, "localisation", True, lambda made, name=name: made.located[name]) for name in LOCALISATION),
+        *(Trial(name, "localisation", True, _located(name)) for name in LOCALISATION),
         # In the key with 0.1 s more on either side.
         Trial(
             "tolerant excess mass",
@@ -103,7 +111,7 @@ TRIALS = {
                 f"{need}s",
                 "stability",
                 True,
-                lambda made, name=f"{need}s": made.agrees(network=made.scene.others[name]),
+                _agreement_with(f"{need}s"),
                 costly=True,
                 needs=need,
             )
@@ -231,7 +239,12 @@ def _mean(values: Array, weights: Array) -> Array:
 
 
 def mean_interval(
-    values: NDArray[np.floating], patients: Sequence, *, repeats: int = 1000, seed: int = 0, multinomial: bool = False
+    values: NDArray[np.floating],
+    patients: Sequence | NDArray,
+    *,
+    repeats: int = 1000,
+    seed: int = 0,
+    multinomial: bool = False,
 ) -> metrics.Interval:
     """Mean over rows of (rows, columns) with a 95 % bootstrap interval over patients, NaN left out.
 
@@ -245,7 +258,12 @@ def mean_interval(
 
 
 def summary(
-    scores: pd.DataFrame, classes: Sequence[str], patients: Sequence, *, repeats: int = 1000, seed: int = 0
+    scores: pd.DataFrame,
+    classes: Sequence[str] | NDArray[np.str_],
+    patients: Sequence | NDArray,
+    *,
+    repeats: int = 1000,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Tidy table of means: the levels of the columns, class, value, low, high, n.
 
@@ -259,9 +277,9 @@ def summary(
     patients
         Of each row.
     """
-    values, classes, patients = scores.to_numpy(dtype=float), np.asarray(classes), np.asarray(patients)
-    names = [c for c in CLASSES if (classes == c).any()]
-    indicator = np.stack([classes == c for c in names])
+    values, labels = scores.to_numpy(dtype=float), np.asarray(classes)
+    names = [c for c in CLASSES if (labels == c).any()]
+    indicator = np.stack([labels == c for c in names])
 
     def means(_: np.ndarray, v: np.ndarray, weights: np.ndarray) -> np.ndarray:
         by_class = np.stack([_mean(v[i], weights[..., i]) for i in indicator], axis=-1)

@@ -1,6 +1,6 @@
 """What the ablations say: every number and verdict, computed from the committed answers alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -17,9 +17,9 @@ from ecgstudy.paths import read_table
 from ecgstudy.studies import DECIMALS, ablations, read_committed
 from ecgstudy.studies.leaderboard import name_of_all
 
-METRICS = ("AUROC", "F1", "F1, tuned", "F2", "F2, tuned", "F2, tuned less at 0.5")
+METRICS: tuple[str, ...] = ("AUROC", "F1", "F1, tuned", "F2", "F2, tuned", "F2, tuned less at 0.5")
 METRICS += ("exact match", "exact match, multi-label", "epochs")
-COLUMNS = ("question", "arm", "system", "cohort", "metric", "value", "low", "high")
+COLUMNS: tuple[str, ...] = ("question", "arm", "system", "cohort", "metric", "value", "low", "high")
 COLUMNS += ("difference", "difference_low", "difference_high", "p", "seeds", "run")
 NUMBERS = ("value", "low", "high", "difference", "difference_low", "difference_high", "p")  # that may be empty
 # Records tested for each that was trained on: of what a fold does not test, a fifth chooses the epoch.
@@ -52,7 +52,7 @@ class Fold:
         return (self.called == self.targets).all(axis=1)
 
 
-_TUNED = {"F1": metrics.f_beta, "F2": partial(metrics.f_beta, beta=2)}
+_TUNED: dict[str, Callable[[metrics.Counts], NDArray]] = {"F1": metrics.f_beta, "F2": partial(metrics.f_beta, beta=2)}
 
 
 def joined(members: Sequence[pd.DataFrame], labels: NDArray[np.bool_], logs: Sequence[pd.DataFrame]) -> Fold:
@@ -206,7 +206,8 @@ def multi_label_matches(cohort: str, arm: str, question: str = "gamma") -> pd.Da
     for a, b in zip(folds_of(cohort, question, control), folds_of(cohort, question, arm), strict=True):
         several = a.targets.sum(axis=1) > 1
         right.append((a.right[several], b.right[several]))
-    right.append(tuple(np.concatenate(side) for side in zip(*right, strict=True)))
+    all_control, all_arm = (np.concatenate(side) for side in zip(*right, strict=True))
+    right.append((all_control, all_arm))
     rows = []
     for seed, (a, b) in zip([*map(str, range(len(right) - 1)), "all"], right, strict=True):
         only_control, only_arm, p = metrics.mcnemar(a, b)

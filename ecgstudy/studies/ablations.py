@@ -120,7 +120,11 @@ class WeightedCNNGAP(CNNGAPSystem):
 
 def _grid() -> dict[str, dict[str, Any]]:
     """Arms of weighted focal loss over b and r, the paper's b first; some of them have names of their own."""
-    known = {(0, 0): " (cross-entropy)", (1, 0): " (weighted cross-entropy)", (0, 2): " (focal)"}
+    known: dict[tuple[float, int], str] = {
+        (0, 0): " (cross-entropy)",
+        (1, 0): " (weighted cross-entropy)",
+        (0, 2): " (focal)",
+    }
     pairs = [(0.5, 2), *[(b, r) for r in range(4) for b in (0, 0.25, 0.5, 0.75, 1) if (b, r) != (0.5, 2)]]
     return {f"b {b:g}, r {r}{known.get((b, r), '')}": {"b": b, "r": r} for b, r in pairs}
 

@@ -72,7 +72,7 @@ def card(path: Path, **kinds: type | tuple[type, ...]) -> dict[str, Any]:
     for key, kind in kinds.items():
         value = found.get(key)
         number = isinstance(value, int | float)
-        if not isinstance(value, kind) or (number and (isinstance(value, bool) or not np.isfinite(value))):
+        if not isinstance(value, kind) or (number and (isinstance(value, bool) or not np.isfinite(found[key]))):
             raise Broken(fault(path, f"{key} is {found.get(key, 'missing')!r}"))
     return found
 

@@ -257,9 +257,11 @@ def cohorts_of(name: str, trained: str, per_class: int = 6, costly_every: int = 
         ``real``: its chapter's of the real profile, whose costly trials take half as many cases.
     """
     if trained == MANY:
-        return list(tried(*leaderboard.runs_of(MANY, name), {}, MANY, per_class, costly_every))
+        (run,) = leaderboard.runs_of(MANY, name)
+        return list(tried(run, {}, MANY, per_class, costly_every))
     profile, every = ("real", 2 * costly_every) if trained == "real" else ("demo", costly_every)
-    return list(tried(*of_profile(name, profile), trained, per_class, every))
+    run, others = of_profile(name, profile)
+    return list(tried(run, others, trained, per_class, every))
 
 
 def trainings(name: str) -> list[str]:

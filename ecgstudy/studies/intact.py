@@ -453,8 +453,9 @@ def bench_faults(path: Path, command: str) -> list[str]:
     """What is wrong with the measurements of ``bench.json``."""
     wrong, remedy = [], f"{restore(path)}, or measure again: `{command}`"
     for name, row in card(path).items():
-        ours, other, ratio = (row.get(k) if isinstance(row, dict) else None for k in ("ours", "other", "ratio"))
-        if not all(isinstance(n, int | float) and 0 < n < np.inf for n in (ours, other, ratio)):
+        numbers: list[Any] = [row.get(k) if isinstance(row, dict) else None for k in ("ours", "other", "ratio")]
+        ours, other, ratio = numbers
+        if not all(isinstance(n, int | float) and 0 < n < np.inf for n in numbers):
             wrong.append(fault(path, f"{name} has no positive numbers", remedy))
         elif min(abs(ratio * a / b - 1) for a, b in ((ours, other), (other, ours))) > 0.01:
             wrong.append(fault(path, f"ratio of {name} is {ratio}, not that of its numbers", remedy))

@@ -118,6 +118,7 @@ def answer(board: str, entry: str, *, quiet: bool = False) -> None:
     An ensemble is kept beside its first member, which is the entry ``<name>, one``.
     """
     begun = time.monotonic()
+    about: dict[str, Any]
     if entry in BASELINES:
         cohort, about = cohort_of(board, 100), {"fs": 100}
         answers = _cross_validated(board, cohort, lambda rest, test: {entry: _baseline(entry, cohort, rest, test)})
@@ -364,7 +365,7 @@ def more_records(*, repeats: int = 1000, seed: int = 0) -> pd.DataFrame:
     targets, patients = records[list(CLASSES)].to_numpy(dtype=bool), records["patient_id"].to_numpy()
     rows = []
     for system in many.keys() - {TOGETHER}:
-        a, b = many[system][0], few.get(f"{system}, one", few.get(system))[0]
+        a, b = many[system][0], (few.get(f"{system}, one") or few[system])[0]
         d = metrics.bootstrap_difference(metrics.macro_auroc, targets, a, b, patients, repeats, seed)
         values = [float(metrics.macro_auroc(targets, p)) for p in (b, a)]
         rows.append((system, *values, d.value, d.low, d.high, d.p))

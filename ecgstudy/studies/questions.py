@@ -171,7 +171,8 @@ def networks(subjects: Mapping[str, Subject], by_rate: ByRate) -> pd.DataFrame:
     """
     rows = []
     for name, subject in subjects.items():
-        cases, network = by_rate[subject.fs], subject.networks[0]
+        cases = by_rate[subject.fs]
+        network: Any = subject.networks[0]
         x = cases.inputs(subject.system)
         with torch.inference_mode():
             auroc = metrics.macro_auroc(cases.labels, torch.sigmoid(network(x)).numpy())
@@ -236,7 +237,7 @@ def on_waves(subject: Subject, cases: Cases) -> pd.DataFrame:
 
     ``ST`` is the excess mass on the ST segments, whatever the class.
     """
-    columns = {}
+    columns: dict[tuple[str, str], NDArray] = {}
     for method in (*subject.own, INPUT_GRADIENT, *BASELINES):
         m = subject.maps(method, cases)
         found = trials.localisation(m, cases.any_lead)

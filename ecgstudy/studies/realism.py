@@ -7,7 +7,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -159,7 +159,11 @@ def features(x: NDArray[np.float32], fs: float) -> dict[str, float]:
 
 
 def ks(
-    real: NDArray[np.float64], simulated: NDArray[np.float64], patients: Sequence[str], repeats: int, seed: int = 0
+    real: NDArray[np.float64],
+    simulated: NDArray[np.float64],
+    patients: Sequence[str] | np.ndarray,
+    repeats: int,
+    seed: int = 0,
 ) -> metrics.Interval:
     """Kolmogorov and Smirnov's two-sample statistic, the largest distance of two distribution functions.
 
@@ -192,10 +196,10 @@ def distributions(group: str, real: pd.DataFrame, simulated: pd.DataFrame, repea
     """
     rows = []
     for quantity in real.columns.drop("patient"):
-        both = [frame[quantity].to_numpy(dtype=float) for frame in (real, simulated)]
+        one, other = both = [frame[quantity].to_numpy(dtype=float) for frame in (real, simulated)]
         n = int(min((~np.isnan(v)).sum() for v in both))
         about = {"question": "distribution", "group": group, "quantity": quantity, "n": n}
-        rows.append(about | {"statistic": "KS"} | ks(*both, real["patient"], repeats)._asdict())
+        rows.append(about | {"statistic": "KS"} | ks(one, other, real["patient"], repeats)._asdict())
         for side, values in zip(("real", "simulated"), both, strict=True):
             points = np.nanpercentile(values, PERCENTILES)
             rows += [
@@ -205,7 +209,7 @@ def distributions(group: str, real: pd.DataFrame, simulated: pd.DataFrame, repea
 
 
 def tell_apart(
-    x: pd.DataFrame, real: NDArray[np.bool_], patients: Sequence[str], seed: int = 0
+    x: pd.DataFrame, real: NDArray[np.bool_], patients: Sequence[str] | np.ndarray, seed: int = 0
 ) -> tuple[NDArray[np.float64], pd.Series]:
     """Tell real from simulated records by their features, with boosted trees in five folds; twins stay together.
 
@@ -258,7 +262,7 @@ class StridedCNNSystem(System):
     epochs: int = 12
     batch: int = 32
     rate: float = 4e-3
-    schedule: str = "one-cycle"
+    schedule: Literal["constant", "one-cycle", "published"] = "one-cycle"
     weight_decay: float = 0.01
 
     def network(self) -> StridedCNN:
@@ -273,7 +277,7 @@ class StridedCNNSystem(System):
         """Roll each record by a time of its own."""
         return rolled(x, _anywhere(x, generator))
 
-    def selection(self, targets: NDArray[np.bool_], probabilities: NDArray[np.float32]) -> float:
+    def selection(self, targets: NDArray[np.bool_], probabilities: NDArray[np.floating]) -> float:
         """Macro-AUROC: no threshold of this network is ever used."""
         return float(metrics.macro_auroc(targets, probabilities))
 
@@ -284,7 +288,11 @@ def _anywhere(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def tell_apart_by_network(
-    x: NDArray[np.float32], real: NDArray[np.bool_], patients: Sequence[str], epochs: int = 6, seed: int = 0
+    x: NDArray[np.float32],
+    real: NDArray[np.bool_],
+    patients: Sequence[str] | np.ndarray,
+    epochs: int = 6,
+    seed: int = 0,
 ) -> NDArray[np.float64]:
     """Tell real from simulated records (n, 12, samples) with the plain network; scores of the held-out three folds."""
     inputs, scores = torch.from_numpy(x), np.zeros(len(x))
@@ -337,6 +345,7 @@ def transfer(system: System, simulated: Cohort, real: Cohort, repeats: int = 100
     rows = []
     patients = real.table["patient_id"].to_numpy()
     own = simulated.table["patient_id"].iloc[split["test"]].to_numpy()
+    scored: dict[str, tuple[NDArray, NDArray, NDArray]]
     scored = {"simulated alone, on simulated": (simulated.labels[split["test"]], home, own)}
     scored |= {arm: (real.labels, p, patients) for arm, p in arms.items()}
     for arm, (targets, p, groups) in scored.items():
@@ -349,10 +358,10 @@ def transfer(system: System, simulated: Cohort, real: Cohort, repeats: int = 100
         arm: np.array([metrics.macro_auroc(real.labels[fold == k], p[fold == k]) for k in range(folds)])
         for arm, p in arms.items()
     }
-    for arm, values in by_fold.items():
-        rows.append((arm, "macro", "AUROC, mean of folds", *_student(values), folds))
+    for arm, areas in by_fold.items():
+        rows.append((arm, "macro", "AUROC, mean of folds", *_student(areas), folds))
         if arm != "real alone":
-            rows.append((arm, "macro", "AUROC above real alone", *_student(values - by_fold["real alone"]), folds))
+            rows.append((arm, "macro", "AUROC above real alone", *_student(areas - by_fold["real alone"]), folds))
     return pd.DataFrame(rows, columns=COLUMNS[1:]).assign(question="transfer")
 
 
@@ -399,8 +408,8 @@ def compare(repeats: int = 1000) -> pd.DataFrame:
             x.append(detrend(resample(record.signal, record.fs, FS)))
     real, simulated = map(pd.DataFrame, found)
     for source in ("PTB-XL", "CPSC 2018"):
-        both = (table[table["source"] == source].drop(columns="source") for table in (real, simulated))
-        tables.append(distributions(source, *both, repeats))
+        one, other = (table[table["source"] == source].drop(columns="source") for table in (real, simulated))
+        tables.append(distributions(source, one, other, repeats))
 
     values = pd.concat([real, simulated], ignore_index=True)
     is_real, patients = np.arange(len(values)) < len(real), values["patient"].to_numpy()

@@ -56,7 +56,8 @@ def check_claims() -> Check:
 @told("provenance.yaml")
 def check_settings() -> Check:
     """``provenance.yaml`` against the configuration of every committed answer."""
-    wrong, count = [], 0
+    wrong: list[str] = []
+    count = 0
     tested = functools.cache(tested_on)
     for where, board, arm, config in committed_configs():
         found, said = settings_of(where, board, arm, config, tested)
@@ -121,7 +122,7 @@ def check_real() -> Check:
 
 def check_others() -> Iterator[Check]:
     """The files that are made from recordings or measured: whether such a table can be so."""
-    faults = {
+    faults: dict[str, Callable[..., list[str]]] = {
         "audit.csv": intact.audit_faults,
         "bench.json": intact.bench_faults,
         "attack.json": intact.attack_faults,
@@ -184,7 +185,7 @@ def committed_configs() -> Iterator[tuple[str, str, dict[str, Any], dict[str, An
 
 def published(name: str) -> dict[str, Any]:
     """Settings of a system as its paper (or, for what the paper leaves open, its chapter) has them, as JSON."""
-    return json.loads(json.dumps(dataclasses.asdict(by_name(name)())))
+    return json.loads(json.dumps(dataclasses.asdict(by_name(name).configured({}))))
 
 
 def tested_on(board: str) -> dict[str, Any]:
@@ -211,7 +212,7 @@ def settings_of(
     system, default = intact.system_from(config), published(config["system"])
     settings = json.loads(json.dumps(dataclasses.asdict(system)))
     # What only a variant has is the variant's, as long as it is as the variant's default.
-    default = json.loads(json.dumps(dataclasses.asdict(type(system)()))) | default
+    default = json.loads(json.dumps(dataclasses.asdict(type(system).configured({})))) | default
     differing = [s for s in settings if settings[s] != default[s]]
     for setting in differing:
         if setting in arm and arm[setting] == settings[setting]:
@@ -293,7 +294,7 @@ def train_again(name: str) -> Again:
             same = data.checksum == said["cohort"]
             run = ablations.train_run(system, data, int(fold), folds=ablations.FOLDS) if same else None
             made, committed = run and run.folder.name, said["runs"][int(fold)][0]
-            if made != committed:
+            if run is None or made != committed:
                 what = f"its settings make {made}" if run else f"its cohort {said['cohort']} is now {data.checksum}"
                 raise ValueError(f"{name} cannot be trained again as the run {committed}: {what}")
             new, log, seconds = ablations.answered(run), run.log, run.card["seconds"]

@@ -142,7 +142,7 @@ class System(ABC):
             when the configuration has settings that are no fields of this class.
         """
         now = {before: name for name, before in cls.named_before.items()}
-        settings = {now.get(k, k): tuple(v) if isinstance(v, list) else v for k, v in config.items()}
+        settings: dict[str, Any] = {now.get(k, k): tuple(v) if isinstance(v, list) else v for k, v in config.items()}
         settings = {k: v for k, v in settings.items() if k not in ("system", "version")}
         if unknown := settings.keys() - {field.name for field in fields(cls)}:
             raise ValueError(f"{cls.__name__} has no {', '.join(sorted(unknown))}")
@@ -189,13 +189,13 @@ class System(ABC):
             return self.rate * (0.04 + 0.96 * (1 - math.cos(math.pi * done / top)) / 2)
         return self.rate * (1 + math.cos(math.pi * (done - top) / (1 - top))) / 2
 
-    def selection(self, targets: NDArray[np.bool_], probabilities: NDArray[np.float32]) -> float:
+    def selection(self, targets: NDArray[np.bool_], probabilities: NDArray[np.floating]) -> float:
         """Validation score whose best epoch is kept: macro-F1 at threshold 0.5."""
         tp = (targets & (probabilities >= 0.5)).sum(axis=0)
         total = targets.sum(axis=0) + (probabilities >= 0.5).sum(axis=0)
         return float(np.mean(2 * tp / np.maximum(total, 1)))
 
-    def thresholds(self, targets: NDArray[np.bool_], probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
+    def thresholds(self, targets: NDArray[np.bool_], probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
         """Probabilities (9,) from which a class is called, chosen on validation records: 0.5."""
         return np.full(targets.shape[1], 0.5)
 
@@ -228,7 +228,8 @@ def register(cls: type[S]) -> type[S]:
     )
     if lacking := [what for what in wanted if not getattr(cls, what)]:
         raise ValueError(f"{cls.__name__} does not say its {', '.join(lacking)}")
-    known = sorted([*CATALOGUE.values(), cls], key=lambda one: (one.kind == "benchmark", one.chapter))
+    known: list[type[System]] = [*CATALOGUE.values(), cls]
+    known.sort(key=lambda one: (one.kind == "benchmark", one.chapter))
     CATALOGUE.clear()
     CATALOGUE.update({one.name: one for one in known})
     return cls

@@ -73,7 +73,7 @@ def _rhythm(at: NDArray[np.intp], fs: float) -> dict[str, float]:
     typical = np.median(rr)
     share, change = rr / typical, np.abs(np.diff(rr)) / typical
     paused = (share[:-1] < 0.85) & (share[1:] > 1.05)  # a premature beat and its compensatory pause
-    values = (60 / typical, share.std(), np.sqrt(np.mean(change**2)), share.min(), share.max())
+    values: tuple[float, ...] = (60 / typical, share.std(), np.sqrt(np.mean(change**2)), share.min(), share.max())
     values += ((share < 0.85).mean(), paused.mean(), np.median(change))
     return dict(zip(names, map(float, values), strict=True))
 

@@ -8,7 +8,7 @@ the benchmark's code. What differs from it is marked "our choice".
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self, cast
 
 import numpy as np
 import torch
@@ -137,7 +137,7 @@ class XResNet(BenchmarkNetwork):
                 stride = 2 if group and not block else 1
                 path = [*_normed(channels, inner, 1), nn.ReLU(), *_normed(inner, inner, 5, stride), nn.ReLU()]
                 path += _normed(inner, outer, 1)
-                nn.init.zeros_(path[-1].weight)
+                nn.init.zeros_(cast(Tensor, path[-1].weight))
                 shortcut: list[nn.Module] = [nn.AvgPool1d(2, ceil_mode=True)] if stride == 2 else []
                 layers.append(Residual(path, shortcut + (_normed(channels, outer, 1) if channels != outer else [])))
                 channels = outer
@@ -218,11 +218,11 @@ class BenchmarkSystem(System):
         """Subtract the median; clip a longer record at head, middle and end, zero-pad a shorter one on both sides."""
         return clip_thrice(signal - np.median(signal, axis=-1, keepdims=True), self.samples)
 
-    def selection(self, targets: NDArray[np.bool_], probabilities: NDArray[np.float32]) -> float:
+    def selection(self, targets: NDArray[np.bool_], probabilities: NDArray[np.floating]) -> float:
         """Validation score whose best epoch is kept: macro-AUROC."""
         return float(macro_auroc(targets, probabilities))
 
-    def thresholds(self, targets: NDArray[np.bool_], probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
+    def thresholds(self, targets: NDArray[np.bool_], probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
         """Thresholds (9,) of the best F1 of each class on validation records."""
         return best_thresholds(targets, probabilities)
 

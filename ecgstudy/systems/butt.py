@@ -8,7 +8,7 @@ code of April 2020 and its stored models have it. What neither says is marked "o
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -123,8 +123,9 @@ class BUTT(nn.Module):
             return None if whole else _first(within, samples // 2**level)
 
         y = stem = self.stem(x, valid(0))
-        for level, (first, *others) in enumerate(self.levels):
+        for level, units in enumerate(self.levels):
             here = valid(level)
+            first, *others = units.children()
             y = beginning = first(y, here)
             for unit in others:
                 y = unit(y, here)
@@ -199,8 +200,8 @@ class BUTTSystem(System):
         48 filters were the paper's best, 30 are in the authors' last configuration, as are the epochs. Not in it:
         Bayesian search of thresholds, weight averaging, members of 90 % of the records.
         """
-        shape = {"fs": 125, "filters": filters, "convolutions": 3, "levels": 6}
-        recipe = {"rate": 1e-3, "weight_decay": 1e-5, "chance": 0.8, "stretch": 0.1}
+        shape: dict[str, Any] = {"fs": 125, "filters": filters, "convolutions": 3, "levels": 6}
+        recipe: dict[str, Any] = {"rate": 1e-3, "weight_decay": 1e-5, "chance": 0.8, "stretch": 0.1}
         first = cls(**shape, **recipe, epochs=60, milestones=(30, 50))
         return first, replace(first, loss="challenge metric", epochs=35, milestones=(15, 25))
 
@@ -250,11 +251,11 @@ class BUTTSystem(System):
             return super().learning_rate(epoch, scores)
         return self.rate * 0.1 ** sum(epoch >= m for m in self.milestones)
 
-    def thresholds(self, targets: NDArray[np.bool_], probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
+    def thresholds(self, targets: NDArray[np.bool_], probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
         """Take from the grid what maximises √(F2·G2) of each class."""
         return metrics.best_thresholds(targets, probabilities, metrics.f2_g2, GRID)
 
-    def selection(self, targets: NDArray[np.bool_], probabilities: NDArray[np.float32]) -> float:
+    def selection(self, targets: NDArray[np.bool_], probabilities: NDArray[np.floating]) -> float:
         """Mean over classes of √(F2·G2), each at the threshold that is best for it on these records."""
         called = probabilities >= self.thresholds(targets, probabilities)
         return float(metrics.class_mean(metrics.f2_g2(metrics.counts(targets, called))))

@@ -232,11 +232,11 @@ class ECGMasterSystem(System):
                 waited, drops = 0, drops + 1
         return self.rate * 0.1**drops
 
-    def selection(self, targets: NDArray[np.bool_], probabilities: NDArray[np.float32]) -> float:
+    def selection(self, targets: NDArray[np.bool_], probabilities: NDArray[np.floating]) -> float:
         """Mean √(F2·G2) of the classes at ``thresholds`` (our choice): what is reported, at what will be used."""
         called = probabilities >= self.thresholds(targets, probabilities)
         return float(class_mean(f2_g2(counts(targets, called))))
 
-    def thresholds(self, targets: NDArray[np.bool_], probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
+    def thresholds(self, targets: NDArray[np.bool_], probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
         """Probability of each class that maximises √(F2·G2) on validation records (our choice; the paper has none)."""
         return best_thresholds(targets, probabilities, f2_g2)

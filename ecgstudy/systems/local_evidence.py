@@ -183,11 +183,11 @@ class LocalEvidenceSystem(System):
         known = (targets > 0) & (key.sum(dim=-1) > 0)
         return criterion(logits, targets) - self.key_weight * inside[known].clamp(min=1e-4).log().sum() / len(logits)
 
-    def selection(self, targets: NDArray[np.bool_], probabilities: NDArray[np.float32]) -> float:
+    def selection(self, targets: NDArray[np.bool_], probabilities: NDArray[np.floating]) -> float:
         """Macro-AUROC: a rare class that is ranked well and not yet called is learnt all the same."""
         return float(metrics.macro_auroc(targets, probabilities))
 
-    def thresholds(self, targets: NDArray[np.bool_], probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
+    def thresholds(self, targets: NDArray[np.bool_], probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
         """Probability of each class that maximises F1 on validation records."""
         return metrics.best_thresholds(targets, probabilities)
 

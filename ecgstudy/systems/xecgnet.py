@@ -193,7 +193,7 @@ class XECGNetSystem(System):
         distance = attention_regulariser(attention, responses, targets, self.over)
         return criterion(attended, targets) + criterion(perceived, targets) + 2 * self.gamma * distance
 
-    def selection(self, targets: NDArray[np.bool_], probabilities: NDArray[np.float32]) -> float:
+    def selection(self, targets: NDArray[np.bool_], probabilities: NDArray[np.floating]) -> float:
         """Micro-F1 at threshold 0.5."""
         return float(micro_f1(targets, probabilities >= 0.5))
 

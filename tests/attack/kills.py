@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -127,7 +128,7 @@ def _prepare_fetch(folder: Path) -> Callable[[], None]:
     files = {f"data/{number}.dat": bytes([number]) * 300_000 for number in range(6)}
     sums = "".join(f"{hashlib.sha256(body).hexdigest()}  {path}\n" for path, body in files.items()).encode()
     server = servers.Server(files | {"SHA256SUMS.txt": sums})
-    plain = server.RequestHandlerClass
+    plain: Any = server.RequestHandlerClass
 
     class Slow(plain):
         def setup(self) -> None:

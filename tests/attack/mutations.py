@@ -267,7 +267,7 @@ def _token(data: bytearray, rng: np.random.Generator) -> bytearray:
     words = data.split(b" ") if rng.random() < 0.5 else data.split(b",")
     new = str(rng.choice(_NUMBERS if rng.random() < 0.6 else _TOKENS)).encode()
     words[rng.integers(len(words))] = bytearray(new)
-    return (b" " if b" " in data else b",").join(words)
+    return bytearray(b" " if b" " in data else b",").join(words)
 
 
 def _lines(data: bytearray, rng: np.random.Generator) -> bytearray:

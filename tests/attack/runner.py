@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 READ, REFUSED, FAILED = "read", "refused", "failed"
@@ -50,7 +51,9 @@ class Worker:
     context = get_context("forkserver")
 
     def __init__(self, root: Path) -> None:
-        self.root, self.process = root, None
+        self.root = root
+        self.process: BaseProcess | None = None
+        self.process_code: int | None = None
 
     def attempt(self, kind: Kind, seed: int, number: int) -> tuple[str, str]:
         """Return the outcome and, of a failure, what happened."""

@@ -33,6 +33,7 @@ MOST = 1_100_000  # bytes: what "1 MB" in the manifest allows for a file
 class Handler(BaseHTTPRequestHandler):
     """Answers rightly, but for one path, on which its server's ``fault`` answers in its place."""
 
+    server: "Server"
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
