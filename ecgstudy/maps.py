@@ -5,7 +5,7 @@ samples), and explains it as it is in evaluation mode, whatever its mode. Some a
 is given and is not explained, such as a beat's rhythm. An input of more than twelve rows ends with its validity (1
 where the record is, 0 where its padding is), which is never changed and gets no relevance. Maps by algebra give all
 classes in one pass, (batch, classes, cells); maps by gradient or by perturbation explain one class a row, (batch,
-cells) or (batch, leads, cells). A map is signed: positive speaks for the class, negative against it. The
+cells) or (batch, leads, cells). A map is signed: positive supports the class, negative opposes it. The
 ReLU that ends Grad-CAM's formula is ``map.clamp(min=0)``.
 """
 

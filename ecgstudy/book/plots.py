@@ -113,7 +113,7 @@ def map_over_ecg(
     signal
         (12, samples) in mV.
     maps
-        (classes shown, samples): red speaks for the class, blue against it; one scale for all.
+        (classes shown, samples): red supports the class, blue opposes it; one scale for all.
     names
         Titles of the columns.
     evidence
@@ -199,9 +199,9 @@ def differences(
     figure, axes = plt.subplots(1, len(metrics), figsize=(9.5, 1 + 0.27 * len(arms)), sharey=True, squeeze=False)
     place = np.arange(len(arms))[::-1]
     for ax, metric in zip(axes[0], metrics, strict=True):
-        of = rows[rows["metric"] == metric].set_index("arm").loc[arms]
-        ax.hlines(place, of["difference_low"], of["difference_high"], color="0.4", linewidth=1.5)
-        ax.plot(of["difference"], place, "o", color="0.1", markersize=4)
+        shown = rows[rows["metric"] == metric].set_index("arm").loc[arms]
+        ax.hlines(place, shown["difference_low"], shown["difference_high"], color="0.4", linewidth=1.5)
+        ax.plot(shown["difference"], place, "o", color="0.1", markersize=4)
         ax.axvline(0, color="0.6", linestyle="--", linewidth=1)
         ax.set_xlabel(f"{metric},\nless {control}" if control else f"{metric}, difference")
     axes[0, 0].set_yticks(place, arms)

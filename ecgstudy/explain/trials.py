@@ -1,7 +1,7 @@
 """Trials of maps against an answer key, against each other and against maps that have seen no network.
 
 Rows are explanations, one record and one class each: relevance (rows, samples) or (rows, leads, samples), the key
-booleans of the same shape. What speaks for the class is on trial, a map's positive part; a map without any points
+booleans of the same shape. What supports the class is on trial, a map's positive part; a map without any points
 nowhere and is scored as a level one. Each trial is batched and gives one number a row; ``summary`` gives their means
 with intervals over patients. ``chance`` says what a map scores that does not know where the evidence is.
 """

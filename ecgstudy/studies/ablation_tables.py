@@ -78,7 +78,7 @@ def joined(members: Sequence[pd.DataFrame], labels: NDArray[np.bool_], logs: Seq
             tuned[name].append(p[test] >= thresholds)
         scores.append(p[test])
     mean = np.mean(scores, axis=0)
-    calls = {name: np.mean(of, axis=0) > 0.5 for name, of in tuned.items()}
+    calls = {name: np.mean(votes, axis=0) > 0.5 for name, votes in tuned.items()}
     return Fold(targets[test], mean, mean >= 0.5, calls, list(logs))
 
 
@@ -172,17 +172,19 @@ def table(cohort: str, question: str) -> pd.DataFrame:
     if control not in arms:
         return pd.DataFrame(columns=list(COLUMNS))
     folds = {arm: folds_of(cohort, question, arm) for arm in arms}
-    scores = {arm: pd.DataFrame(map(scores_of, of, folds[control])) for arm, of in folds.items()}
+    scores = {arm: pd.DataFrame(map(scores_of, own, folds[control])) for arm, own in folds.items()}
     runs = {arm: list(chain(*ablations.card_of(cohort, question, arm)["runs"])) for arm in arms}
     tables = []
     for metric in METRICS:
-        values = {arm: of[metric].to_numpy() for arm, of in scores.items()}
-        rows = pd.DataFrame([corrected_t(of)[:3] for of in values.values()], columns=["value", "low", "high"])
-        tests = [corrected_t(of - values[control]) if arm != control else (np.nan,) * 4 for arm, of in values.items()]
+        values = {arm: own[metric].to_numpy() for arm, own in scores.items()}
+        rows = pd.DataFrame([corrected_t(own)[:3] for own in values.values()], columns=["value", "low", "high"])
+        tests = [corrected_t(own - values[control]) if arm != control else (np.nan,) * 4 for arm, own in values.items()]
         rows[["difference", "difference_low", "difference_high", "p"]] = tests
         tables.append(rows.assign(arm=arms, metric=metric, p=holm(rows["p"].to_numpy())))
     frame = pd.concat(tables, ignore_index=True)
-    frame["seeds"], frame["run"] = (frame["arm"].map({a: of(r) for a, r in runs.items()}) for of in (len, name_of_all))
+    frame["seeds"], frame["run"] = (
+        frame["arm"].map({a: tell(r) for a, r in runs.items()}) for tell in (len, name_of_all)
+    )
     frame["question"], frame["system"], frame["cohort"] = question, ablations.QUESTIONS[question].system, cohort
     return frame[list(COLUMNS)]
 

@@ -282,11 +282,11 @@ def missing(cohort: str, questions: list[str] | None = None) -> dict[tuple[str, 
     They do where they are of the same system: by multiply-adds of the network, epochs, and number of runs.
     """
     pace: dict[str, float] = {}  # seconds for a multiply-add of a record in one epoch
-    for question, of in QUESTIONS.items():
+    for question, asked in QUESTIONS.items():
         for arm in arms_of(cohort, question)[:1]:
             card, (system, _) = card_of(cohort, question, arm), system_of(question, arm, cohort)
             work = leaderboard.multiply_adds(system) * system.epochs * sum(map(len, card["runs"]))
-            pace[of.system] = max(card["seconds"] / work, pace.get(of.system, 0.0))
+            pace[asked.system] = max(card["seconds"] / work, pace.get(asked.system, 0.0))
     lacking: dict[tuple[str, str], float | None] = {}
     for question in questions or QUESTIONS:
         known = pace.get(QUESTIONS[question].system)

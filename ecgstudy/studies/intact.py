@@ -260,12 +260,12 @@ def ablation_faults(cohort: str) -> dict[str, list[str]]:
         if not arms and question != path:
             wrong.append(fault(question, "it belongs to no question", "delete it"))
         for name in _answers(question) if arms else ():
-            of = faults.setdefault(question.name, [])
+            found = faults.setdefault(question.name, [])
             if name in arms:
                 card_of = question / f"{name}.json"
-                of += tried(card_of, arm_faults, answered) or _one_cohort(card_of, cohorts)
+                found += tried(card_of, arm_faults, answered) or _one_cohort(card_of, cohorts)
             else:
-                of.append(fault(question / name, "it belongs to no arm", "delete it"))
+                found.append(fault(question / name, "it belongs to no arm", "delete it"))
     return faults
 
 
@@ -319,7 +319,7 @@ def _whole_run_faults(folder: Path) -> list[str]:
     network = system.network()
 
     wrong = [fault(at["log.csv"], what) for what in log_faults(log)]
-    shapes, own = ({k: tuple(v.shape) for k, v in of.items()} for of in (weights, network.state_dict()))
+    shapes, own = ({k: tuple(v.shape) for k, v in state.items()} for state in (weights, network.state_dict()))
     if shapes != own:
         wrong.append(fault(at["weights.safetensors"], "they are those of another network"))
     elif not all(bool(torch.isfinite(value).all()) for value in weights.values()):

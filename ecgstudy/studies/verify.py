@@ -84,14 +84,14 @@ def check_runs() -> Check:
     """``runs``: each one whole, and its predictions against the answer that names it."""
     folders = listed(RESULTS / "runs")
     faults = {path.name: intact.run_faults(path) for path in folders}
-    wrong, values, largest = [fault for of in faults.values() for fault in of], len(folders), 0.0
-    sound = {name for name, of in faults.items() if not of}
+    wrong, values, largest = [fault for found in faults.values() for fault in found], len(folders), 0.0
+    sound = {name for name, found in faults.items() if not found}
     for path in listed(leaderboard.FOLDER, "*/*.json"):
         board, entry, where = path.parent.name, path.stem, f"leaderboard/{path.parent.name}/{path.stem}"
-        if not sound >= set(of := card(path).get("runs", [])):
+        if not sound >= set(names := card(path).get("runs", [])):
             continue
         fold, answer = leaderboard.records_of(board)["fold"], pd.read_parquet(path.with_suffix(".parquet"))
-        if len(of) != fold.nunique():  # what several answer together is no run's
+        if len(names) != fold.nunique():  # what several answer together is no run's
             continue
         seconds, said = 0.0, card(path)["training_seconds"]
         for number, run in enumerate(leaderboard.runs_of(board, entry)):
