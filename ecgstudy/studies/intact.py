@@ -35,7 +35,7 @@ AGAIN = 4  # records of a run that are predicted again
 # Tables that are made from recordings: columns that name a row, columns of text and numbers that are never empty.
 TABLES = {
     "beats.csv": (["network", "split", "metric", "class"], []),
-    "explanations.csv.gz": (["system", "method", "board", "cohort", "trained", "class"], ["value", "low", "high", "n"]),
+    "explanations.csv.gz": (["system", "method", "trial", "cohort", "trained", "class"], ["value", "low", "high", "n"]),
     "realism.csv": (["question", "group", "quantity", "statistic"], ["value", "n", "simulator"]),
     "audit.csv": (["source", "name"], []),
 }
