@@ -1,4 +1,4 @@
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -67,7 +67,7 @@ def test_the_surest_beat_is_that_of_the_less_sure_network(explained):
     ax = figure.axes[3]  # LSTM, V
     p = explained.probability["LSTM", "V"][both.argmax()]
     assert ax.get_title(loc="left") == f"LSTM: V, p = {p:.2f}"
-    (lines,) = ax.collections
+    lines: Any = ax.collections[0]
     pieces, widths = np.array(lines.get_segments()), lines.get_linewidths()
     np.testing.assert_allclose(pieces[:, 0, 1], BEATS.signal[explained.places["V"][both.argmax()], 0, :-1])
     m = beat_maps.to_samples(explained.maps["LSTM", "V"])[both.argmax()]
@@ -98,11 +98,12 @@ def test_means_of_a_class_are_apart_by_answer(explained):
 def test_bars_by_segment_are_shares_of_the_map_and_falls_of_the_logit(explained):
     figure = beat_figures.by_segment(explained, repeats=20)
     share, fall = figure.axes[1], figure.axes[3]  # of V
-    heights = [bar.get_height() for bar in share.patches]
+    bars: tuple[Any, ...] = (*share.patches, *fall.patches)
+    heights = [bar.get_height() for bar in bars[: len(share.patches)]]
     assert sum(heights[:11]) == pytest.approx(1, abs=1e-6) and sum(heights[11:]) == pytest.approx(1, abs=1e-6)
     lstm = explained.maps["LSTM", "V"]
     assert heights[11] == pytest.approx((lstm[:, 0] / lstm.sum(axis=1)).mean(), abs=1e-6)
-    assert all(bar.get_height() == pytest.approx(2) for bar in fall.patches)
+    assert all(bar.get_height() == pytest.approx(2) for bar in bars[len(share.patches) :])
 
 
 def test_groups_stand_by_size_and_name_the_record_that_gives_most():

@@ -136,7 +136,7 @@ def small_grid(scores: Mapping[str, pd.DataFrame], metrics: Sequence[str], capti
         cells = {}
         for metric in metrics:
             mean, low, high, _ = ablation_tables.corrected_t(folds[metric].to_numpy())
-            cells[metric] = report.number(mean, 2) if np.isnan(low) else report.interval(mean, low, high, 2)
+            cells[metric] = report.number(mean, 2) if np.isnan(low) else report.interval(mean, low, high, digits=2)
         rows.append({"loss": loss} | cells)
     return report.table(pd.DataFrame(rows), caption)
 

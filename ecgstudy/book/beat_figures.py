@@ -1,6 +1,7 @@
 """Figures of the chapter on single beats: beats, their maps one by one, over a class, by segment, in groups."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -118,7 +119,7 @@ def class_means(explained: Explained) -> Figure:
     return figure
 
 
-def _middle_half(ax: Axes, rows: NDArray[np.floating], **look: object) -> None:
+def _middle_half(ax: Axes, rows: NDArray[np.floating], **look: Any) -> None:
     """Shade what lies between the quartiles of (beats, 264)."""
     low, high = np.quantile(rows, [0.25, 0.75], axis=0)
     ax.fill_between(MS, low, high, linewidth=0, **look)

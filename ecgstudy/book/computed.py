@@ -56,7 +56,8 @@ def _found(claim: dict[str, Any]) -> str:
         return ""
     if claim["low"] is None:
         return f": **{number(claim['value'])}**"
-    numbers = interval(claim["value"], claim["low"], claim["high"], 2 if abs(claim["value"]) >= 1 else 3)
+    digits = 2 if abs(claim["value"]) >= 1 else 3
+    numbers = interval(claim["value"], claim["low"], claim["high"], digits=digits)
     return f": **{numbers}**" + (f", p {p_value(claim['p'], sign=True)}" if claim["p"] is not None else "")
 
 

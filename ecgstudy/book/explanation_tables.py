@@ -259,7 +259,7 @@ def _value(answer: Answer) -> str:
     if answer.shown is not None:
         return report.number(answer.shown, 2)
     value, low, high = answer.interval
-    return "not measured" if pd.isna(value) else report.interval(value, low, high, 2)
+    return "not measured" if pd.isna(value) else report.interval(value, low, high, digits=2)
 
 
 def verdicts(answers: Sequence[Answer]) -> Styler:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -70,7 +71,7 @@ def completeness(run: training.Run, x: Tensor, caption: str) -> Styler:
     """Largest difference between a logit and bias plus sum of the map, over inputs and classes, in two precisions."""
     rows = []
     for precision in (torch.float32, torch.float64):
-        network = run.network().to(precision)
+        network: Any = run.network().to(precision)
         with torch.inference_mode():
             most = max(network.incompleteness(part.to(precision)).max().item() for part in x.split(64))
         rows.append({"precision": str(precision).removeprefix("torch."), "largest difference": f"{most:.1e}"})
@@ -82,7 +83,7 @@ def own_map_of_each(runs: Mapping[str, training.Run], classes: Sequence[str], fs
 
     The evidence is shaded; the positive part of a map is filled. The same record is simulated at each system's rate.
     """
-    size = {"figsize": (11, 6.5), "sharex": True, "layout": "constrained"}
+    size: dict[str, Any] = {"figsize": (11, 6.5), "sharex": True, "layout": "constrained"}
     figure, axes = plt.subplots(1 + len(runs), len(classes), squeeze=False, **size)
     for column, name in zip(axes.T, classes, strict=True):
         case = _case(name, fs)
@@ -178,7 +179,7 @@ def excess_texts(
     gradient = means["theirs"]["method"] == INPUT_GRADIENT
     return {
         "own_excess": explanation_tables.intervals(means["mine"].query("method == @own"))[0],
-        "above_gradient": report.interval(value, low, high, 2),
+        "above_gradient": report.interval(value, low, high, digits=2),
         "above_verdict": metrics.verdict(low, high),
         "best_own": _best(means["theirs"][~gradient]),
         "best_gradient": _best(means["theirs"][gradient]),
@@ -213,7 +214,7 @@ def with_the_key(
             excess.rename_axis(columns="arm"), some.names_of_classes, some.patients, repeats=chapter.repeats
         )
         for _, row in found[found["class"] == ""].iterrows():
-            rows[row["arm"]][f"excess mass, {name}"] = report.interval(*row[ENDS], 2)
+            rows[row["arm"]][f"excess mass, {name}"] = report.interval(*row[ENDS], digits=2)
     return report.table(pd.DataFrame(list(rows.values())), caption)
 
 
@@ -230,7 +231,7 @@ def on_real_records(system: str, repeats: int) -> Styler:
     for against in rivals:
         compared = [name for name in entries if name != against]
         found = leaderboard.differences("real", against, compared, repeats=repeats)
-        texts = [report.interval(*row, 3) for row in found[["difference", "low", "high"]].to_numpy()]
+        texts = [report.interval(*row) for row in found[["difference", "low", "high"]].to_numpy()]
         table[f"less {against}"] = table["entry"].map(dict(zip(found["system"], texts, strict=True))).fillna("")
     records = len(leaderboard.records_of("real"))
     return report.table(

@@ -62,7 +62,7 @@ def _heading(label: Any) -> str:
     return html.escape(printable(str(label)))
 
 
-def interval(value: float, low: float, high: float, digits: int = 3) -> str:
+def interval(value: float, low: float, high: float, *, digits: int = 3) -> str:
     """Write a number with its interval: ``0.812 (0.790–0.833)``, with ``to`` for a dash where a limit is negative."""
     middle, first, last = (number(limit, digits) for limit in (value, low, high))
     return f"{middle} ({first}{' to ' if first.startswith('−') else '–'}{last})"
@@ -82,7 +82,7 @@ def intervals(
     """
     limits = values[list(columns)].T if isinstance(values, pd.DataFrame) else values[:3]
     rows = np.asarray(limits, dtype=float).reshape(3, -1).T
-    return ["" if np.isnan(row[0]) else interval(*row, digits) for row in rows]
+    return ["" if np.isnan(row[0]) else interval(*row, digits=digits) for row in rows]
 
 
 def p_value(p: float, *, sign: bool = False) -> str:

@@ -43,7 +43,7 @@ def number_of(measured: pd.DataFrame, digits: int = 3, **where: str) -> str:
 def interval_of(measured: pd.DataFrame, digits: int = 3, **where: str) -> str:
     """The value of that row with its interval."""
     value, low, high = row_of(measured, **where)[["value", "low", "high"]]
-    return report.interval(value, low, high, digits)
+    return report.interval(value, low, high, digits=digits)
 
 
 def drawn_quantities(records: Sequence[SimulatedRecord]) -> pd.DataFrame:

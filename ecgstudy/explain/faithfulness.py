@@ -171,8 +171,8 @@ def randomised(network: Network, *, part: str = "", redrawn: bool = False, seed:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             for module in modules:
-                if hasattr(module, "reset_parameters"):
-                    module.reset_parameters()
+                if callable(reset := getattr(module, "reset_parameters", None)):
+                    reset()
         return network
     generator = torch.Generator().manual_seed(seed)
     for module in reversed(modules):

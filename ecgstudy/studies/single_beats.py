@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -332,9 +333,9 @@ class Explained:
     beats: Beats
     networks: Mapping[str, BeatRun]
     places: Mapping[str, NDArray[np.intp]]
-    probability: Mapping[tuple[str, str], NDArray[np.float32]]
-    right: Mapping[tuple[str, str], NDArray[np.bool_]]
-    signed: Mapping[tuple[str, str], NDArray[np.float32]]
+    probability: dict[tuple[str, str], NDArray[np.float32]]
+    right: dict[tuple[str, str], NDArray[np.bool_]]
+    signed: dict[tuple[str, str], NDArray[np.float32]]
 
     @cached_property
     def maps(self) -> dict[tuple[str, str], NDArray[np.float32]]:
@@ -390,11 +391,11 @@ def explain(networks: Mapping[str, BeatRun], beats: Beats, most: int, seed: int 
 
 def _trial_row(
     explained: Explained, network: str, metric: str, c: str, values: NDArray[np.floating], n: int, repeats: int
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """A row of ``results/beats.csv``: mean of values (beats,) with limits over patients."""
     limits = beat_maps.by_patient(values, explained.of_table("patient_id", c), repeats)
     run = explained.networks[network].folder.name if network in explained.networks else ""
-    about = {"network": network, "split": "DS1/DS2", "metric": metric, "class": c}
+    about: dict[str, Any] = {"network": network, "split": "DS1/DS2", "metric": metric, "class": c}
     return about | dict(zip(("value", "low", "high"), limits, strict=True)) | {"n": n, "run": run}
 
 
