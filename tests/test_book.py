@@ -196,6 +196,7 @@ def test_a_failing_notebook_is_told_with_its_cell(tmp_path, monkeypatch):
 def bare(tmp_path, monkeypatch):
     """Makes chapter 02 a notebook of the given cells, in a folder whose name papermill would fill in."""
     folder = tmp_path / "{seed} notebooks"
+    folder.mkdir()
     shutil.copy(NOTEBOOKS / "profiles.yaml", folder)
     monkeypatch.setattr(build, "NOTEBOOKS", folder)
     monkeypatch.setattr(build, "build_folder", lambda profile: folder / "build" / profile)
@@ -273,9 +274,9 @@ def test_an_interrupt_keeps_what_was_done_and_stamps_nothing(bare, monkeypatch):
 def test_what_a_killed_run_left_is_removed_by_the_next(bare, tmp_path):
     target = bare("seed = 0", "import os, signal; os.kill(os.getppid(), signal.SIGKILL)")
     run = (
-        "import sys; from pathlib import Path; from ecgstudy import book; here = Path(sys.argv[1])\n"
-        "book.NOTEBOOKS, build.build_folder, build._state = here, lambda profile: here / 'build' / profile, bytes\n"
-        "book.run_notebooks('smoke', ['02_preprocessing'])"
+        "import sys; from pathlib import Path; from ecgstudy.book import build; here = Path(sys.argv[1])\n"
+        "build.NOTEBOOKS, build.build_folder, build._state = here, lambda profile: here / 'build' / profile, bytes\n"
+        "build.run_notebooks('smoke', ['02_preprocessing'])"
     )
     killed = subprocess.run([sys.executable, "-c", run, build.NOTEBOOKS], capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr

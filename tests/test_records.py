@@ -470,7 +470,7 @@ def test_lead_names(write):
         ("1000(0)", "1_0(0)", "'1_0' is no gain"),
         ("1000(0)", "200(5.5)", "'5.5' is no baseline"),
         (".dat 16 ", ".dat sixteen ", "'sixteen'"),
-        ("{name}.dat", "../rec.dat", "no signal file beside it"),
+        ("{name}.dat", "../rec.dat", "not a signal file beside it"),
         ("{name}.dat", "gone.dat", "gone.dat is not beside it"),
         ("{name}.dat 16 1000(0)/mV 16 0 0 0 0 V6", "{name}.dat", "describes no lead"),
         ("{name}.dat 16 1000(0)/mV 16 0 0 0 0 V6", "{name}.dat 80 1000 8 0 0 0 0 V6", "several formats"),

@@ -81,17 +81,17 @@ def drawn(records: Iterable[int], seed: int = 0, balance: float = 0.5) -> pd.Dat
     return table
 
 
-def same_records(path: Path, expected: pd.DataFrame, of: str) -> list[str]:
+def same_records(path: Path, expected: pd.DataFrame, source: str) -> list[str]:
     """Names, patients, sources and labels of committed records that are not those that they should be."""
     table = read(path, pd.read_parquet)
     if len(table) != len(expected):
-        return [fault(path, f"{len(table)} records, {of} has {len(expected)}")]
+        return [fault(path, f"{len(table)} records, {source} has {len(expected)}")]
     wrong = []
     for column in ("name", "patient_id", "source", *CLASSES):
         differs = np.flatnonzero(table[column].to_numpy() != expected[column].to_numpy())
         for row in differs[:1]:
             was, right = table[column].iloc[row], expected[column].iloc[row]
-            wrong.append(fault(path, f"{column} of record {row} is {was}, {of} has {right}"))
+            wrong.append(fault(path, f"{column} of record {row} is {was}, {source} has {right}"))
     return wrong
 
 
