@@ -111,8 +111,8 @@ def test_an_audit_with_unreadable_records_comes_back_from_its_file(table, tmp_pa
     table.to_csv(tmp_path / "audit.csv", index=False)
     monkeypatch.setattr(audit, "RESULTS", tmp_path)
     back = audit.committed()
-    for of in (audit.class_counts, audit.ranges, audit.cooccurrence, audit.traps):
-        pd.testing.assert_frame_equal(of(back), of(table), check_dtype=False)
+    for count in (audit.class_counts, audit.ranges, audit.cooccurrence, audit.traps):
+        pd.testing.assert_frame_equal(count(back), count(table), check_dtype=False)
 
 
 def test_the_studys_records_are_listed_by_data_set(table):

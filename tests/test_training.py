@@ -74,9 +74,9 @@ def test_a_broken_run_says_what_to_delete(system, data, split):
     run = training.train(dataclasses.replace(system, epochs=1), data, split, quiet=True)
     for path in run.folder.iterdir():
         path.write_bytes(b"\x00")
-    for of in ("config", "predictions", "card"):
+    for part in ("config", "predictions", "card"):
         with pytest.raises(BrokenError, match=f"{run.folder} is broken .* delete it"):
-            getattr(training.Run(run.folder, system), of)
+            getattr(training.Run(run.folder, system), part)
     with pytest.raises(BrokenError, match=f"{run.folder} is broken .* delete it"):
         run.network()
 
