@@ -46,6 +46,12 @@ def test_laws_hold_for_any_potentials():
     assert residuals(limb[:2], LIMB[:2])[0] == []
 
 
+def test_a_signalling_nan_is_a_missing_sample(ecg, notes):
+    x = ecg.astype(np.float32)
+    x.view(np.uint32)[1, 700] = 0x7FA00000
+    assert np.isnan(x[1, 700]) and notes(x) == ("missing samples: 1 in II, read as NaN",)
+
+
 def test_a_sound_record_has_no_note(ecg, notes):
     assert notes(ecg) == ()
     offset = np.linspace(-3, 3, 12)[:, None]

@@ -62,7 +62,7 @@ def residuals(limb: Array, names: Sequence[str]) -> tuple[list[str], Array]:
     Parameters
     ----------
     limb
-        (leads, samples), finite, any unit.
+        (leads, samples), any unit; what is missing is NaN.
     names
         Of these leads.
 
@@ -72,7 +72,9 @@ def residuals(limb: Array, names: Sequence[str]) -> tuple[list[str], Array]:
         The laws all of whose leads are at hand, and (laws, samples) what should be zero.
     """
     laws, factors = _factors(tuple(names), limb.dtype)
-    return laws, factors @ limb
+    # Damaged files hold signalling NaN, of which the product would warn; it gives NaN like any other.
+    with np.errstate(invalid="ignore"):
+        return laws, factors @ limb
 
 
 @lru_cache(maxsize=64)
