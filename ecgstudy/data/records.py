@@ -258,7 +258,10 @@ def _record(reading: Reading, name: str, fs: float | None, leads: Sequence[str] 
         names = list(LEADS)
     else:
         notes.append(f"fewer leads: {', '.join(names)}")
-    signal = signal.astype(np.float32, order="C", copy=False)
+    with np.errstate(invalid="ignore"):  # of a signalling NaN, as damaged files hold
+        signal = signal.astype(np.float32, order="C", copy=False)
+    if signal.size and np.isnan(signal.min()):
+        signal = np.where(np.isnan(signal), np.float32(np.nan), signal)  # quiet ones alone
     _inspect(signal, fs, names, notes)
     return Record(
         name=name,
