@@ -99,3 +99,20 @@ def test_the_book_shows_the_counts(tmp_path, monkeypatch):
     row = {"tried": 5000, "read": 3000, "refused": 2000, "failed": 0, "seconds": 61.4}
     (tmp_path / "attack.json").write_text(json.dumps({"seed": 0, "kinds": {"changed: CSV": row}}))
     assert computed.attack_table().splitlines()[2] == "| changed: CSV | 5,000 | 2,000 | 3,000 | 0 | 61 |"
+
+
+def test_a_kind_that_is_attacked_again_replaces_its_counts_alone(tmp_path, monkeypatch):
+    import sys
+
+    from tests.attack import __main__ as attack
+
+    out, old = tmp_path / "attack.json", {"tried": 9, "refused": 9, "read": 0, "failed": 0, "seconds": 1.0}
+    out.write_text(json.dumps({"seed": 3, "kinds": {"changed: CSV": old, "files that are none": old}}))
+    command = ["attack", "--only", "files that are none", "--share", "0.05", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", [*command, "--seed", "3"])
+    assert attack.main() == 0
+    kinds = json.loads(out.read_text())["kinds"]
+    assert kinds["changed: CSV"] == old and 5 <= kinds["files that are none"]["tried"] <= 6
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit):  # of another seed
+        attack.main()

@@ -17,9 +17,9 @@ def main() -> int:
     parser.add_argument("--share", type=float, default=1.0, help="of the whole attack; 0.01 is quick")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
-    parser.add_argument("--only", default="", help="kinds whose name contains this")
+    parser.add_argument("--only", default="", help="kinds whose name contains this; in --out they replace theirs")
     parser.add_argument("--number", type=int, help="a single attempt of --only, in this process, with its traceback")
-    parser.add_argument("--out", type=Path, default=RESULTS / "attack.json", help="where the counts go")
+    parser.add_argument("--out", type=Path, help="where the counts go: results/attack.json, of a whole attack")
     given = parser.parse_args()
     Worker.context.set_forkserver_preload(["tests.attack.kinds"])  # so that a new worker starts in no time
     kinds = [kind for kind in all_kinds() if given.only in kind.name]
@@ -38,11 +38,14 @@ def main() -> int:
         for number, detail in sorted(row.failures.items())[:20]:
             print(f"    --only {name!r} --seed {given.seed} --number {number}: {detail}", flush=True)
         counts[name] = {key: value for key, value in asdict(row).items() if key != "failures"}
-    if not given.only:
-        with written_whole(given.out) as partial:
-            partial.write_text(
-                json.dumps({"seed": given.seed, "kinds": counts}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-            )
+    out = given.out or (None if given.only else RESULTS / "attack.json")
+    if out:
+        before = json.loads(out.read_text(encoding="utf-8")) if given.only and out.exists() else {"seed": given.seed}
+        if before["seed"] != given.seed:
+            parser.error(f"{out} is of seed {before['seed']}: give --seed {before['seed']}, or another --out")
+        found = {"seed": given.seed, "kinds": {**before.get("kinds", {}), **counts}}
+        with written_whole(out) as partial:
+            partial.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return int(any(count["failed"] for count in counts.values()))
 
 
