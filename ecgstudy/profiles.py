@@ -1,6 +1,7 @@
 """Profiles: the parameters that make one notebook a test of seconds or a study of days."""
 
 import difflib
+import os
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from numbers import Integral, Real
@@ -42,6 +43,7 @@ _POSITIVE = {
     "records", "repeats", "seconds", "seeds", "small_epochs", "small_records", "synthetic_records", "width",
 }  # fmt: skip
 _LARGEST = 2**53  # up to which floats hold every whole number
+_OWN = bool(os.environ.get("ECGSTUDY_NOTEBOOKS"))  # whether the chapters are a user's own
 
 
 class ProfileError(ValueError):
@@ -142,24 +144,29 @@ def _like_its_block(name: str, value: Any, notebook: str) -> Any:
     """Read a parameter that only its notebook's block has: it takes values of the same kind as those there."""
     block = _block(notebook) if notebook else {}
     if name not in block:
+        # Of the known parameters, in the hope that one is meant.
         every = sorted({*_WHOLE, *_NUMBERS, *_SWITCHES, *_CHOICES, *_LISTS})
         raise ProfileError(f"no parameter {name!r}{nearest(name, every)}")
-    known = [_of_text(text) if isinstance(text, str) else text for text in _in_each_profile(block[name])]
-    read = _of_text(value) if isinstance(value, str) else value
-    kinds = {type(one) for one in known} - {type(None)}
+    known: list[Any] = [_of_text(text) if isinstance(text, str) else text for text in _in_each_profile(block[name])]
+    read: Any = _of_text(value) if isinstance(value, str) else value
+    kinds: set[type] = {float if isinstance(one, Real) and not isinstance(one, bool) else type(one) for one in known}
+    if len(kinds := kinds - {type(None)}) > 1 or "" in known:
+        raise ProfileError(f"parameter {name!r} needs values of one kind in its block: it has {block[name]}")
     if None in known and read is None:
         return None
     if kinds <= {bool}:
         fits, wanted = isinstance(read, bool), "true or false (bool)"
-    elif kinds <= {int}:
-        fits, wanted = isinstance(read, Integral) and not isinstance(read, bool), "a whole number (int)"
-    elif kinds <= {int, float}:
-        fits = isinstance(read, Real) and not isinstance(read, bool) and not read < -_LARGEST and read <= _LARGEST
-        wanted = "a number (float)"
+    elif kinds <= {float}:
+        least = min(one for one in known if one is not None)
+        bound = ", above 0" if least > 0 else ", 0 or more" if least == 0 else ""
+        whole = all(isinstance(one, Integral) for one in known if one is not None)
+        number = isinstance(read, Integral if whole else Real) and not isinstance(read, bool)
+        fits = number and -_LARGEST <= read <= _LARGEST and not (bound and (read < 0 or (least > 0 and read == 0)))
+        wanted = f"a whole number (int){bound}" if whole else f"a number (float){bound}"
     elif kinds <= {list}:
         fits, wanted = isinstance(read, list | tuple), "a list"
     else:
-        fits, wanted, read = isinstance(value, str), "a text", value
+        fits, wanted, read = isinstance(value, str) and value != "", "a text", value
     if not fits:
         raise ProfileError(f"parameter {name!r} takes {wanted}; it was given {value!r}")
     return read
@@ -188,13 +195,27 @@ def file() -> Path:
     return NOTEBOOKS / "profiles.yaml"
 
 
+class _Once(yaml.BaseLoader):
+    """YAML as text, in which no key stands twice: YAML itself takes the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, *options: Any, **named: Any) -> dict[Any, Any]:
+        names = [self.construct_scalar(key) for key, _ in node.value]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"{name} stands twice")
+        return super().construct_mapping(node, *options, **named)
+
+
 @lru_cache(maxsize=4)
 def _parsed(path: Path, text: str) -> dict[str, dict[str, Any]]:
     """Notebook → parameter → its value as text: one for all profiles, or a mapping from each profile to its own."""
     try:
         # As text: YAML's own typing takes 1e-3 for a text and 010 for 8.
-        blocks = yaml.load(text, yaml.BaseLoader)
-        blocks = {notebook: dict(block or {}) for notebook, block in blocks.items()}
+        blocks = yaml.load(text, _Once)
+        blocks = {notebook: block or {} for notebook, block in blocks.items()}
+        for notebook, block in blocks.items():
+            if not isinstance(block, dict):
+                raise ValueError(f"{notebook} has {block!r}")
     except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
         why = " ".join(str(error).split())
         raise ProfileError(f"{path} is no mapping of notebooks to their parameters: {why}") from error
@@ -209,6 +230,9 @@ def _parsed(path: Path, text: str) -> dict[str, dict[str, Any]]:
 
 def _block(notebook: str) -> dict[str, Any]:
     """Parameters of a notebook, those of ``all`` among them."""
+    if not file().exists():
+        own = "which ECGSTUDY_NOTEBOOKS names: copy the study's notebooks/profiles.yaml there, and add your block"
+        raise ProfileError(f"{file()} is missing in the folder of chapters{f', {own}' if _OWN else ''}")
     try:
         text = file().read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -268,6 +292,13 @@ def settings(notebook: str, namespace: Mapping[str, Any]) -> SimpleNamespace:
     }
     profile = given.pop("profile")
     values = profile_values(profile, notebook)
+    lacking = sorted(name for name in set(given) - set(values) if given[name] is ...)
+    if lacking:
+        hint = nearest(lacking[0], set(values) - set(given), "")
+        near = hint.replace("did you mean", "the block has")[:-1] if hint else ""
+        raise ProfileError(
+            f"{file()}: {notebook} lacks {lacking[0]!r}, which its notebook declares: give it a line there{near}"
+        )
     unknown = sorted(set(given) - set(values))
     if unknown:
         hint = nearest(unknown[0], values, ".")

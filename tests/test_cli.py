@@ -360,3 +360,11 @@ def test_verify_results_fails_where_something_does_not_agree(monkeypatch):
     monkeypatch.setattr(verify, "checks", lambda: iter([]))
     result = call("verify-results", "--retrain", "real/none/x/0")
     assert result.exit_code == 1 and "no run 'real/none/x/0'" in result.stderr
+
+
+def test_a_folder_without_chapters_is_no_success(tmp_path, monkeypatch):
+    from ecgstudy.book import build
+
+    monkeypatch.setattr(build, "NOTEBOOKS", tmp_path)
+    result = call("run", "--profile", "smoke")
+    assert result.exit_code == 1 and "holds no chapter (NN_NAME.ipynb): let ECGSTUDY_NOTEBOOKS name" in result.stderr

@@ -202,6 +202,52 @@ def test_a_new_parameter_takes_what_its_block_is_like(monkeypatch, tmp_path):
         typed("epohcs", "3", "13_new")
 
 
+NEW = "{smoke: 1, demo: 4, real: 4, paper: 8}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            f"13_new:\n  heads: {NEW}\n  heads: {NEW}\n",
+            "is no mapping of notebooks to their parameters: heads stands twice",
+        ),
+        (f"13_new:\n  heads: {NEW}\n13_new:\n  heads: {NEW}\n", "13_new stands twice"),
+        ("13_new: hello\n", "13_new has 'hello'"),
+        ("13_new:\n  heads: {smoke: [8, 9], demo: 4, real: 4, paper: 8}\n", "'heads' needs values of one kind"),
+        ("13_new:\n  heads: {smoke: eight, demo: 4, real: 4, paper: 8}\n", "'heads' needs values of one kind"),
+        ("13_new:\n  heads:\n", "'heads' needs values of one kind"),
+    ],
+)
+def test_a_block_that_cannot_be_right_is_refused(monkeypatch, tmp_path, text, message):
+    monkeypatch.setattr(profiles, "NOTEBOOKS", tmp_path)
+    (tmp_path / "profiles.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ProfileError, match=message) as told:
+        profile_values("smoke", "13_new")
+    assert "profiles.yaml" in str(told.value) and "\n" not in str(told.value)
+
+
+def test_what_a_block_lacks_is_told_with_the_file(monkeypatch, tmp_path):
+    monkeypatch.setattr(profiles, "NOTEBOOKS", tmp_path)
+    with pytest.raises(ProfileError, match=r"profiles\.yaml is missing in the folder of chapters"):
+        profile_values("smoke", "13_new")
+    (tmp_path / "profiles.yaml").write_text(f"all:\n  seed: 0\n13_new:\n  epohcs: {NEW}\n", encoding="utf-8")
+    with pytest.raises(ProfileError, match=r"13_new lacks 'epochs', .* give it a line there; the block has 'epohcs'"):
+        settings("13_new", {"profile": "smoke", "epochs": ..., "seed": ...})
+
+
+def test_a_new_parameter_has_the_bounds_of_its_block(monkeypatch, tmp_path):
+    monkeypatch.setattr(profiles, "NOTEBOOKS", tmp_path)
+    lines = f"13_new:\n  heads: {NEW}\n  delay: {{smoke: 0, demo: 0.5, real: 1, paper: 1}}\n  bias: -1\n"
+    (tmp_path / "profiles.yaml").write_text(lines, encoding="utf-8")
+    assert typed("bias", "-3", "13_new") == -3 and typed("delay", "0", "13_new") == 0
+    for name, text, wanted in (("heads", "0", "above 0"), ("heads", "-3", "above 0"), ("delay", "-1", "0 or more")):
+        with pytest.raises(ProfileError, match=f"parameter '{name}' takes .*{wanted}; it was given"):
+            typed(name, text, "13_new")
+    with pytest.raises(ProfileError, match="takes a whole number"):
+        typed("heads", "9" * 400, "13_new")
+
+
 def test_profiles_read_as_yaml_reads_them():
     # Their own typing must leave every value, and so every run's name, as it was.
     found = blocks()

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from ecgstudy.explain.cases import synthetic_cases
 from ecgstudy.explain.methods import Method
 from ecgstudy.explain.trials import Trial
 from ecgstudy.paths import NOTEBOOKS, REPOSITORY
+from ecgstudy.profiles import ProfileError
 from ecgstudy.studies import checks, intact, leaderboard
 from ecgstudy.studies.catalogue import Explanations, Leaderboard
-from ecgstudy.systems import CATALOGUE, register
+from ecgstudy.systems import CATALOGUE, System, register
 
 PAPER = Path(__file__).parent / "sixth_paper"
 
@@ -34,7 +36,7 @@ PAPER = Path(__file__).parent / "sixth_paper"
 def chapters(tmp_path_factory):
     """A folder of chapters of one's own: the notebook, and the study's profiles with one block more."""
     folder = tmp_path_factory.mktemp("chapters")
-    shutil.copy(PAPER / "13_toy.ipynb", folder)
+    shutil.copy(PAPER / "99_toy.ipynb", folder)
     known = (NOTEBOOKS / "profiles.yaml").read_text(encoding="utf-8")
     block = (PAPER / "profiles.yaml").read_text(encoding="utf-8")
     (folder / "profiles.yaml").write_text(f"{known}\n{block}", encoding="utf-8")
@@ -68,7 +70,7 @@ def board(tmp_path, monkeypatch):
 def test_a_registered_system_stands_where_the_study_lists_systems(toy):
     assert [*CATALOGUE][-3:] == ["Toy", "xresnet1d101", "resnet1d_wang"]  # by chapter, benchmarks last
     assert "Toy" in leaderboard.entries("real") and "Toy, pre-trained" in leaderboard.entries("real")
-    assert Explanations().missing("explanations") == {"Toy": None}
+    assert Explanations().missing("explanations", ["CNN-GAP", "Toy"]) == {"Toy": None}
     assert profiles.typed("systems", ["Toy", "CNN-GAP"]) == ["Toy", "CNN-GAP"]
     system, members = toy.of_profile("demo")
     assert (system.heads, system.epochs, members) == (8, 8, 2)
@@ -111,7 +113,7 @@ def test_the_chapter_of_a_system_from_outside_executes_by_papermill_alone(chapte
         "PYTHONPATH": os.pathsep.join([str(PAPER), str(REPOSITORY)]),
     }
     out = tmp_path / "out.ipynb"
-    command = [sys.executable, "-m", "papermill", str(chapters / "13_toy.ipynb"), str(out), "-p", "profile", "smoke"]
+    command = [sys.executable, "-m", "papermill", str(chapters / "99_toy.ipynb"), str(out), "-p", "profile", "smoke"]
     done = subprocess.run([*command, "-p", "epochs", "1"], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     cells = nbformat.read(out, as_version=4).cells
@@ -130,7 +132,7 @@ def test_a_registered_map_explains_every_system_that_it_suits(monkeypatch):
         cells = maps.grad_cam(network, layer, x, classes)
         return torch.zeros_like(cells).index_fill(-1, torch.tensor([cells.shape[-1] // 2]), 1)
 
-    monkeypatch.setitem(methods.METHODS, "middle cell", Method("middle cell", "layer", by_layer=middle_cell))
+    monkeypatch.setitem(methods.METHODS, "middle cell", Method("middle cell", "layer", middle_cell))
     for name in ("CNN-GAP", "ECGMaster"):
         cls = CATALOGUE[name]
         assert "middle cell" in methods.methods(cls)
@@ -158,19 +160,90 @@ def test_a_registered_trial_scores_every_method(monkeypatch, toy):
     assert scores["first half"][1::2].isna().all()
 
 
+def test_a_registered_map_of_samples_is_the_functions_own(monkeypatch):
+    def ramp(network: nn.Module, x: Tensor, classes: Tensor) -> Tensor:
+        return torch.arange(x.shape[-1], dtype=torch.float32).expand(len(x), 12, -1) + classes[:, None, None]
+
+    monkeypatch.setitem(methods.METHODS, "ramp", Method("ramp", "samples", ramp))
+    system, _ = CATALOGUE["CNN-GAP"].of_profile("smoke")
+    x = torch.randn(2, 12, 1250)
+    found = methods.explain(system, "ramp", system.network().eval(), x, torch.tensor([0, 3]), by_lead=True)
+    np.testing.assert_allclose(found, np.broadcast_to(np.arange(1250) + np.array([0, 3])[:, None, None], (2, 12, 1250)))
+
+
+@pytest.mark.parametrize(
+    ("gives", "made", "message"),
+    [
+        ("layer", lambda *_: torch.ones(2, 9, 4), r"'odd' gave maps \(2, 9, 4\), where \(2, cells\) is wanted"),
+        ("layer", lambda *_: torch.ones(1, 4), r"'odd' gave maps \(1, 4\)"),
+        ("layer", lambda *_: None, "'odd' gave maps NoneType"),
+        ("layer", lambda *_: torch.full((2, 4), torch.nan), "'odd' gave maps with NaN or infinity"),
+        ("samples", lambda *_: torch.ones(2, 1250), r"'odd' gave maps \(2, 1250\), where \(2, 12, 1250\) is wanted"),
+    ],
+)
+def test_a_map_that_does_not_fit_names_its_method(monkeypatch, gives, made, message):
+    monkeypatch.setitem(methods.METHODS, "odd", Method("odd", gives, made))
+    system, _ = CATALOGUE["CNN-GAP"].of_profile("smoke")
+    with pytest.raises(ValueError, match=message):
+        methods.explain(system, "odd", system.network().eval(), torch.randn(2, 12, 1250), torch.tensor([0, 3]))
+
+
+def test_a_method_or_a_trial_that_says_too_little_is_refused():
+    with pytest.raises(ValueError, match="'new' has no function that makes its maps"):
+        Method("new", "samples")
+    with pytest.raises(ValueError, match="'new' gives 'sample': take layer, samples or windows"):
+        Method("new", "sample", maps.cam)
+    with pytest.raises(ValueError, match="'new' is of the family 'localization'"):
+        Trial("new", "localization", True, lambda made: trials.gini(made.maps))
+    with pytest.raises(ValueError, match="'new' needs 'sead'"):
+        Trial("new", "stability", True, lambda made: trials.gini(made.maps), needs="sead")
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (lambda made: 0.5, r"'odd' gave float64 \(\) for 9 maps of 'CAM'"),
+        (lambda made: made.maps[1:, 0], r"'odd' gave float32 \(8,\)"),
+        (lambda made: ["well"] * len(made.maps), "'odd' gave <U4"),
+        (lambda made: np.full(len(made.maps), np.inf), "'odd' gave infinity"),
+    ],
+)
+def test_a_trial_that_gives_no_scores_is_named(monkeypatch, toy, scores, message):
+    monkeypatch.setitem(trials.TRIALS, "odd", Trial("odd", "property", None, scores))
+    system, cases = toy(heads=4), synthetic_cases(100, 1, seed=1000)
+    with pytest.raises(ValueError, match=message):
+        evaluation.evaluate(system, system.network().eval(), cases, ["CAM"], costly_every=9)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"name": "CNN-GAP"}, "there is another system 'CNN-GAP'"),
+        ({"name": "CNN-gap"}, "is named 'CNN-gap', as ecgstudy.systems.cnn_gap.CNNGAPSystem is: rename one of them"),
+        ({"name": ""}, "is named '': files take that name"),
+        ({"name": "a/b"}, "is named 'a/b'"),
+        ({"name": "CNN-GAP, one"}, "is named 'CNN-GAP, one'"),
         ({"title": "", "chapter": ""}, "Another does not say its title, chapter"),
         ({"own_maps": {}}, "does not say its own_maps"),
+        ({"chapter": "03_cnn_gap"}, "has the chapter '03_cnn_gap', as ecgstudy.systems.cnn_gap.CNNGAPSystem has"),
+        ({"windows": System.windows}, "Another lacks windows"),
     ],
 )
-def test_a_system_that_says_too_little_is_not_registered(toy, changes, message):
+def test_a_system_that_does_not_fit_is_not_registered(toy, changes, message):
     before = dict(CATALOGUE)
+    another = type("Another", (toy,), {"name": "Another", "chapter": "98_another", **changes})
+    with pytest.raises(ValueError, match="Another is not a dataclass itself: decorate it"):
+        register(another)
     with pytest.raises(ValueError, match=message):
-        register(type("Another", (toy,), {"name": "Another", **changes}))
+        register(dataclass(frozen=True, kw_only=True)(another))
     assert before == CATALOGUE
+
+
+def test_a_chapter_without_a_block_says_so_before_anything_is_trained(toy, chapters, monkeypatch):
+    monkeypatch.setattr(toy, "chapter", "98_nothing")
+    with pytest.raises(
+        ProfileError, match=r"profiles\.yaml: 98_nothing, the chapter of Toy, lacks 'members': add its block"
+    ):
+        toy.of_profile("demo")
 
 
 def test_no_module_asks_for_a_system_by_its_name():

@@ -37,8 +37,19 @@ class OwnKernel(AsyncKernelManager):
 
 
 def notebook_names() -> list[str]:
-    """Names of the notebooks in the order in which they are executed."""
-    return sorted(path.stem for path in NOTEBOOKS.glob("[0-9]*.ipynb"))
+    """Names of the notebooks in the order in which they are executed.
+
+    Raises
+    ------
+    ProfileError
+        when there are none: the folder that ``ECGSTUDY_NOTEBOOKS`` names is another one.
+    """
+    names = sorted(path.stem for path in NOTEBOOKS.glob("[0-9]*.ipynb"))
+    if not names:
+        raise ProfileError(
+            f"{NOTEBOOKS} holds no chapter (NN_NAME.ipynb): let ECGSTUDY_NOTEBOOKS name a folder that does"
+        )
+    return names
 
 
 def build_folder(profile: str) -> Path:

@@ -230,12 +230,29 @@ def evaluate(
         for trial in trials.TRIALS.values():
             if trial.needs and trial.name not in scene.others:
                 continue
-            if trial.costly:
-                columns[method, trial.name] = np.full(len(maps), np.nan)
-                columns[method, trial.name][scene.some] = trial.score(part)
-            else:
-                columns[method, trial.name] = trial.score(whole)
+            column = np.full(len(maps), np.nan)
+            column[scene.some if trial.costly else slice(None)] = _scored(trial, part if trial.costly else whole)
+            columns[method, trial.name] = column
     return pd.DataFrame(columns).rename_axis(columns=["method", "trial"])
+
+
+def _scored(trial: trials.Trial, made: Made) -> NDArray[np.float64]:
+    """Scores (rows,) of a trial.
+
+    Raises
+    ------
+    ValueError
+        when it gives something else, or an infinity: which trial, of which method. NaN says that nothing is defined.
+    """
+    scores, wanted = np.asarray(trial.score(made)), (len(made.maps),)
+    if scores.shape != wanted or scores.dtype.kind not in "fiub" or np.isinf(scores).any():
+        found = (
+            f"{scores.dtype} {scores.shape}"
+            if scores.shape != wanted or scores.dtype.kind not in "fiub"
+            else "infinity"
+        )
+        raise ValueError(f"the trial {trial.name!r} gave {found} for {wanted[0]} maps of {made.method!r}")
+    return scores.astype(np.float64)
 
 
 def _next_of_class(cases: Cases) -> NDArray[np.intp]:

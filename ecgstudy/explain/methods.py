@@ -34,6 +34,10 @@ PROMISING = ("integrated gradients", "DeepLIFT")
 TOLERANCE, FLOOR, MOST = 0.01, 0.01, 512
 
 
+# Whose functions are in ``captum_map``.
+CAPTUMS = ("saliency", "input × gradient", "integrated gradients", "GradientSHAP", "DeepLIFT", "guided Grad-CAM")
+
+
 @dataclass(frozen=True)
 class Method:
     """What a method says of itself.
@@ -43,21 +47,34 @@ class Method:
     name
         As tables have it.
     gives
-        A value for each cell of the feature map (``layer``), for each sample of each lead (``samples``), or for windows
-        that are erased one after the other (``windows``).
-    by_layer
-        For a value by cell: function of network, layer, inputs and classes.
+        ``layer``: a value for each cell of the feature map, (rows, cells), by a function of network, layer, inputs
+        (rows, leads, samples) and classes (rows,). ``samples``: a value for each sample of each lead, (rows, leads,
+        samples), by a function of network, inputs and classes; captum's need none. ``windows``: occlusion alone.
+    function
+        What makes the maps.
     own_if_linear
         Whether a linear head over the pooled feature map makes it one of the system's own maps, up to a factor.
     costly
         Whether it runs the network many times for a map.
+
+    Raises
+    ------
+    ValueError
+        for another ``gives``, and where a function is missing.
     """
 
     name: str
     gives: Literal["layer", "samples", "windows"]
-    by_layer: Callable[[nn.Module, str, Tensor, Tensor], Tensor] | None = None
+    function: Callable[..., Tensor] | None = None
     own_if_linear: bool = False
     costly: bool = False
+
+    def __post_init__(self) -> None:
+        """See that its maps can be made."""
+        if self.gives not in ("layer", "samples", "windows"):
+            raise ValueError(f"the method {self.name!r} gives {self.gives!r}: take layer, samples or windows")
+        if self.function is None and self.name not in (*CAPTUMS, "occlusion"):
+            raise ValueError(f"the method {self.name!r} has no function that makes its maps: give it one")
 
     def suits(self, system: type[System] | System) -> bool:
         """Whether it tells something of a system that no map of the system's own tells."""
@@ -81,7 +98,6 @@ METHODS = {
         Method("occlusion", "windows", costly=True),
     )
 }
-BY_SAMPLE = tuple(name for name, method in METHODS.items() if method.gives == "samples")  # captum's
 
 
 def methods(system: type[System] | System) -> list[str]:
@@ -137,17 +153,38 @@ def explain(
         elif method not in METHODS:
             known = ", ".join(methods(system))
             raise ValueError(f"no method {method!r}; of {system.name} there are {known}")
-        elif by_layer := METHODS[method].by_layer:
-            cells, stride = by_layer(network, system.feature_layer, part, c), network.stride
-        elif method in BY_SAMPLE:
+        elif METHODS[method].gives == "layer":
+            made, stride = _function(method)(network, system.feature_layer, part, c), network.stride
+            cells = _fits(method, made, (len(part), None))
+        elif METHODS[method].gives == "samples":
             options = {"layer": system.feature_layer, "stride": network.stride, "seed": seed}
-            cells, stride = captum_map(method, network, part, c, **options), 1
+            captums = METHODS[method].function is None
+            made = captum_map(method, network, part, c, **options) if captums else _function(method)(network, part, c)
+            cells, stride = _fits(method, made, (len(part), min(part.shape[1], len(LEADS)), part.shape[2])), 1
         else:
             cells, stride = maps.occlusion(network, part, c, width, by_lead=by_lead), width
         if cells.dim() == 3 and not by_lead:
             cells = cells.sum(dim=1)
         parts += maps.on_record(cells, stride, part)
     return np.stack(parts)
+
+
+def _function(method: str) -> Callable[..., Tensor]:
+    function = METHODS[method].function
+    assert function is not None  # Method has seen to it
+    return function
+
+
+def _fits(method: str, made: Any, shape: tuple[int | None, ...]) -> Tensor:
+    """Maps of a shape (None: any length), all finite; else an error that names the method."""
+    found = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
+    wanted = tuple(a if b is None else b for a, b in zip(found, shape, strict=False))
+    if not isinstance(made, Tensor) or found != wanted or len(found) != len(shape):
+        like = ", ".join("cells" if length is None else f"{length}" for length in shape)
+        raise ValueError(f"the method {method!r} gave maps {found}, where ({like}) is wanted")
+    if not torch.isfinite(made).all():
+        raise ValueError(f"the method {method!r} gave maps with NaN or infinity")
+    return made
 
 
 class IncompleteMap(UserWarning):
@@ -212,8 +249,8 @@ def captum_map(
     ``GradientSHAP`` is complete on average over draws only. One map of 32 samples misses much of f(x) − f(0): in the
     study's five systems 13 to 39 % (median), where integrated gradients, which it estimates, miss less than 1 %.
     """
-    if method not in BY_SAMPLE:
-        raise ValueError(f"no method {method!r} of captum here; there are {', '.join(BY_SAMPLE)}")
+    if method not in CAPTUMS:
+        raise ValueError(f"no method {method!r} of captum here; there are {', '.join(CAPTUMS)}")
     with maps.gradients(network), warnings.catch_warnings():
         # That it sets hooks and wants gradients of its input.
         warnings.filterwarnings("ignore", module="captum")

@@ -53,6 +53,14 @@ class Trial:
     costly: bool = False
     needs: str = ""
 
+    def __post_init__(self) -> None:
+        """See that the lists of trials will know it."""
+        families = ("localisation", "faithfulness", "sanity", "stability", "property")
+        if self.family not in families:
+            raise ValueError(f"the trial {self.name!r} is of the family {self.family!r}: take {', '.join(families)}")
+        if self.needs not in ("", "seed", "fold", "member"):
+            raise ValueError(f"the trial {self.name!r} needs {self.needs!r}: take seed, fold, member or nothing")
+
 
 def _located(name: str) -> "Callable[[Made], Array]":
     return lambda made: made.located[name]

@@ -288,8 +288,18 @@ def answers_of(board: str) -> dict[str, Answer]:
 
 
 def card_of(board: str, entry: str) -> dict[str, Any]:
-    """How a committed answer was made."""
-    return read_json(FOLDER / board / f"{entry}.json")
+    """How a committed answer was made.
+
+    Raises
+    ------
+    FileNotFoundError
+        when there is no such answer yet: the command that makes it.
+    """
+    path = FOLDER / board / f"{entry}.json"
+    if not path.exists():
+        command = f'ecgstudy train "{entry.removesuffix(", one")}" --part {board}'
+        raise FileNotFoundError(f"{entry} has no answer on the board {board} yet: {command}")
+    return read_json(path)
 
 
 def runs_of(board: str, entry: str) -> list[training.Run]:

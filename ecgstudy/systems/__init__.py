@@ -7,7 +7,9 @@ is known of it beyond that (its chapter, what its paper reports, its maps) are c
 """
 
 import copy
+import inspect
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -20,7 +22,8 @@ from torch import Tensor, nn
 
 from ecgstudy.losses import LOSSES, Loss
 from ecgstudy.preprocessing import fit_length
-from ecgstudy.profiles import profile_values
+from ecgstudy.profiles import ProfileError, profile_values
+from ecgstudy.profiles import file as profiles_file
 
 Outputs = Tensor | tuple[Tensor, ...]
 # A system's own maps: name → function of its network and inputs (batch, leads, samples) that gives (batch, classes,
@@ -119,6 +122,10 @@ class System(ABC):
     def of_profile(cls, profile: str) -> tuple[Self, int]:
         """Make the system as ``profile`` trains it in its chapter, and tell how many members its ensemble has."""
         values = profile_values(profile, cls.chapter)
+        if "members" not in values:
+            raise ProfileError(
+                f"{profiles_file()}: {cls.chapter}, the chapter of {cls.name}, lacks 'members': add its block"
+            )
         return cls.configured(values), values["members"]
 
     @property
@@ -219,16 +226,26 @@ def register(cls: type[S]) -> type[S]:
     Raises
     ------
     ValueError
-        when another system has that name, or the class does not say what the study asks of every system.
+        when another system has that name or chapter, the name makes no file name, or the class does not say what the
+        study asks of every system: which class it is, and what is wrong.
     """
-    if CATALOGUE.get(cls.name, cls) is not cls:
-        raise ValueError(f"there is another system {cls.name!r}: name this one otherwise")
-    wanted = (
-        ("title", "feature_layer") if cls.kind == "benchmark" else ("title", "feature_layer", "chapter", "own_maps")
-    )
+    where, name = f"{cls.__module__}.{cls.__name__}", getattr(cls, "name", "")
+    if "__dataclass_params__" not in vars(cls):
+        raise ValueError(f"{where} is not a dataclass itself: decorate it with @dataclass(frozen=True, kw_only=True)")
+    if inspect.isabstract(cls):
+        raise ValueError(f"{where} lacks {', '.join(sorted(cls.__abstractmethods__))}: write what is missing")
+    if not re.fullmatch(r"\w[\w .-]*", name):
+        raise ValueError(f"{where} is named {name!r}: files take that name, so use letters, digits, spaces, - and .")
+    for other in CATALOGUE.values():
+        whose = f"{other.__module__}.{other.__name__}"
+        if other is not cls and other.name.casefold() == name.casefold():
+            raise ValueError(f"{where} is named {name!r}, as {whose} is: rename one of them")
+        if other is not cls and cls.chapter and other.chapter == cls.chapter:
+            raise ValueError(f"{where} has the chapter {cls.chapter!r}, as {whose} has: give it one of its own")
+    wanted = ["title", "feature_layer", *(() if cls.kind == "benchmark" else ("chapter", "own_maps"))]
     if lacking := [what for what in wanted if not getattr(cls, what)]:
-        raise ValueError(f"{cls.__name__} does not say its {', '.join(lacking)}")
-    known: list[type[System]] = [*CATALOGUE.values(), cls]
+        raise ValueError(f"{where} does not say its {', '.join(lacking)}")
+    known: list[type[System]] = [*(one for one in CATALOGUE.values() if one is not cls), cls]
     known.sort(key=lambda one: (one.kind == "benchmark", one.chapter))
     CATALOGUE.clear()
     CATALOGUE.update({one.name: one for one in known})

@@ -46,7 +46,7 @@ class ToySystem(System):
     name: ClassVar[str] = "Toy"
     title: ClassVar[str] = "Toy: a paper that nobody wrote"
     paper: ClassVar[str] = "zhou2016cam"
-    chapter: ClassVar[str] = "13_toy"
+    chapter: ClassVar[str] = "99_toy"
     reported: ClassVar[Mapping[str, float]] = {"AUROC": 0.5}
     feature_layer: ClassVar[str] = "blocks"
     linear_head: ClassVar[bool] = True
