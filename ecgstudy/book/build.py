@@ -37,19 +37,8 @@ class OwnKernel(AsyncKernelManager):
 
 
 def notebook_names() -> list[str]:
-    """Names of the notebooks in the order in which they are executed.
-
-    Raises
-    ------
-    ProfileError
-        when there are none: the folder that ``ECGSTUDY_NOTEBOOKS`` names is another one.
-    """
-    names = sorted(path.stem for path in NOTEBOOKS.glob("[0-9]*.ipynb"))
-    if not names:
-        raise ProfileError(
-            f"{NOTEBOOKS} holds no chapter (NN_NAME.ipynb): let ECGSTUDY_NOTEBOOKS name a folder that does"
-        )
-    return names
+    """Names of the notebooks in the order in which they are executed."""
+    return sorted(path.stem for path in NOTEBOOKS.glob("[0-9]*.ipynb"))
 
 
 def build_folder(profile: str) -> Path:
@@ -104,6 +93,10 @@ def run_notebooks(
         when a cell fails, ends its Python or is interrupted. The message names the notebook, the error, and the file
         with the executed part.
     """
+    if not notebook_names():
+        raise ProfileError(
+            f"{NOTEBOOKS} holds no chapter (NN_NAME.ipynb): let ECGSTUDY_NOTEBOOKS name a folder that does"
+        )
     names, parameters = list(names or notebook_names()), dict(parameters or {})
     known = {name: profile_values(profile, name) for name in names}
     for name in names:
