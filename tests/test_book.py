@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import nbformat
 import papermill
@@ -338,11 +339,12 @@ def test_a_page_that_was_emptied_or_lost_is_rendered_again(tmp_path, monkeypatch
     """Sphinx is not started: what counts is when it would be."""
     html, rendered = tmp_path / "smoke" / "_build" / "html", []
 
-    def run(*_, **__):
+    def run(command, **_):
         rendered.append(1)
-        (html / "notebooks").mkdir(parents=True, exist_ok=True)
+        made = Path(command[command.index("--path-output") + 1]) / "_build" / "html"
+        (made / "notebooks").mkdir(parents=True)
         for name in ("index.html", "notebooks/a.html"):
-            (html / name).write_text("<p>page</p>")
+            (made / name).write_text("<p>page</p>")
         return subprocess.CompletedProcess([], 0, "", "")
 
     monkeypatch.setattr(build, "build_folder", lambda profile: tmp_path / profile)
@@ -354,7 +356,9 @@ def test_a_page_that_was_emptied_or_lost_is_rendered_again(tmp_path, monkeypatch
     (html / "notebooks" / "a.html").write_text("")
     build.render("smoke")
     (html / "notebooks" / "a.html").unlink()
+    (html / "notebooks" / "of_a_chapter_that_is_gone.html").write_text("<p>page</p>")
     build.render("smoke")
+    assert not (html / "notebooks" / "of_a_chapter_that_is_gone.html").exists()
     build.render("smoke")
     assert len(rendered) == 3
     assert (html / "notebooks" / "a.html").read_text()

@@ -263,15 +263,21 @@ def render(profile: str) -> Path:
         return page
     rendered.unlink(missing_ok=True)
     program = Path(sys.executable).with_name("jupyter-book")
-    options = ["--path-output", str(build), "-W", "-n", "--keep-going", "--all"]
+    # Into an empty folder: beside the files of an earlier book other links come out, and pages of its own would stay.
+    output = build / "rendering"
+    shutil.rmtree(output, ignore_errors=True)
+    options = ["--path-output", str(output), "-W", "-n", "--keep-going", "--all"]
     result = subprocess.run(
         [program, "build", source, *options],
         capture_output=True, encoding="utf-8", errors="replace", check=False,
         env={**os.environ, "PYTHONUTF8": "1"},  # the pages are UTF-8 in any locale
     )  # fmt: skip
-    if result.returncode or not page.exists():
+    if result.returncode or not (output / "_build" / "html" / "index.html").exists():
         lines = [line for line in result.stderr.splitlines() if "WARNING" in line or "ERROR" in line]
         raise BookError("the book does not render:\n" + "\n".join(lines or result.stderr.splitlines()[-30:]))
+    shutil.rmtree(build / "_build", ignore_errors=True)
+    (output / "_build").replace(build / "_build")
+    output.rmdir()
     rendered.write_text(f"{digest.hexdigest()} {_content(page.parent).hex()}", encoding="utf-8")
     return page
 
