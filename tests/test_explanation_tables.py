@@ -99,12 +99,12 @@ def test_all_classes_counts_records_and_networks():
     assert styler.caption == "30 records with several classes, mean over 2 networks an arm."
 
 
-def test_only_the_answer_key_has_an_empty_cell_for_own_minus_other():
+def test_what_is_not_defined_is_an_empty_cell_of_own_minus_other():
     rows = [("s", "CAM", 5, 0.1, 0, 0.2, np.nan, np.nan, np.nan), ("answer key", "", 5, 0.3, 0.2, 0.4, *[np.nan] * 3)]
     ends = [f"{what} {end}" for what in ("overlap", "apart") for end in ENDS]
     styler = tables.apart(pd.DataFrame(rows, columns=["system", "method", "n", *ends]))
     assert shown(styler)[1:] == [
-        ["s", "CAM", "0.10 (0.00–0.20)", "nan (nan–nan)"],
+        ["s", "CAM", "0.10 (0.00–0.20)", ""],
         ["answer key", "", "0.30 (0.20–0.40)", ""],
     ]
     assert styler.caption.startswith("5 pairs")

@@ -1313,6 +1313,13 @@ def test_fuzz_npy_bytes(folder, changes, keep):
     sound_or_refused(folder / "x.npy", fs=500)
 
 
+def test_a_table_of_infinities_is_looked_at_without_a_warning(tmp_path):
+    (tmp_path / "x.csv").write_text("inf,inf\n", encoding="utf-8")
+    for path in find_records(tmp_path):
+        with pytest.raises(RecordError, match="x.csv"):
+            read_record(path, fs=500)
+
+
 @fuzz(500)
 @given(rows=st.lists(st.lists(odd, max_size=4), max_size=5), separator=st.sampled_from([",", ";", "\t"]))
 def test_fuzz_csv(folder, rows, separator):

@@ -246,7 +246,8 @@ def _is_sample(rows: list[list[str]], decimal: str) -> bool:
     if texts and np.isnan(values).all():
         return False
     numbered = ~np.isnan(values)
-    steps = np.diff(values[numbered])
+    with np.errstate(invalid="ignore"):  # of infinities, which are no steps
+        steps = np.diff(values[numbered])
     counted = values[numbered][:1].tolist() in ([0], [1]) and (steps == 1).all()
     # one lead a line: the times of the samples, with nothing above the names of the leads
     timed = not numbered[0] and len(steps) > 1 and steps[0] > 0 and np.allclose(steps, steps[0], rtol=1e-3)

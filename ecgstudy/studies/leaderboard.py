@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ecgstudy import metrics, training
 from ecgstudy.data.cohort import Cohort, patient_groups, real_cohort, synthetic_cohort
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.paths import RESULTS, listed, read_json, read_table, write_compact, written_whole
+from ecgstudy.paths import RESULTS, listed, needs_checkout, read_json, read_table, write_compact, written_whole
 from ecgstudy.studies import read_committed
 from ecgstudy.systems import System, catalogue, parameter_count
 from ecgstudy.systems.baselines import FeatureBaseline, source_baseline
@@ -297,6 +297,7 @@ def card_of(board: str, entry: str) -> dict[str, Any]:
     """
     path = FOLDER / board / f"{entry}.json"
     if not path.exists():
+        needs_checkout(f"results/leaderboard/{board}/{entry}.json")
         command = f'ecgstudy train "{entry.removesuffix(", one")}" --part {board}'
         raise FileNotFoundError(f"{entry} has no answer on the board {board} yet: {command}")
     return read_json(path)
