@@ -1316,7 +1316,7 @@ def test_fuzz_npy_bytes(folder, changes, keep):
 def test_a_table_of_infinities_is_looked_at_without_a_warning(tmp_path):
     (tmp_path / "x.csv").write_text("inf,inf\n", encoding="utf-8")
     for path in find_records(tmp_path):
-        with pytest.raises(RecordError, match="x.csv"):
+        with pytest.raises(RecordError, match=r"x\.csv"):
             read_record(path, fs=500)
 
 
