@@ -260,8 +260,10 @@ def data_list() -> None:
     columns = Column("data set", min_width=25), Column("version", no_wrap=True), Column("licence", max_width=19)
     table = Table(*columns, *numbers, box=box.SIMPLE, pad_edge=False)
     for name, dataset in manifest.load_manifest().items():
-        there = sum(1 for _ in (dataset.record_paths() if dataset.record_files else dataset.file_paths()))
-        state = (f"{there:,}" if dataset.record_files else "yes") if there else "no"
+        found = dataset.at_hand()
+        state = (f"{len(found.records):,}" if dataset.record_files else "yes") if found.any else "no"
+        if found.unlisted and not found.any:
+            state = "unreadable"
         records = f"{dataset.records:,}" if dataset.record_files else ""
         title = Text.assemble((name, "bold"), "\n", dataset.title)
         table.add_row(title, dataset.version, dataset.licence, records, state)
@@ -320,10 +322,16 @@ def data_audit() -> None:
 
     there = manifest.at_hand()
     paths = cohort.record_paths(list(there) or manifest.SIGNALS)  # which raises, where nothing is at hand
-    table = audit.renewed(audit.audit(cohort.read_all(paths)), there)
+    failed: list[cohort.RecordError] = []
+    table = audit.renewed(audit.audit(cohort.read_all(paths, failed)), there)
+    if failed:
+        told = "\n".join(map(str, failed))
+        raise OSError(f"{told}\nnothing was written: run again, or bring such files anew with `ecgstudy data fetch`")
     with written_whole(RESULTS / "audit.csv") as partial:
         table.to_csv(partial, index=False)
     typer.echo(f"{RESULTS / 'audit.csv'}: {len(table):,} records, of which {len(paths):,} were read now")
+    for name, error in table.loc[table["error"] != "", ["name", "error"]].to_numpy():
+        typer.echo(f"{name} could not be read: {error}")
     if lacking := [name for name in manifest.SIGNALS if name not in there]:
         typer.echo(f"not at hand under {data_root()}, their rows are as they were: {', '.join(lacking)}")
 
