@@ -67,6 +67,11 @@ def _fail(error: Exception) -> typer.Exit:
     return typer.Exit(1)
 
 
+def _say(text: str) -> None:
+    """Print lines that may hold names of files: no character of theirs moves a cursor."""
+    typer.echo(printable(text, keep="\n"))
+
+
 def _version(asked: bool) -> None:
     if asked:
         typer.echo(f"ecgstudy {__version__}")
@@ -267,7 +272,7 @@ def data_list() -> None:
         records = f"{dataset.records:,}" if dataset.record_files else ""
         title = Text.assemble((name, "bold"), "\n", dataset.title)
         table.add_row(title, dataset.version, dataset.licence, records, state)
-    typer.echo(f"Data sets under {data_root()}")
+    _say(f"Data sets under {data_root()}")
     Console(markup=False, highlight=False).print(table)
 
 
@@ -301,8 +306,8 @@ def data_fetch(
 
         summary = fetch.fetch(name, records=chosen, connections=connections, progress=show)
     for note in summary.notes:
-        typer.echo(note)
-    typer.echo(f"{summary.folder}: {summary.files:,} files, {summary.fetched:,} of them fetched now")
+        _say(note)
+    _say(f"{summary.folder}: {summary.files:,} files, {summary.fetched:,} of them fetched now")
 
 
 @data.command("verify")
@@ -311,7 +316,7 @@ def data_verify(name: Annotated[str, typer.Argument(help="A data set of `ecgstud
     from ecgstudy.data import manifest
 
     report = manifest.verify(name)
-    typer.echo(report.text())
+    _say(report.text())
     raise typer.Exit(0 if report.whole else 1)
 
 
@@ -327,13 +332,12 @@ def data_audit() -> None:
     if failed:
         told = "\n".join(map(str, failed))
         raise OSError(f"{told}\nnothing was written: run again, or bring such files anew with `ecgstudy data fetch`")
-    with written_whole(RESULTS / "audit.csv") as partial:
-        table.to_csv(partial, index=False)
-    typer.echo(f"{RESULTS / 'audit.csv'}: {len(table):,} records, of which {len(paths):,} were read now")
+    audit.write(table)
+    _say(f"{RESULTS / 'audit.csv'}: {len(table):,} records, of which {len(paths):,} were read now")
     for name, error in table.loc[table["error"] != "", ["name", "error"]].to_numpy():
-        typer.echo(f"{name} could not be read: {error}")
+        _say(f"{name} could not be read: {error}")
     if lacking := [name for name in manifest.SIGNALS if name not in there]:
-        typer.echo(f"not at hand under {data_root()}, their rows are as they were: {', '.join(lacking)}")
+        _say(f"not at hand under {data_root()}, their rows are as they were: {', '.join(lacking)}")
 
 
 @data.command("simulate")
@@ -356,7 +360,7 @@ def data_simulate(
         partial.mkdir(parents=True)
         simulated = (synthetic.simulate(i, seed, fs=fs, balance=balance) for i in range(records))
         synthetic.write(track(simulated, "simulating", total=records), partial)
-    typer.echo(f"{out}: {records:,} records, seed {seed}")
+    _say(f"{out}: {records:,} records, seed {seed}")
 
 
 if __name__ == "__main__":

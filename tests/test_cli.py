@@ -33,6 +33,12 @@ def test_list_says_what_is_at_hand(tmp_path, monkeypatch):
         assert name in result.stdout
 
 
+def test_names_of_files_move_no_cursor(small_data):
+    (small_data / "ludb" / "data" / "\x1b[2J\u202e.txt").touch()
+    result = call("data", "verify", "ludb")
+    assert r"data/\x1b[2J\u202e.txt" in result.stdout and "\x1b" not in result.stdout
+
+
 def test_list_goes_on_where_a_folder_cannot_be_listed(small_data, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     scandir = os.scandir

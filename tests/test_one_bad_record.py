@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
@@ -225,6 +226,25 @@ def test_rows_of_unreadable_records_belong_to_their_data_set(small_data, monkeyp
         again = audit.renewed(audit.audit(cohort.read_all(cohort.record_paths(there))), there)
         assert set(again["name"]) == set(whole["name"]) and len(again) == len(whole)
         assert audit.study_records(there[0]) == names
+
+
+def test_no_header_puts_a_formula_into_the_table(small_data, tmp_path, monkeypatch):
+    """A spreadsheet that opens audit.csv computes nothing that a header says."""
+    folder = small_data / "challenge-2021" / "training" / "=1+1"
+    folder.mkdir(parents=True)
+    (folder / "x.mat").write_bytes((small_data / GEORGIA / "E00002.mat").read_bytes()[::-1])
+    header = (small_data / GEORGIA / "E00002.hea").read_text().replace("E00002.mat", "x.mat").replace("E00002", "@x")
+    (folder / "@x.hea").write_text(header.replace("#Dx: ", "#Dx: =HYPERLINK(1),"))
+    (folder / "-y.hea").write_text("-y 1\n")
+    results = tmp_path / "results"
+    results.mkdir()
+    monkeypatch.setattr(audit, "RESULTS", results)
+    audit.write(audit.audit(cohort.read_all(cohort.record_paths(audit.SIGNALS))))
+    table = pd.read_csv(results / "audit.csv", keep_default_na=False, dtype=str)
+    texts = table.drop(columns=["low", "high"]).to_numpy().ravel()  # those are numbers, perhaps below 0
+    assert not any(text.startswith(("=", "+", "-", "@")) for text in texts)
+    assert {"'@x", "'-y"} <= set(table["name"]) and "'=1+1" in set(table["source"])
+    assert table["codes"].str.startswith("'=HYPERLINK(1)").any()
 
 
 def test_a_failing_disk_stops_no_audit_and_leaves_the_table(small_data, monkeypatch):
