@@ -215,6 +215,21 @@ def written_whole(path: Path) -> Iterator[Path]:
         ) from error
 
 
+SEALS = "crc32.json"
+
+
+@contextmanager
+def written_table(path: Path) -> Iterator[Path]:
+    """As ``written_whole``, for a table that nothing recomputes: its CRC-32 is kept in ``crc32.json`` beside it."""
+    with written_whole(path) as partial:
+        yield partial
+    seals = path.with_name(SEALS)
+    known = read_json(seals) if seals.exists() else {}
+    text = json.dumps(known | {path.name: crc32(path)}, indent=1, sort_keys=True)
+    with written_whole(seals) as partial:
+        partial.write_text(f"{text}\n", encoding="utf-8")
+
+
 @contextmanager
 def _own_folder(path: Path) -> Iterator[Path]:
     """Make a new locked folder beside ``path``, and remove it at the end."""

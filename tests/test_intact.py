@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from ecgstudy import training
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.simulator import synthetic
-from ecgstudy.paths import RESULTS
+from ecgstudy.paths import RESULTS, SEALS, written_table
 from ecgstudy.studies import ablations, checks, claims, intact, leaderboard, verify
 from ecgstudy.studies import catalogue as studies_catalogue
 from ecgstudy.studies.catalogue import STUDIES, Ablations, Leaderboard
@@ -333,6 +333,7 @@ TABLES = {
 @pytest.mark.parametrize("file", [name for name in verify.not_recomputed() if name.endswith(".csv")])
 @pytest.mark.parametrize("damage", TABLES)
 def test_damaged_tables_of_recordings(folder, file, damage):
+    (folder / SEALS).unlink()
     path = folder / file
     path.write_text("\n".join(TABLES[damage](path.read_text().splitlines())))
     found = of_table(folder, file)
@@ -357,11 +358,26 @@ def test_damaged_tables_of_recordings(folder, file, damage):
 def test_a_table_of_recordings_that_cannot_be_so(folder, file, change):
     (folder / "leaderboard/real").mkdir()
     shutil.copy(RESULTS / "leaderboard/real/records.parquet", folder / "leaderboard/real")
+    (folder / SEALS).unlink()  # by which every change is noticed
     change(
         pd.read_csv(folder / file, keep_default_na=False, na_values=dict.fromkeys(("value", "low", "high"), ""))
     ).to_csv(folder / file, index=False)
     found = of_table(folder, file)
     assert found and all(wrong.startswith(f"{file}: ") and verify.not_recomputed()[file] in wrong for wrong in found)
+
+
+@pytest.mark.parametrize("file", ["audit.csv", "beats.csv", "explanations.csv.gz", "realism.csv"])
+def test_rows_that_a_table_lacks_are_noticed(folder, file):
+    """A table cut at the end of a line, or without the rows of one data set, is a table like any other."""
+    assert of_table(folder, file) == []
+    whole = pd.read_csv(folder / file, dtype=str, keep_default_na=False)
+    for table in (whole[: len(whole) // 2], whole[5:], whole[::-1]):
+        table.to_csv(folder / file, index=False)
+        found = of_table(folder, file)
+        assert found and all(verify.not_recomputed()[file] in wrong for wrong in found)
+    with written_table(folder / file) as partial:
+        whole[5:].to_csv(partial, index=False)
+    assert not any("as its command wrote it" in wrong for wrong in of_table(folder, file))
 
 
 ATTACK = {"tried": 2, "refused": 1, "read": 1, "failed": 0, "seconds": 1.0}

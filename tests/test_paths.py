@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ import pytest
 from ecgstudy.paths import (
     REPOSITORY,
     RESULTS,
+    SEALS,
     BrokenError,
     files_below,
     is_sidecar,
@@ -22,6 +24,7 @@ from ecgstudy.paths import (
     told_if_broken,
     write_compact,
     write_sealed,
+    written_table,
     written_whole,
 )
 
@@ -144,6 +147,16 @@ def test_files_are_listed_without_sidecars(tmp_path):
     found = [path.relative_to(root).as_posix() for path in files_below(root)]
     assert found == ["gone.hea", "a/1.hea", "a/deep/1.hea", "linked/2.hea"]
     assert [path.relative_to(root).as_posix() for path in listed(root, "*/*.hea")] == ["a/1.hea", "linked/2.hea"]
+
+
+def test_a_table_keeps_its_checksum_beside_it(tmp_path):
+    for name, text in (("a.csv", "1"), ("b.csv", "2"), ("a.csv", "3")):
+        with written_table(tmp_path / name) as partial:
+            partial.write_text(text)
+    assert read_json(tmp_path / SEALS) == {"a.csv": f"{zlib.crc32(b'3'):08x}", "b.csv": f"{zlib.crc32(b'2'):08x}"}
+    with pytest.raises(ZeroDivisionError), written_table(tmp_path / "a.csv") as partial:
+        partial.write_text(str(1 / 0))
+    assert read_json(tmp_path / SEALS)["a.csv"] == f"{zlib.crc32(b'3'):08x}"
 
 
 KILLED = """

@@ -15,7 +15,7 @@ from ecgstudy.data.labels import CLASSES, unmapped
 from ecgstudy.data.manifest import SIGNALS, DataSet, at_hand, load_manifest
 from ecgstudy.data.records import LEADS, Record, find_records, read_record
 from ecgstudy.data.simulator import synthetic
-from ecgstudy.paths import RESULTS, told_if_broken, written_whole
+from ecgstudy.paths import RESULTS, told_if_broken, written_table
 from ecgstudy.text import no_formula, printable
 
 _TEXTS = ("name", "source", "patient_id", "flat", "codes", "notes", "error")  # of a row
@@ -67,7 +67,7 @@ def renewed(table: pd.DataFrame, there: Collection[str]) -> pd.DataFrame:
 def write(table: pd.DataFrame) -> None:
     """Write ``results/audit.csv``. No text of a record becomes a formula where a spreadsheet opens it."""
     texts = {column: table[column].map(no_formula, na_action="ignore") for column in _TEXTS}
-    with written_whole(RESULTS / "audit.csv") as partial:
+    with written_table(RESULTS / "audit.csv") as partial:
         table.assign(**texts).to_csv(partial, index=False)
 
 

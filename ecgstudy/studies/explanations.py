@@ -22,7 +22,7 @@ from ecgstudy.data.manifest import at_hand
 from ecgstudy.explain import blind, evaluation, methods, trials
 from ecgstudy.explain.beat_maps import WINDOWS
 from ecgstudy.explain.cases import Cases, ludb_cases, real_st_cases, synthetic_cases
-from ecgstudy.paths import RESULTS, told_if_broken, written_whole
+from ecgstudy.paths import RESULTS, told_if_broken, written_table
 from ecgstudy.profiles import profile_values
 from ecgstudy.studies import leaderboard, questions, read_committed
 from ecgstudy.studies.questions import ANSWER, SIX
@@ -52,7 +52,7 @@ def answers() -> pd.DataFrame:
 
 def write(tables: pd.DataFrame, answered: pd.DataFrame) -> None:
     """Write the committed table: means of the trials, then the answers to chapter 09's questions."""
-    with written_whole(FILE) as partial:
+    with written_table(FILE) as partial:
         whole = pd.concat([tables, answered]) if len(answered) else tables
         text = whole.to_csv(index=False, float_format="%.4f")
         # An eighth of the bytes; without a time, so that the same table is the same file.

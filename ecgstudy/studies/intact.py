@@ -20,7 +20,7 @@ from ecgstudy import training
 from ecgstudy.data.cohort import simulated_checksum
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.simulator import synthetic
-from ecgstudy.paths import listed
+from ecgstudy.paths import SEALS, crc32, listed
 from ecgstudy.studies import ablations, leaderboard
 from ecgstudy.studies.checks import card, fault, read, restore, text_table, tried
 from ecgstudy.systems import System, parameter_count
@@ -398,7 +398,20 @@ def _predicted_again(
 
 
 def table_faults(path: Path, command: str) -> list[str]:
-    """What is wrong with the rows of a table that is made from recordings, by ``command``."""
+    """What is wrong with a table that is made from recordings, by ``command``: its rows, else its bytes."""
+    return _row_faults(path, command) or _seal_faults(path, command)
+
+
+def _seal_faults(path: Path, command: str) -> list[str]:
+    """Whether a table is as it was written: rows that it lacks leave no trace in the others."""
+    seals = path.with_name(SEALS)
+    if not seals.exists() or card(seals).get(path.name) == crc32(path):
+        return []
+    what = "it is not as its command wrote it, rows may be missing"
+    return [fault(path, what, f"{restore(path)}, or make it again: `{command}`")]
+
+
+def _row_faults(path: Path, command: str) -> list[str]:
     keys, filled = TABLES[path.name]
     table, remedy = text_table(path), f"{restore(path)}, or make it again: `{command}`"
     if missing := [c for c in (*keys, *filled) if c not in table]:
@@ -426,9 +439,9 @@ def audit_faults(path: Path, command: str) -> list[str]:
     remedy = f"{restore(path)}, or make it again: `{command}`"
     if missing := [c for c in ("source", "name", "patient_id", *CLASSES) if c not in table]:
         return [fault(path, f"it has no column {', '.join(missing)}", remedy)]
-    wrong = table_faults(path, command)
+    wrong = _row_faults(path, command)
     if wrong or not tested.exists():
-        return wrong
+        return wrong or _seal_faults(path, command)
     names, known = ["source", "name"], table.set_index(["source", "name"])
     records = read(tested, pd.read_parquet).astype(str).set_index(names)
     both = records.index.intersection(known.index)
@@ -436,7 +449,7 @@ def audit_faults(path: Path, command: str) -> list[str]:
     for column in ("patient_id", *CLASSES):
         differs = known.loc[both, column] != records.loc[both, column]
         faults += [(row, f"{column} is not as the real cohort has it") for row in both[differs]]
-    return [fault(path, f"{', '.join(row)}: {what}", remedy) for row, what in faults]
+    return [fault(path, f"{', '.join(row)}: {what}", remedy) for row, what in faults] or _seal_faults(path, command)
 
 
 def attack_faults(path: Path, remedy: str = "") -> list[str]:

@@ -29,7 +29,7 @@ from ecgstudy.data.manifest import at_hand
 from ecgstudy.data.records import LEADS, Record
 from ecgstudy.data.simulator import synthetic
 from ecgstudy.layers import BatchNorm1d, Conv1d
-from ecgstudy.paths import RESULTS, written_whole
+from ecgstudy.paths import RESULTS, written_table
 from ecgstudy.preprocessing import detrend, fill_gaps, resample
 from ecgstudy.systems import System, batches, clip_thrice, rolled
 
@@ -443,5 +443,5 @@ def compute(records: int = 5000) -> pd.DataFrame:
 
 def write(table: pd.DataFrame) -> None:
     """Commit the table."""
-    with written_whole(TABLE) as partial:
+    with written_table(TABLE) as partial:
         table.to_csv(partial, index=False, float_format="%.4g")

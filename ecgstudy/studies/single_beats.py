@@ -23,7 +23,7 @@ from tqdm import tqdm
 from ecgstudy import layers, metrics, training
 from ecgstudy.data.beats import BEAT_CLASSES, DS1, Beats, halves, random_halves
 from ecgstudy.explain import beat_maps, blind, faithfulness
-from ecgstudy.paths import RESULTS, alone, cache_root, told_if_broken, write_sealed, written_whole
+from ecgstudy.paths import RESULTS, alone, cache_root, told_if_broken, write_sealed, written_table
 from ecgstudy.studies import read_committed
 from ecgstudy.systems import batches
 from ecgstudy.systems.beat_gradcam import BeatNetwork, BeatSystem
@@ -93,7 +93,7 @@ def train(
         table = pd.concat(
             [about.assign(beat=test, target=beats.target[test]), pd.DataFrame(p, columns=list(BEAT_CLASSES))], axis=1
         )
-        with written_whole(folder) as partial:
+        with written_table(folder) as partial:
             partial.mkdir()
             save_file(network.state_dict(), partial / "weights.safetensors")
             table.to_parquet(partial / "predictions.parquet")
@@ -302,7 +302,7 @@ def committed() -> pd.DataFrame:
 
 def save(scores: pd.DataFrame, trial: pd.DataFrame) -> pd.DataFrame:
     """Write ``results/beats.csv`` of score tables (``score_runs``) and the rows of the trial; return what it holds."""
-    with written_whole(TABLE) as partial:
+    with written_table(TABLE) as partial:
         pd.concat([results(scores), trial.round(4)]).to_csv(partial, index=False)
     return committed()
 

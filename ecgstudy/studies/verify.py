@@ -17,7 +17,7 @@ from scipy.special import expit
 
 from ecgstudy.data.cohort import simulated_checksum
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.paths import RESULTS, listed
+from ecgstudy.paths import RESULTS, SEALS, listed
 from ecgstudy.studies import ablation_tables, ablations, claims, intact, leaderboard
 from ecgstudy.studies.catalogue import STUDIES, FromRecordings
 from ecgstudy.studies.checks import ROUNDING, Check, card, fault, read, text_table, told, tried
@@ -30,7 +30,7 @@ OTHERS = {
     "bench.json": "make bench",
     "attack.json": "make attack",
 }
-CHECKED = ("claims.yaml", "provenance.yaml")
+CHECKED = ("claims.yaml", "provenance.yaml", SEALS)
 FOLDERS = ("ablations", "leaderboard", "runs")
 SMALLEST = "synthetic/gamma/gamma 0/0"
 # Training again on the same kind of machine gives the same probabilities, but for the half precision in which their
