@@ -445,7 +445,9 @@ def synthetic_cohort(
     return build_cohort(simulated, fs=fs, identity=identity, by_content=False, total=records, **options)
 
 
-def named_cohort(name: str, fs: float, *, records: int | None, balance: float | None, seed: int) -> Cohort:
+def named_cohort(
+    name: str, fs: float, *, records: int | None, balance: float | None, seed: int, **options: Any
+) -> Cohort:
     """Make the cohort that a notebook's parameters name, and print what a real one lacks.
 
     Parameters
@@ -458,6 +460,8 @@ def named_cohort(name: str, fs: float, *, records: int | None, balance: float | 
         How many to simulate; of a real cohort, at most so many of each folder, all if None.
     balance, seed
         Of simulated records.
+    options
+        Passed to ``build_cohort``.
 
     Raises
     ------
@@ -471,11 +475,11 @@ def named_cohort(name: str, fs: float, *, records: int | None, balance: float | 
             raise ProfileError(
                 f"records={records}, balance={balance}: a simulated cohort needs both, as -p records=2000 -p balance=1"
             )
-        return synthetic_cohort(records, fs, seed=seed, balance=balance)
+        return synthetic_cohort(records, fs, seed=seed, balance=balance, **options)
     there = real_sources()
     if lacking := [source for source in REAL_SOURCES if source not in there]:
         print(f"The real cohort is here of {' and '.join(there)} alone; not at hand: {', '.join(lacking)}.")
-    return real_cohort(fs, sources=there, limit=records)
+    return real_cohort(fs, sources=there, limit=records, **options)
 
 
 def real_sources() -> tuple[str, ...]:
