@@ -210,7 +210,10 @@ if __name__ == "__main__":
 
 def test_workers_end_with_the_process_that_started_them(tmp_path):
     (tmp_path / "parent.py").write_text(WITH_WORKER)
-    parent = subprocess.Popen([sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen(
+        [sys.executable, tmp_path / "parent.py"],
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "2"},
+    )  # fmt: skip
     worker, threads = map(int, parent.stdout.readline().split())
     assert threads == 1
     os.kill(worker, 0)  # it lives
