@@ -3,16 +3,16 @@
 import os
 from pathlib import Path
 
+# The tensors of tests are small: more threads would only wait for each other, badly so on a busy machine. This has to
+# stand before torch is imported, and goes for the processes that tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import numpy as np
 import pytest
 import scipy.io
-import torch
 
 from ecgstudy import workers
 from ecgstudy.data.records import LEADS
-
-# The tensors of tests are small: more threads would only wait for each other, badly so on a busy machine.
-torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

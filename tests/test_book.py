@@ -16,7 +16,7 @@ import papermill
 import pytest
 
 from ecgstudy.book import build, computed, execute
-from ecgstudy.paths import NOTEBOOKS, REPOSITORY
+from ecgstudy.paths import NOTEBOOKS, REPOSITORY, alone
 from ecgstudy.profiles import ProfileError
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -25,10 +25,11 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 @pytest.fixture(scope="module")
 def built():
     """The book of the smoke profile; made here unless it is there and nothing has changed since."""
-    result = subprocess.run(
-        [sys.executable, "-m", "ecgstudy.cli", "book", "--profile", "smoke"],
-        capture_output=True, text=True, env={k: v for k, v in os.environ.items() if k != "ECGSTUDY_CACHE"},
-    )  # fmt: skip
+    with alone(build.build_folder("smoke")):  # tests run in several processes
+        result = subprocess.run(
+            [sys.executable, "-m", "ecgstudy.cli", "book", "--profile", "smoke"],
+            capture_output=True, text=True, env={k: v for k, v in os.environ.items() if k != "ECGSTUDY_CACHE"},
+        )  # fmt: skip
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
     return build.build_folder("smoke")
 

@@ -329,8 +329,8 @@ def missing(cohort: str, questions: list[str] | None = None) -> dict[tuple[str, 
         for arm in QUESTIONS[question].arms:
             if not all(path(cohort, question, arm, s).exists() for s in (".json", ".parquet")):
                 system, members = system_of(question, arm, cohort)
-                work = leaderboard.multiply_adds(system) * system.epochs * members * FOLDS
-                lacking[question, arm] = known and known * work
+                runs = system.epochs * members * FOLDS
+                lacking[question, arm] = known and known * leaderboard.multiply_adds(system) * runs
     return lacking
 
 
