@@ -72,6 +72,11 @@ def _fail(error: Exception) -> typer.Exit:
     return typer.Exit(1)
 
 
+def _say(text: str) -> None:
+    """Print lines that may hold names of files: no character of theirs moves a cursor."""
+    typer.echo(printable(text, keep="\n"))
+
+
 def _version(asked: bool) -> None:
     if asked:
         typer.echo(f"ecgstudy {__version__}")
@@ -266,12 +271,14 @@ def data_list() -> None:
     columns = Column("data set", min_width=25), Column("version", no_wrap=True), Column("licence", max_width=19)
     table = Table(*columns, *numbers, box=box.SIMPLE, pad_edge=False)
     for name, dataset in manifest.load_manifest().items():
-        there = sum(1 for _ in (dataset.record_paths() if dataset.record_files else dataset.file_paths()))
-        state = (f"{there:,}" if dataset.record_files else "yes") if there else "no"
+        found = dataset.at_hand()
+        state = (f"{len(found.records):,}" if dataset.record_files else "yes") if found.any else "no"
+        if found.unlisted and not found.any:
+            state = "unreadable"
         records = f"{dataset.records:,}" if dataset.record_files else ""
         title = Text.assemble((name, "bold"), "\n", dataset.title)
         table.add_row(title, dataset.version, dataset.licence, records, state)
-    typer.echo(f"Data sets under {data_root()}")
+    _say(f"Data sets under {data_root()}")
     Console(markup=False, highlight=False).print(table)
 
 
@@ -305,8 +312,8 @@ def data_fetch(
 
         summary = fetch.fetch(name, records=chosen, connections=connections, progress=show)
     for note in summary.notes:
-        typer.echo(note)
-    typer.echo(f"{summary.folder}: {summary.files:,} files, {summary.fetched:,} of them fetched now")
+        _say(note)
+    _say(f"{summary.folder}: {summary.files:,} files, {summary.fetched:,} of them fetched now")
 
 
 @data.command("verify")
@@ -315,7 +322,7 @@ def data_verify(name: Annotated[str, typer.Argument(help="A data set of `ecgstud
     from ecgstudy.data import manifest
 
     report = manifest.verify(name)
-    typer.echo(report.text())
+    _say(report.text())
     raise typer.Exit(0 if report.whole else 1)
 
 
@@ -326,12 +333,17 @@ def data_audit() -> None:
 
     there = manifest.at_hand()
     paths = cohort.record_paths(list(there) or manifest.SIGNALS)  # which raises, where nothing is at hand
-    table = audit.renewed(audit.audit(cohort.read_all(paths)), there)
-    with written_whole(RESULTS / "audit.csv") as partial:
-        table.to_csv(partial, index=False)
-    typer.echo(f"{RESULTS / 'audit.csv'}: {len(table):,} records, of which {len(paths):,} were read now")
+    failed: list[cohort.RecordError] = []
+    table = audit.renewed(audit.audit(cohort.read_all(paths, failed)), there)
+    if failed:
+        told = "\n".join(map(str, failed))
+        raise OSError(f"{told}\nnothing was written: run again, or bring such files anew with `ecgstudy data fetch`")
+    audit.write(table)
+    _say(f"{RESULTS / 'audit.csv'}: {len(table):,} records, of which {len(paths):,} were read now")
+    for name, error in table.loc[table["error"] != "", ["name", "error"]].to_numpy():
+        _say(f"{name} could not be read: {error}")
     if lacking := [name for name in manifest.SIGNALS if name not in there]:
-        typer.echo(f"not at hand under {data_root()}, their rows are as they were: {', '.join(lacking)}")
+        _say(f"not at hand under {data_root()}, their rows are as they were: {', '.join(lacking)}")
 
 
 @data.command("simulate")
@@ -354,7 +366,7 @@ def data_simulate(
         partial.mkdir(parents=True)
         simulated = (synthetic.simulate(i, seed, fs=fs, balance=balance) for i in range(records))
         synthetic.write(track(simulated, "simulating", total=records), partial)
-    typer.echo(f"{out}: {records:,} records, seed {seed}")
+    _say(f"{out}: {records:,} records, seed {seed}")
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ import pytest
 from ecgstudy.data import cohort
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.manifest import DataError
-from ecgstudy.data.records import LEADS, Record, RecordError, by_machine, find_records, read_record
+from ecgstudy.data.records import LEADS, Record, RecordError, find_records, read_record
 from ecgstudy.data.simulator import synthetic
-from ecgstudy.paths import BrokenError, cache_root
+from ecgstudy.paths import BrokenError, by_machine, cache_root
 from ecgstudy.preprocessing import resample
 from ecgstudy.profiles import ProfileError
 

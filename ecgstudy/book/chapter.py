@@ -296,7 +296,7 @@ def train(system: System, p: SimpleNamespace) -> Chapter:
     """
     ensemble = Ensemble.of_chapter(system, p)
     runs = together_by_name(ensemble.all_tasks(p))
-    cohort = ensemble.cohort()
+    cohort = ensemble.cohort(tell=True)
     test = ensemble.test(cohort)
     ours = Chapter(system, cohort, p.cohort, test, runs[""], p.repeats)
     return replace(

@@ -17,7 +17,7 @@ import pandas as pd
 
 from ecgstudy import training
 from ecgstudy.data.beats import FS, SAMPLES
-from ecgstudy.data.cohort import REAL_SOURCES, record_paths
+from ecgstudy.data.cohort import REAL_SOURCES, record_paths, refuse_unread
 from ecgstudy.data.manifest import at_hand
 from ecgstudy.explain import blind, evaluation, methods, trials
 from ecgstudy.explain.beat_maps import WINDOWS
@@ -140,7 +140,9 @@ def cases_by_cohort(fs: float, trained: str, per_class: int) -> dict[str, Cases]
     if trained != "real":
         cohorts["synthetic"] = synthetic_cases(fs, per_class, seed=CASE_SEED)
     if "ludb" in at_hand():
-        cohorts["LUDB"] = ludb_cases(fs, per_class=2 * per_class)
+        unread: list[dict[str, str]] = []
+        cohorts["LUDB"] = ludb_cases(fs, per_class=2 * per_class, failed=unread)
+        refuse_unread(unread)
     return cohorts
 
 

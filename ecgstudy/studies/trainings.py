@@ -111,8 +111,8 @@ class Records:
         of = f"{self.records:,} {self.cohort}" if self.records else self.cohort
         return Task(f"{of} records, {self.fs:g} Hz", Records.made, (self,))
 
-    def made(self, *, only_open: bool = False) -> Cohort:
-        """Make the cohort, or open it."""
+    def made(self, *, only_open: bool = False, tell: bool = False) -> Cohort:
+        """Make the cohort, or open it. ``tell``: print what a real one lacks."""
         bars: list[workers.Bar] = []
 
         def progress(done: int, total: int | None) -> None:
@@ -122,7 +122,7 @@ class Records:
 
         try:
             options = {"records": self.records, "balance": self.balance, "seed": self.seed}
-            return named_cohort(self.cohort, self.fs, **options, progress=progress)
+            return named_cohort(self.cohort, self.fs, **options, tell=tell, progress=progress)
         finally:
             for bar in bars:
                 bar.close()
@@ -189,9 +189,9 @@ class Ensemble:
     def _note(self, number: int) -> str:
         return f"{self.system.name}{f', {self.arm}' if self.arm else ''} {number + 1}/{self.members}"
 
-    def cohort(self) -> Cohort:
+    def cohort(self, *, tell: bool = False) -> Cohort:
         """Records, trained on and tested."""
-        made = self.records.made()
+        made = self.records.made(tell=tell)
         return self.prepared(made, self.records.seed, self.records.balance) if self.prepared else made
 
     def test(self, cohort: Cohort) -> NDArray[np.intp]:
