@@ -56,6 +56,11 @@ Parameters = Annotated[
     typer.Option("-p", "--parameter", help="NAME=VALUE: a parameter that replaces the profile's (repeatable)."),
 ]
 
+Jobs = Annotated[
+    int | None,
+    typer.Option("-j", "--jobs", min=1, help="Processes, one thread each; by default as many as fit on this machine."),
+]
+
 
 def _fail(error: Exception) -> typer.Exit:
     text = str(error)
@@ -108,23 +113,24 @@ def run(
     profile: Profile = "demo",
     parameter: Parameters = None,
     force: Annotated[bool, typer.Option(help="Also execute what has not changed.")] = False,
+    jobs: Jobs = None,
 ) -> None:
-    """Execute the notebooks in order with papermill; what has not changed is not executed again."""
+    """Train what the notebooks need and execute them with papermill; what has not changed is not executed again."""
     from ecgstudy.book.build import run_notebooks
 
     # The kernels may be started elsewhere: a relative folder must mean the same there.
     os.environ["ECGSTUDY_DATA"] = str(data_root())
-    for path in run_notebooks(profile, notebooks, _parse(parameter), force=force):
+    for path in run_notebooks(profile, notebooks, _parse(parameter), force=force, jobs=jobs):
         typer.echo(path)
 
 
 @app.command("book", cls=OfRepository)
-def build(profile: Profile = "demo", parameter: Parameters = None) -> None:
+def build(profile: Profile = "demo", parameter: Parameters = None, jobs: Jobs = None) -> None:
     """Execute what has changed and render the book."""
     from ecgstudy.book.build import render, run_notebooks
 
     os.environ["ECGSTUDY_DATA"] = str(data_root())
-    run_notebooks(profile, None, _parse(parameter))
+    run_notebooks(profile, None, _parse(parameter), jobs=jobs)
     typer.echo("rendering ...")
     page = render(profile)
     typer.echo(f"The book: {page.as_uri()}")
@@ -143,7 +149,7 @@ def train(
         ),
     ] = None,
     again: Annotated[bool, typer.Option(help="Also those that have committed answers.")] = False,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes, one thread each.")] = 2,
+    jobs: Jobs = None,
     dry: Annotated[bool, typer.Option(help="Only list what is missing.")] = False,
 ) -> None:
     """Train or compute what the studies lack (hours; resumable) and write their tables."""

@@ -24,9 +24,11 @@ def _at_least_float32(values: Tensor) -> Tensor:
 
 
 def _checked(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """The same tensors, of equal shape (batch, classes), in float32 or float64."""
+    """The same tensors, of equal shape (batch, classes), in float32 or float64; targets are within 0 and 1."""
     if logits.ndim != 2 or logits.shape != targets.shape:
         raise ValueError(f"logits {tuple(logits.shape)} and targets {tuple(targets.shape)} must be (batch, classes)")
+    if not ((targets >= 0) & (targets <= 1)).all():
+        raise ValueError("targets must be labels, 0 or 1: leave out records whose label is not known (NaN, -1)")
     logits = _at_least_float32(logits)
     return logits, targets.to(logits)
 

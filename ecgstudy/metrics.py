@@ -10,6 +10,7 @@ Whatever is something else raises a ValueError that names the argument: a probab
 or unknown label, scores that are not finite, shapes that do not agree.
 """
 
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral, Real
@@ -696,8 +697,14 @@ def bootstrap_difference(
     added to both counts (Davison & Hinkley 1997, ch. 4).
     """
 
+    def scored(name: str, scores: np.ndarray, w: np.ndarray) -> np.ndarray:
+        try:
+            return metric(targets, scores, w)
+        except ValueError as error:
+            raise ValueError(re.sub("^(scores|predictions)", name, str(error))) from None
+
     def less(w: np.ndarray) -> np.ndarray:
-        return metric(targets, scores_a, w) - metric(targets, scores_b, w)
+        return scored("scores_a", scores_a, w) - scored("scores_b", scores_b, w)
 
     samples = _resampled(less, groups, len(targets), repeats, seed, level)
     value = less(np.ones(len(targets)))

@@ -21,10 +21,10 @@ from filelock import FileLock, Timeout
 if TYPE_CHECKING:
     import pandas as pd
 
-_PACKAGE = Path(__file__).resolve().parent
-IN_CHECKOUT = (_PACKAGE.parent / "data_manifest.yaml").exists()
+PACKAGE = Path(__file__).resolve().parent
+IN_CHECKOUT = (PACKAGE.parent / "data_manifest.yaml").exists()
 # An installed package has the files that its wheel ships (see setup.py) in the same places; nothing is written there.
-REPOSITORY = _PACKAGE.parent if IN_CHECKOUT else _PACKAGE / "shipped"
+REPOSITORY = PACKAGE.parent if IN_CHECKOUT else PACKAGE / "shipped"
 MANIFEST = REPOSITORY / "data_manifest.yaml"
 # Whoever has chapters of their own, with their profiles, outside the checkout names that folder.
 NOTEBOOKS = Path(os.environ.get("ECGSTUDY_NOTEBOOKS") or REPOSITORY / "notebooks").resolve()

@@ -224,6 +224,7 @@ def test_a_data_set_of_any_name_is_told_to_be_unknown(name):
     for command in ("fetch", "verify"):
         result = call("data", command, name)
         assert result.exit_code == 1 and "there is no data set" in result.stderr
+        assert call("data", command, "ptbxl").stderr.endswith("did you mean 'ptb-xl'?\n")
 
 
 @pytest.mark.parametrize(

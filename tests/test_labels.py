@@ -51,7 +51,7 @@ def test_spellings(name, spellings):
         "426177001", "427084000", "427393009", "SR", "SBRAD", "Rhythm: Sinus bradycardia",  # not a normal sinus rhythm
         "55930002", "164930006", "428750005", "NST_", "STEMI: septal",  # ST changes of another kind
         "III degree AV-block", "195042002", "2AVB", "LPR", "164947007",  # other blocks
-        "0", "10", "", "Rhythm", "normal",
+        "0", "10", "", "Rhythm", "normal", "1,2", "59118001;164889003", "AF, RBBB", "5:100",  # several, or no code
     ],
 )  # fmt: skip
 def test_neighbours_stay_apart(other):

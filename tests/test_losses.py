@@ -235,6 +235,13 @@ def test_wrong_shapes_are_refused(loss):
         loss(torch.zeros(4, 9), torch.zeros(4))
 
 
+@pytest.mark.parametrize("loss", BY_NAME)
+@pytest.mark.parametrize("value", [math.nan, -1, 2])
+def test_what_is_no_label_is_refused(loss, value):
+    with pytest.raises(ValueError, match="targets must be labels, 0 or 1"):
+        loss(torch.zeros(4, 9), torch.tensor([[0.0] * 8 + [value]]).expand(4, -1))
+
+
 def test_wrong_number_of_counts_is_refused():
     with pytest.raises(ValueError, match="one count for each of 9 classes"):
         weighted_focal(torch.zeros(4, 9), torch.zeros(4, 9), [1, 2, 3], 10)

@@ -355,7 +355,7 @@ def test_what_is_no_call_is_refused(metric):
 def test_what_is_no_score_is_refused(metric):
     targets, scores, _ = random_answers()
     for value in (math.nan, math.inf, -math.inf, "0.5", None):
-        with pytest.raises(ValueError, match=r"^scores (hold|must be numbers)"):
+        with pytest.raises(ValueError, match=r"^scores(_a)? (hold|must be numbers)"):
             metric(targets, with_one(scores, value))
     if metric in OF_PROBABILITIES:
         for value in (1.001, -0.001, 3.0):
@@ -540,6 +540,14 @@ def test_difference_of_equal_and_of_unequal_systems():
     np.testing.assert_allclose(worse, (-better.value, -better.high, -better.low, better.p))
     one, two = (bootstrap_interval(macro_auroc, targets, s, patients) for s in (scores, noisy))
     assert better.high - better.low < math.hypot(one.high - one.low, two.high - two.low)  # pairing pays
+
+
+def test_difference_names_the_scores_that_are_wrong():
+    targets, scores, _ = random_answers(records=60, ties=False)
+    gap = np.where(np.arange(60)[:, None] == 3, np.nan, scores)
+    for name, pair in (("scores_a", (gap, scores)), ("scores_b", (scores, gap))):
+        with pytest.raises(ValueError, match=rf"^{name} hold nan at \[3, 0\]"):
+            bootstrap_difference(macro_auroc, targets, *pair, np.arange(60))
 
 
 def test_difference_of_equally_good_systems_is_rarely_significant():

@@ -457,8 +457,17 @@ def synthetic_cohort(
     return build_cohort(simulated, fs=fs, identity=identity, by_content=False, total=records, **options)
 
 
-def named_cohort(name: str, fs: float, *, records: int | None, balance: float | None, seed: int) -> Cohort:
-    """Make the cohort that a notebook's parameters name, and print what a real one lacks: data sets, records.
+def named_cohort(
+    name: str,
+    fs: float,
+    *,
+    records: int | None,
+    balance: float | None,
+    seed: int,
+    tell: bool = True,
+    **options: Any,
+) -> Cohort:
+    """Make the cohort that a notebook's parameters name.
 
     Parameters
     ----------
@@ -470,6 +479,10 @@ def named_cohort(name: str, fs: float, *, records: int | None, balance: float | 
         How many to simulate; of a real cohort, at most so many of each folder, all if None.
     balance, seed
         Of simulated records.
+    tell
+        Print what a real cohort lacks: data sets that are not at hand, records that cannot be read.
+    options
+        Passed to ``build_cohort``.
 
     Raises
     ------
@@ -483,13 +496,14 @@ def named_cohort(name: str, fs: float, *, records: int | None, balance: float | 
             raise ProfileError(
                 f"records={records}, balance={balance}: a simulated cohort needs both, as -p records=2000 -p balance=1"
             )
-        return synthetic_cohort(records, fs, seed=seed, balance=balance)
+        return synthetic_cohort(records, fs, seed=seed, balance=balance, **options)
     there = real_sources()
-    if lacking := [source for source in REAL_SOURCES if source not in there]:
+    lacking = [source for source in REAL_SOURCES if source not in there]
+    if lacking and tell:
         print(f"The real cohort is here of {' and '.join(there)} alone; not at hand: {', '.join(lacking)}.")
-    made = real_cohort(fs, sources=there, limit=records)
+    made = real_cohort(fs, sources=there, limit=records, **options)
     unread = made.left_out[made.left_out["reason"] == "unreadable"]
-    if len(unread):
+    if len(unread) and tell:
         print(f"It lacks what could not be read: {in_short(unread['detail'])}.")
     return made
 

@@ -30,6 +30,7 @@ with warnings.catch_warnings():  # wfdb 4.3 uses what pandas 3 deprecates; reade
 T = TypeVar("T")
 Number = TypeVar("Number", int, float)
 
+_PTBXL_SEX = {"0": "M", "1": "F", "false": "M", "true": "F"}
 _SEX = {"m": "M", "male": "M", "f": "F", "female": "F"}
 _MV_PER_UNIT = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "nv": 1e-6, "v": 1e3}
 _MV_PER_UNIT |= {"millivolt": 1.0, "microvolt": 1e-3, "nanovolt": 1e-6, "volt": 1e3}
@@ -52,7 +53,6 @@ _FOLDERS = {
 }
 # Sources of the Challenge whose integers are microvolts, whatever a header says (St Petersburg's are not).
 _MICROVOLT_SOURCES = {"cpsc_2018", "cpsc_2018_extra", "georgia", "ningbo", "chapman_shaoxing", "ptb-xl", "ptb"}
-_LABELLED = set(_FOLDERS.values()) - {"MIT-BIH", "PTB-XL"}  # by their headers
 _CHALLENGE_PREFIXES = {
     "A": "cpsc_2018",
     "Q": "cpsc_2018_extra",
@@ -107,7 +107,7 @@ _ANNOTATION_SYMBOL = dict(wfdb.io.annotation.ann_label_table[["label_store", "sy
 
 
 # A key and its value in a comment; others may follow on the same line.
-_COMMENT_FIELD = re.compile(r"(?:^|(?<=\s))(?:<(age|sex|dx|diagnoses)>\s*:?|(age|sex|dx|diagnoses)\s*:)", re.IGNORECASE)
+_COMMENT_FIELD = re.compile(r"<(age|sex|dx|diagnoses)>\s*:?|(?:^|(?<=[\s,;]))(age|sex|dx|diagnoses)\s*:", re.IGNORECASE)
 
 
 class RecordError(ValueError):
@@ -437,7 +437,8 @@ def _joined(header: Path, parsed: _Header, source: str | None) -> Reading:
             if len(set(rows)) < len(part.leads):
                 raise RecordError(f"its segment {name} has other leads than the first; read its segments one by one")
             joined[rows, start : start + length] = part.signal
-            notes += [note for note in part.notes if note not in notes]
+            # The labels are those of the whole record.
+            notes += [note for note in part.notes if note not in notes and not note.startswith("no labels:")]
         start += length
     gaps = sum(length for name, length in zip(names, lengths, strict=True) if name == "~")
     gap = f", {gaps / parsed.fs:.4g} s between them read as NaN" if gaps else ""
@@ -760,8 +761,7 @@ def _describe(reading: Reading, header: Path, comments: list[str]) -> None:
         notes.append("class names: in place of SNOMED CT codes")
     if odd := [c for c in coded if not re.fullmatch(r"\d{6,18}", c, re.ASCII) and not classes_of([c])]:
         notes.append(f"unknown codes: {', '.join(odd)}, no SNOMED CT and no class names, kept")
-    described = any(re.match(r"\s*<?(age|sex|dx|diagnoses)\b", comment, re.IGNORECASE) for comment in comments)
-    if not codes and reading.source != "PTB-XL" and (described or reading.source in _LABELLED):
+    if not codes and reading.source not in ("MIT-BIH", "PTB-XL"):  # whose labels are elsewhere
         line = "#<diagnoses>:" if reading.source == "LUDB" else "#Dx:"
         notes.append(f"no labels: none under {line!r} in the header")
     if reading.source == "MIT-BIH":
@@ -781,7 +781,7 @@ def _describe(reading: Reading, header: Path, comments: list[str]) -> None:
         if reading.source == "PTB-XL":  # the Challenge's labels are its headers'
             if patient:
                 reading.codes, reading.age = codes_in(patient.scp_codes), _age(patient.age, notes)
-                reading.sex = _sex({"0": "M", "1": "F"}.get(spelled(patient.sex), patient.sex), notes)
+                reading.sex = _sex(_PTBXL_SEX.get(spelled(patient.sex).lower(), patient.sex), notes)
                 if unknown := sorted(set(reading.codes) - SCP_STATEMENTS):
                     notes.append(f"unknown codes: {', '.join(unknown)}, none of PTB-XL's statements, kept")
                 if not reading.codes:

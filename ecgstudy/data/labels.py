@@ -144,8 +144,9 @@ def _texts(codes: Iterable[object]) -> Iterator[str]:
 
 
 def _class_of(code: str) -> str | None:
-    """One of CLASSES, or None."""
-    return _CLASS_OF.get(code) or _CLASS_OF.get(code.replace(",", ":").split(":")[0])
+    """One of CLASSES, or None. Only LUDB's statements, which are words, go on after a colon or a comma."""
+    statement = code.replace(",", ":").split(":")[0]
+    return _CLASS_OF.get(code) or (_CLASS_OF.get(statement) if " " in statement else None)
 
 
 def classes_of(codes: Iterable[object]) -> frozenset[str]:

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 _LIMB = LEADS[:6]
 
+_GAPS = ("", " ", "_", "-")
 # Lead → further spellings; D and L are for derivation and lead. C1 … C6 are not among them: C3 and C4 are an EEG's too.
-_SPELLINGS = {lead: (lead,) for lead in LEADS} | {
-    lead: (lead, f"D{lead}", f"L{lead}", f"D{number}", f"L{number}")
+_SPELLINGS = {lead: tuple(f"{lead[:-1]}{gap}{lead[-1]}" for gap in _GAPS) for lead in LEADS[3:]} | {
+    lead: (lead, *(f"{letter}{gap}{name}" for letter in "DL" for gap in _GAPS for name in (lead, number)))
     for number, lead in enumerate(("I", "II", "III"), 1)
 }
-_PREFIXES = ("", *(f"{word}{gap}" for word in ("lead", "ecg", "ecg lead", "ecg_lead") for gap in ("", " ", "_", "-")))
+_PREFIXES = ("", *(f"{word}{gap}" for word in ("lead", "ecg", "ecg lead", "ecg_lead") for gap in _GAPS))
 CANONICAL = {
     f"{prefix}{spelling}".lower(): lead
     for lead, spellings in _SPELLINGS.items()

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, get_origin, get_type_hints
 import yaml
 
 from ecgstudy import paths
+from ecgstudy.profiles import nearest
 
 LARGEST_LIST = 2**26  # bytes of a checksum list, some 500,000 files
 _LARGEST_MANIFEST = 2**20  # bytes
@@ -148,7 +149,8 @@ def data_set(name: str, manifest: Path = paths.MANIFEST) -> DataSet:
     """One data set of the manifest; an unknown name is a `DataError` that lists the known ones."""
     known = load_manifest(manifest)
     if name not in known:
-        raise DataError(f"there is no data set {name!r}; {manifest} has {', '.join(known)}")
+        hint = nearest(name, known)
+        raise DataError(f"there is no data set {name!r}; {manifest} has {', '.join(known)}{hint}")
     return known[name]
 
 
