@@ -257,6 +257,16 @@ def test_a_notebook_that_ends_itself_is_not_done(bare, cell, message):
     assert outputs(failed)[0] == "before\n" and "after\n" not in outputs(failed)
 
 
+def test_nothing_on_a_page_says_that_the_machine_was_busy():
+    """Not ipykernel's note, which it writes where output is more than ten seconds on its way."""
+    note = "IOStream.flush timed out\n"
+    stream = functools.partial(nbformat.v4.new_output, "stream")
+    texts = [("stdout", "late\n"), ("stderr", note), ("stderr", f"a warning\n{note}"), ("stdout", note)]
+    found = [stream(name=name, text=text) for name, text in texts]
+    execute._hide_stalls(found)
+    assert [output.text for output in found] == ["late\n", "a warning\n", note]
+
+
 def test_notebooks_run_in_the_environment_of_the_command(bare, tmp_path, monkeypatch):
     from jupyter_client.kernelspec import KernelSpecManager
 

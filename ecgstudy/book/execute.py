@@ -144,7 +144,7 @@ def _told(source: Path, executed: Path, error: BaseException) -> str:
 
 
 def _hide_stalls(outputs: list[nbformat.NotebookNode]) -> None:
-    """Remove ipykernel's note that the machine was too busy for ten seconds to take a cell's output, which came later."""
+    """Remove ipykernel's note that output was more than ten seconds on its way: the machine was busy, not the book."""
     for output in outputs:
         if output.get("name") == "stderr":
             output.text = output.text.replace("IOStream.flush timed out\n", "")
