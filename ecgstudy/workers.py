@@ -285,7 +285,8 @@ def _left_out(job: Job, ended: dict[str, Outcome]) -> Outcome | None:
 
 def _in_turn(jobs: Sequence[Job], display: Display) -> Iterator[Outcome]:
     global _report, _job
-    waiting, ended, before = list(jobs), {}, (_report, _job)
+    ended: dict[str, Outcome] = {}
+    waiting, before = list(jobs), (_report, _job)
     while job := _next(waiting, ended):
         waiting.remove(job)
         outcome = _left_out(job, ended)
@@ -310,7 +311,8 @@ def _side_by_side(jobs: Sequence[Job], workers: int, display: Display) -> Iterat
     context = get_context("spawn")
     queue = context.Queue()
     pool = ProcessPoolExecutor(workers, context, _begin, (queue,))
-    waiting, ended = list(jobs), {}
+    ended: dict[str, Outcome] = {}
+    waiting = list(jobs)
     running: dict[Future, Job] = {}
 
     def drain() -> None:

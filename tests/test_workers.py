@@ -187,21 +187,24 @@ def test_a_file_gets_one_line_for_each_job_that_had_something_to_do(number, capf
     assert not out and not err
 
 
+def drawn(display):
+    out = io.StringIO()
+    Console(file=out, width=100).print(display._progress)
+    return out.getvalue()
+
+
 def test_a_terminal_gets_a_bar_for_each_job_that_runs_and_one_for_all():
-    display = workers.Display(2, Console(file=io.StringIO(), force_terminal=True, width=100, highlight=False))
+    out = io.StringIO()
+    display = workers.Display(2, Console(file=out, force_terminal=True, width=100, highlight=False))
     with display:
         display.begin(Job("one", os.getpid))
         display.begin(Job("two", os.getpid))
         display.progress("one", 1, 4, "epoch", "loss 0.500")
-        console = Console(file=io.StringIO(), width=100)
-        console.print(display._progress)
-        text = console.file.getvalue()
+        text = drawn(display)
         assert "1/4  loss 0.500" in text and "two" in text and "0/2" in text
         display.end(Outcome(Job("one", os.getpid)))
-        console = Console(file=io.StringIO(), width=100)
-        console.print(display._progress)
-        assert "one" not in console.file.getvalue() and "1/2" in console.file.getvalue()
-    assert "one: 4 epochs, loss 0.500" in display.console.file.getvalue()
+        assert "one" not in drawn(display) and "1/2" in drawn(display)
+    assert "one: 4 epochs, loss 0.500" in out.getvalue()
 
 
 def test_the_time_that_is_left_is_in_proportion(monkeypatch):

@@ -181,9 +181,9 @@ def _work_off(todo: Mapping[str, tuple[SimpleNamespace, tuple[Any, ...]]], worke
         raise BookError(str(error)) from error
     except KeyboardInterrupt:
         raise BookError("interrupted: run the command again, trainings go on where they were") from None
-    for error in failed.values():
-        if not isinstance(error, BookError):
-            raise error
+    for other in failed.values():
+        if not isinstance(other, BookError):
+            raise other
     if failed:
         raise BookError("\n".join(str(failed[name]) for name in todo if name in failed))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from types import SimpleNamespace
+from typing import Any
 
 from ecgstudy.studies import ablations, questions, single_beats
 from ecgstudy.studies.trainings import Ensemble, Task
@@ -21,7 +22,7 @@ def planned(chapter: str, p: SimpleNamespace) -> list[Task]:
     return found + (_OTHERS[chapter](p) if chapter in _OTHERS else [])
 
 
-def _all(tasks: Mapping[object, Iterable[Task]]) -> list[Task]:
+def _all(tasks: Mapping[Any, Iterable[Task]]) -> list[Task]:
     return [task for some in tasks.values() for task in some]
 
 

@@ -3,7 +3,7 @@
 A ``Task`` is one training. A chapter opens, by ``together``, the very tasks that ``studies.chapters`` lists of it.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -39,7 +39,7 @@ class Task:
 
     note: str = field(compare=False)
     function: Callable[..., Any]
-    arguments: tuple[Hashable, ...]
+    arguments: tuple[Any, ...]
     needs: "Task | None" = None
 
     def __call__(self, *, only_open: bool = False) -> Any:
@@ -121,8 +121,15 @@ class Records:
             bars[0].step()
 
         try:
-            options = {"records": self.records, "balance": self.balance, "seed": self.seed}
-            return named_cohort(self.cohort, self.fs, **options, tell=tell, progress=progress)
+            return named_cohort(
+                self.cohort,
+                self.fs,
+                records=self.records,
+                balance=self.balance,
+                seed=self.seed,
+                tell=tell,
+                progress=progress,
+            )
         finally:
             for bar in bars:
                 bar.close()
@@ -159,7 +166,7 @@ class Ensemble:
     fold: int = 0
     reseed: int = 0
     arm: str = field(default="", compare=False)
-    prepared: Callable[[Cohort, int, float | None], Cohort] | None = None
+    prepared: Callable[[Any, int, Any], Any] | None = None
 
     @classmethod
     def of_chapter(cls, system: System, p: SimpleNamespace) -> Self:

@@ -238,7 +238,7 @@ class Arm:
 
     system: System
     members: int
-    prepared: Callable[[Any, int, float | None], Any] | None = None
+    prepared: Callable[[Any, int, Any], Any] | None = None
 
 
 def register(cls: type[S]) -> type[S]:
