@@ -24,7 +24,16 @@ from ecgstudy import layers, metrics, training, workers
 from ecgstudy.data.beats import BEAT_CLASSES, DS1, Beats, halves, mitdb_beats, random_halves, simulated_beats
 from ecgstudy.data.manifest import at_hand
 from ecgstudy.explain import beat_maps, blind, faithfulness
-from ecgstudy.paths import RESULTS, alone, cache_root, data_root, told_if_broken, write_sealed, written_table
+from ecgstudy.paths import (
+    RESULTS,
+    alone,
+    cache_root,
+    data_root,
+    told_if_broken,
+    write_sealed,
+    written_table,
+    written_whole,
+)
 from ecgstudy.studies import read_committed
 from ecgstudy.studies.trainings import Task, together_by_name
 from ecgstudy.systems import batches
@@ -95,7 +104,7 @@ def train(
         table = pd.concat(
             [about.assign(beat=test, target=beats.target[test]), pd.DataFrame(p, columns=list(BEAT_CLASSES))], axis=1
         )
-        with written_table(folder) as partial:
+        with written_whole(folder) as partial:
             partial.mkdir()
             save_file(network.state_dict(), partial / "weights.safetensors")
             table.to_parquet(partial / "predictions.parquet")
