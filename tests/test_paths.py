@@ -306,7 +306,7 @@ def test_everything_is_written_whole():
                 function = node.name
             elif isinstance(node, ast.With):
                 opened = [ast.unparse(item.context_expr) for item in node.items]
-                whole |= any(text.startswith(("written_whole(", "written_table(")) for text in opened)
+                whole |= any("written_whole(" in text or "written_table(" in text for text in opened)
             elif isinstance(node, ast.Call) and not whole:
                 name = getattr(node.func, "attr", getattr(node.func, "id", ""))
                 found |= {(path.name, function)} if name in WRITERS else set()
