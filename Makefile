@@ -22,14 +22,17 @@ LOCKED := $(INSTALL) --no-deps --no-build --require-hashes -r
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --fork-strategy fewest \
     --generate-hashes --no-header --no-annotate --quiet
 
+# A Python without it compiles torch, pandas and all the others in every notebook's process, for ten seconds each.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: book test smoke serve env env-test lint lock licences bench attack clean
 .DELETE_ON_ERROR:
 
 book: $(READY)  ## run the study (PROFILE=demo) and render the book
 	$(BIN)/ecgstudy book --profile $(PROFILE)
 
-test: $(TESTS)  ## the whole suite
-	$(BIN)/python -m pytest
+test: $(TESTS)  ## the whole suite, a process for each core
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
 
 smoke: $(READY)  ## every notebook and page in a few minutes, as CI does
 	$(BIN)/ecgstudy book --profile smoke

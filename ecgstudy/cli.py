@@ -56,6 +56,11 @@ Parameters = Annotated[
     typer.Option("-p", "--parameter", help="NAME=VALUE: a parameter that replaces the profile's (repeatable)."),
 ]
 
+Jobs = Annotated[
+    int | None,
+    typer.Option("-j", "--jobs", min=1, help="Processes, one thread each; by default as many as fit on this machine."),
+]
+
 
 def _fail(error: Exception) -> typer.Exit:
     text = str(error)
@@ -65,6 +70,11 @@ def _fail(error: Exception) -> typer.Exit:
         text = "not enough memory: free some, or take fewer records"
     typer.secho(printable(f"ecgstudy: {text}", keep="\n"), fg="red", err=True)
     return typer.Exit(1)
+
+
+def _say(text: str) -> None:
+    """Print lines that may hold names of files: no character of theirs moves a cursor."""
+    typer.echo(printable(text, keep="\n"))
 
 
 def _version(asked: bool) -> None:
@@ -103,23 +113,24 @@ def run(
     profile: Profile = "demo",
     parameter: Parameters = None,
     force: Annotated[bool, typer.Option(help="Also execute what has not changed.")] = False,
+    jobs: Jobs = None,
 ) -> None:
-    """Execute the notebooks in order with papermill; what has not changed is not executed again."""
+    """Train what the notebooks need and execute them with papermill; what has not changed is not executed again."""
     from ecgstudy.book.build import run_notebooks
 
     # The kernels may be started elsewhere: a relative folder must mean the same there.
     os.environ["ECGSTUDY_DATA"] = str(data_root())
-    for path in run_notebooks(profile, notebooks, _parse(parameter), force=force):
+    for path in run_notebooks(profile, notebooks, _parse(parameter), force=force, jobs=jobs):
         typer.echo(path)
 
 
 @app.command("book", cls=OfRepository)
-def build(profile: Profile = "demo", parameter: Parameters = None) -> None:
+def build(profile: Profile = "demo", parameter: Parameters = None, jobs: Jobs = None) -> None:
     """Execute what has changed and render the book."""
     from ecgstudy.book.build import render, run_notebooks
 
     os.environ["ECGSTUDY_DATA"] = str(data_root())
-    run_notebooks(profile, None, _parse(parameter))
+    run_notebooks(profile, None, _parse(parameter), jobs=jobs)
     typer.echo("rendering ...")
     page = render(profile)
     typer.echo(f"The book: {page.as_uri()}")
@@ -138,7 +149,7 @@ def train(
         ),
     ] = None,
     again: Annotated[bool, typer.Option(help="Also those that have committed answers.")] = False,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes, one thread each.")] = 2,
+    jobs: Jobs = None,
     dry: Annotated[bool, typer.Option(help="Only list what is missing.")] = False,
 ) -> None:
     """Train or compute what the studies lack (hours; resumable) and write their tables."""
@@ -260,12 +271,14 @@ def data_list() -> None:
     columns = Column("data set", min_width=25), Column("version", no_wrap=True), Column("licence", max_width=19)
     table = Table(*columns, *numbers, box=box.SIMPLE, pad_edge=False)
     for name, dataset in manifest.load_manifest().items():
-        there = sum(1 for _ in (dataset.record_paths() if dataset.record_files else dataset.file_paths()))
-        state = (f"{there:,}" if dataset.record_files else "yes") if there else "no"
+        found = dataset.at_hand()
+        state = (f"{len(found.records):,}" if dataset.record_files else "yes") if found.any else "no"
+        if found.unlisted and not found.any:
+            state = "unreadable"
         records = f"{dataset.records:,}" if dataset.record_files else ""
         title = Text.assemble((name, "bold"), "\n", dataset.title)
         table.add_row(title, dataset.version, dataset.licence, records, state)
-    typer.echo(f"Data sets under {data_root()}")
+    _say(f"Data sets under {data_root()}")
     Console(markup=False, highlight=False).print(table)
 
 
@@ -299,8 +312,8 @@ def data_fetch(
 
         summary = fetch.fetch(name, records=chosen, connections=connections, progress=show)
     for note in summary.notes:
-        typer.echo(note)
-    typer.echo(f"{summary.folder}: {summary.files:,} files, {summary.fetched:,} of them fetched now")
+        _say(note)
+    _say(f"{summary.folder}: {summary.files:,} files, {summary.fetched:,} of them fetched now")
 
 
 @data.command("verify")
@@ -309,7 +322,7 @@ def data_verify(name: Annotated[str, typer.Argument(help="A data set of `ecgstud
     from ecgstudy.data import manifest
 
     report = manifest.verify(name)
-    typer.echo(report.text())
+    _say(report.text())
     raise typer.Exit(0 if report.whole else 1)
 
 
@@ -320,12 +333,17 @@ def data_audit() -> None:
 
     there = manifest.at_hand()
     paths = cohort.record_paths(list(there) or manifest.SIGNALS)  # which raises, where nothing is at hand
-    table = audit.renewed(audit.audit(cohort.read_all(paths)), there)
-    with written_whole(RESULTS / "audit.csv") as partial:
-        table.to_csv(partial, index=False)
-    typer.echo(f"{RESULTS / 'audit.csv'}: {len(table):,} records, of which {len(paths):,} were read now")
+    failed: list[cohort.RecordError] = []
+    table = audit.renewed(audit.audit(cohort.read_all(paths, failed)), there)
+    if failed:
+        told = "\n".join(map(str, failed))
+        raise OSError(f"{told}\nnothing was written: run again, or bring such files anew with `ecgstudy data fetch`")
+    audit.write(table)
+    _say(f"{RESULTS / 'audit.csv'}: {len(table):,} records, of which {len(paths):,} were read now")
+    for name, error in table.loc[table["error"] != "", ["name", "error"]].to_numpy():
+        _say(f"{name} could not be read: {error}")
     if lacking := [name for name in manifest.SIGNALS if name not in there]:
-        typer.echo(f"not at hand under {data_root()}, their rows are as they were: {', '.join(lacking)}")
+        _say(f"not at hand under {data_root()}, their rows are as they were: {', '.join(lacking)}")
 
 
 @data.command("simulate")
@@ -348,7 +366,7 @@ def data_simulate(
         partial.mkdir(parents=True)
         simulated = (synthetic.simulate(i, seed, fs=fs, balance=balance) for i in range(records))
         synthetic.write(track(simulated, "simulating", total=records), partial)
-    typer.echo(f"{out}: {records:,} records, seed {seed}")
+    _say(f"{out}: {records:,} records, seed {seed}")
 
 
 if __name__ == "__main__":

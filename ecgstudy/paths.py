@@ -21,10 +21,10 @@ from filelock import FileLock, Timeout
 if TYPE_CHECKING:
     import pandas as pd
 
-_PACKAGE = Path(__file__).resolve().parent
-IN_CHECKOUT = (_PACKAGE.parent / "data_manifest.yaml").exists()
+PACKAGE = Path(__file__).resolve().parent
+IN_CHECKOUT = (PACKAGE.parent / "data_manifest.yaml").exists()
 # An installed package has the files that its wheel ships (see setup.py) in the same places; nothing is written there.
-REPOSITORY = _PACKAGE.parent if IN_CHECKOUT else _PACKAGE / "shipped"
+REPOSITORY = PACKAGE.parent if IN_CHECKOUT else PACKAGE / "shipped"
 MANIFEST = REPOSITORY / "data_manifest.yaml"
 # Whoever has chapters of their own, with their profiles, outside the checkout names that folder.
 NOTEBOOKS = Path(os.environ.get("ECGSTUDY_NOTEBOOKS") or REPOSITORY / "notebooks").resolve()
@@ -117,6 +117,36 @@ _SIDECAR = re.compile(
 )
 
 
+# Errors of the system that say something about the file: it is gone, is not a file, or may not be read.
+_OF_THE_FILE = {
+    None,  # raised by a library because of what is in the file
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO, errno.EINVAL),
+    *(errno.EACCES, errno.EPERM),
+}
+
+
+def by_machine(error: BaseException) -> bool:
+    """Whether an error, or its cause, comes from the machine (disk, network, memory) and may pass.
+
+    Such a failure says nothing about the file. The file is read again or the failure is reported, but it is never kept
+    as the file's own.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, MemoryError) or (isinstance(seen, OSError) and seen.errno not in _OF_THE_FILE):
+            return True
+        seen = seen.__cause__
+    return False
+
+
+def is_file(path: Path) -> bool:
+    """Whether something is a file, or may be one: of what cannot be looked at, reading tells."""
+    try:
+        return path.is_file()
+    except OSError:
+        return True
+
+
 def is_sidecar(name: str) -> bool:
     """Whether a file or folder of this name is not data, but something that a system or program left there."""
     return bool(_SIDECAR.fullmatch(name))
@@ -128,10 +158,13 @@ def listed(folder: Path, pattern: str = "*") -> list[Path]:
     return sorted(path for path in found if not any(map(is_sidecar, path.relative_to(folder).parts)))
 
 
-def files_below(folder: Path, onerror: Callable[[OSError], None] | None = None) -> Iterator[Path]:
+def files_below(
+    folder: Path, onerror: Callable[[OSError], None] | None = None, misplaced: tuple[str, ...] = ()
+) -> Iterator[Path]:
     """Yield every file below a folder except sidecars, in order. Links to folders are followed, each folder once.
 
-    ``onerror`` gets the error of each folder that cannot be listed; the folder is skipped.
+    ``onerror`` gets the error of each folder that cannot be listed; the folder is skipped. A folder whose name ends in
+    one of ``misplaced`` stands where a file belongs and is yielded, too.
     """
     seen = set()
     for parent, folders, names in os.walk(folder, onerror=onerror, followlinks=True):
@@ -140,6 +173,7 @@ def files_below(folder: Path, onerror: Callable[[OSError], None] | None = None) 
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not is_sidecar(name))
+        names += [name for name in folders if misplaced and name.endswith(misplaced)]
         yield from (Path(parent, name) for name in sorted(names) if not is_sidecar(name))
 
 

@@ -7,15 +7,12 @@ committed runs stand in ``results/runs``, all others in the cache.
 
 import hashlib
 import json
-import os
 import platform
-import threading
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +23,8 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from ecgstudy import layers
+from ecgstudy import layers, workers
 from ecgstudy.data.cohort import Cohort
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.paths import (
@@ -124,25 +120,17 @@ def train(
         when the cohort's rate is not the system's, a record is in two parts of the split, or the run that is there is
         not as it was written.
     """
-    if system.fs != cohort.fs:
-        raise ValueError(
-            f"{system.name} wants {system.fs:g} Hz, the cohort is at {cohort.fs:g} Hz: build it at that rate"
-        )
-    members = np.concatenate(list(split.values()))
-    if len(np.unique(members)) < len(members):
-        raise ValueError("a record is in two parts of the split")
-    config = system.config | {"seed": seed, "cohort": cohort.checksum, "split": split_names(split)}
-    if start:
-        config["start"] = start.folder.name
+    config = _config(system, cohort, split, seed, start)
     name = name_of(config)
     if run := opened(name, system):
         return run
     folder = cache_root() / "runs" / name
-    with alone(folder, "" if quiet else f"{note or system.name}: another process trains this run, waiting for it"):
+    waits = f"{note or system.name}: another process trains this run, waiting for it"
+    with one_thread(), alone(folder, "" if quiet or workers.is_worker() else waits):
         if run := opened(name, system):
             return run
         unfinished = cache_root() / "unfinished" / f"{name}.safetensors"
-        network, log = _fit(system, cohort, split, seed, start, unfinished, f"{note or system.name:<12}", quiet)
+        network, log = _fit(system, cohort, split, seed, start, unfinished, note or system.name, quiet)
         with written_whole(folder) as partial:
             partial.mkdir()
             (partial / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
@@ -155,6 +143,25 @@ def train(
             write_sealed(partial / "card.json", _card(system, network, cohort, split, log, predictions))
         unfinished.unlink(missing_ok=True)
     return Run(folder, system)
+
+
+def trained(system: System, cohort: Cohort, split: Split, *, seed: int = 0, start: Run | None = None) -> Run | None:
+    """Open the run that ``train`` would make, if it is there."""
+    return opened(name_of(_config(system, cohort, split, seed, start)), system)
+
+
+def _config(system: System, cohort: Cohort, split: Split, seed: int, start: Run | None) -> dict[str, Any]:
+    if system.fs != cohort.fs:
+        raise ValueError(
+            f"{system.name} wants {system.fs:g} Hz, the cohort is at {cohort.fs:g} Hz: build it at that rate"
+        )
+    members = np.concatenate(list(split.values()))
+    if len(np.unique(members)) < len(members):
+        raise ValueError("a record is in two parts of the split")
+    config = system.config | {"seed": seed, "cohort": cohort.checksum, "split": split_names(split)}
+    if start:
+        config["start"] = start.folder.name
+    return config
 
 
 def name_of(config: Mapping[str, Any]) -> str:
@@ -250,20 +257,15 @@ def machine() -> str:
     return f"{platform.machine()} {platform.system()}, {device.type}, {precision}"
 
 
-def workers(jobs: int) -> ProcessPoolExecutor:
-    """Processes that train side by side, one thread each; they end with the process that started them."""
-    return ProcessPoolExecutor(jobs, get_context("spawn"), _begin_worker)
-
-
-def _begin_worker() -> None:
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch work with one thread, as every training does: see ``workers``. A run is the same on any machine."""
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
-
-    def follow() -> None:
-        parent_process().join()  # type: ignore[union-attr]
-        os._exit(1)
-
-    # Killed, a parent cannot tell its workers: they would train on, each on a processor, for hours.
-    threading.Thread(target=follow, daemon=True).start()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def best_device() -> torch.device:
@@ -346,7 +348,7 @@ def _fit(
     network = network.to(device)
     optimiser = system.optimiser(network)
     log, best = _resume(unfinished, network, optimiser)
-    bar = tqdm(total=system.epochs, initial=len(log), desc=note, unit="epoch", disable=quiet, mininterval=1)
+    bar = workers.Bar(system.epochs, len(log), note=note, quiet=quiet)
     for epoch in range(len(log), system.epochs):
         scores = [row["valid"] for row in log]
         if system.patience and scores and len(scores) - 1 - int(np.argmax(scores)) >= system.patience:
@@ -376,8 +378,7 @@ def _fit(
         seconds = round(time.monotonic() - begun, 2)
         log.append({"epoch": epoch + 1, "loss": total / sum(map(len, steps)), "valid": score, "seconds": seconds})
         _save(unfinished, network, optimiser, log, best)
-        bar.set_postfix(loss=f"{log[-1]['loss']:.3f}", valid=f"{score:.3f}")
-        bar.update()
+        bar.step(loss=log[-1]["loss"], valid=score)
     bar.close()
     network.load_state_dict(best)
     return network.cpu().eval(), pd.DataFrame(log)

@@ -3,15 +3,16 @@
 import os
 from pathlib import Path
 
+# The tensors of tests are small: more threads would only wait for each other, badly so on a busy machine. This has to
+# stand before torch is imported, and goes for the processes that tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import numpy as np
 import pytest
 import scipy.io
-import torch
 
+from ecgstudy import workers
 from ecgstudy.data.records import LEADS
-
-# The tensors of tests are small: more threads would only wait for each other, badly so on a busy machine.
-torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +28,12 @@ def real_data() -> Path:
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test session keeps its caches to itself."""
     monkeypatch.setenv("ECGSTUDY_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything is done in the process of the test, unless it asks for workers, which take seconds to start."""
+    monkeypatch.setattr(workers, "processes", lambda: 1)
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ import nbformat
 import papermill
 import pytest
 
-from ecgstudy.book import build, computed
-from ecgstudy.paths import NOTEBOOKS, REPOSITORY
+from ecgstudy.book import build, computed, execute
+from ecgstudy.paths import NOTEBOOKS, REPOSITORY, alone
 from ecgstudy.profiles import ProfileError
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -25,10 +25,11 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 @pytest.fixture(scope="module")
 def built():
     """The book of the smoke profile; made here unless it is there and nothing has changed since."""
-    result = subprocess.run(
-        [sys.executable, "-m", "ecgstudy.cli", "book", "--profile", "smoke"],
-        capture_output=True, text=True, env={k: v for k, v in os.environ.items() if k != "ECGSTUDY_CACHE"},
-    )  # fmt: skip
+    with alone(build.build_folder("smoke")):  # tests run in several processes
+        result = subprocess.run(
+            [sys.executable, "-m", "ecgstudy.cli", "book", "--profile", "smoke"],
+            capture_output=True, text=True, env={k: v for k, v in os.environ.items() if k != "ECGSTUDY_CACHE"},
+        )  # fmt: skip
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
     return build.build_folder("smoke")
 
@@ -36,12 +37,29 @@ def built():
 @pytest.mark.slow
 def test_the_book_builds_and_a_second_time_does_nothing(built):
     before = {p: p.stat().st_mtime_ns for p in built.rglob("*.html")}
-    result = subprocess.run(
-        [sys.executable, "-m", "ecgstudy.cli", "book", "--profile", "smoke"], capture_output=True, text=True
-    )
+    result = subprocess.run([sys.executable, "-c", BOOK], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("unchanged") == len(build.notebook_names())
     assert {p: p.stat().st_mtime_ns for p in built.rglob("*.html")} == before
+    # It takes a second or two, because nothing that takes long to load is loaded.
+    assert result.stdout.splitlines()[-1] == "loaded: []"
+
+
+BOOK = """
+import sys
+from ecgstudy.cli import app
+app(["book", "--profile", "smoke"], standalone_mode=False)
+print("loaded:", [name for name in ("torch", "pandas", "papermill", "matplotlib", "sphinx") if name in sys.modules])
+"""
+
+
+@pytest.mark.slow
+def test_what_chapters_train_was_known_before(built):
+    """A network that only its chapter's own Python trained would have left a bar there."""
+    for name in build.notebook_names():
+        for cell in nbformat.read(built / "notebooks" / f"{name}.ipynb", as_version=4).cells:
+            said = "".join(o.text for o in cell.get("outputs", ()) if o.get("name") == "stderr")
+            assert "epoch" not in said, (name, said)
 
 
 @pytest.mark.slow
@@ -255,6 +273,12 @@ def test_notebooks_run_in_the_environment_of_the_command(bare, tmp_path, monkeyp
     assert 'profile = "smoke"\nseed = 5' in injected.source and "remove-cell" in injected.metadata["tags"]
 
 
+def test_a_text_is_one_output_however_often_it_was_flushed(bare):
+    target = bare("seed = 0", "import sys\nfor number in range(3):\n    print(number)\n    sys.stdout.flush()")
+    build.run_notebooks("smoke", ["02_preprocessing"])
+    assert outputs(target) == ["0\n1\n2\n"]
+
+
 def test_an_interrupt_keeps_what_was_done_and_stamps_nothing(bare, monkeypatch):
     target = bare("seed = 0", "print('before')", "print('after')")
     executed = papermill.engines.NotebookExecutionManager.cell_start
@@ -287,10 +311,74 @@ def test_what_a_killed_run_left_is_removed_by_the_next(bare, tmp_path):
     assert list(target.parent.iterdir()) == [target]
 
 
+def test_a_change_of_a_module_executes_the_notebooks_that_import_it(bare, monkeypatch, capsys):
+    bare("seed = 0", "import ecgstudy.text", "from ecgstudy.data import labels")
+    now = build._hashes()
+
+    def executed():
+        capsys.readouterr()
+        build.run_notebooks("smoke", ["02_preprocessing"])
+        return "unchanged" not in capsys.readouterr().out
+
+    assert executed() and not executed()
+    for module, imported in (
+        ("text.py", True), ("paths.py", True), ("data/labels.py", True), ("data/__init__.py", True),
+        ("data/fetch.py", False), ("maps.py", False), ("book/execute.py", False), ("systems/butt.py", False),
+    ):  # fmt: skip
+        changed = now | {module: "another"}
+        monkeypatch.setattr(build, "_hashes", lambda changed=changed: changed)
+        assert executed() == imported, module
+        assert not executed()
+        monkeypatch.setattr(build, "_hashes", lambda: now)
+        executed()
+
+
+def test_a_change_of_prose_executes_that_notebook_alone(bare, capsys):
+    target = bare("seed = 0")
+    other = build.NOTEBOOKS / "01_data_audit.ipynb"
+    shutil.copy(build.NOTEBOOKS / "02_preprocessing.ipynb", other)
+    build.run_notebooks("smoke")
+    notebook = nbformat.read(other, as_version=4)
+    notebook.cells.append(nbformat.v4.new_markdown_cell("A sentence more."))
+    nbformat.write(notebook, other)
+    before = target.stat().st_mtime_ns
+    capsys.readouterr()
+    build.run_notebooks("smoke")
+    assert capsys.readouterr().out.startswith("02_preprocessing: unchanged\n") and target.stat().st_mtime_ns == before
+    assert nbformat.read(target.with_name("01_data_audit.ipynb"), as_version=4).cells[-1].source == "A sentence more."
+
+
+def test_a_notebook_that_fails_stops_no_other(bare):
+    bare("seed = 0", "print('fine')")
+    wrong = nbformat.read(build.NOTEBOOKS / "02_preprocessing.ipynb", as_version=4)
+    wrong.cells[1].source = "raise ValueError('on purpose')"
+    nbformat.write(wrong, build.NOTEBOOKS / "01_data_audit.ipynb")
+    with pytest.raises(build.BookError, match=r"^01_data_audit\.ipynb failed in cell 3: ValueError: on purpose\n"):
+        build.run_notebooks("smoke")
+    folder = build.build_folder("smoke") / "notebooks"
+    assert {path.name for path in folder.iterdir()} == {"01_data_audit.failed.ipynb", "02_preprocessing.ipynb"}
+
+
+def test_a_training_that_fails_is_told_with_its_chapter(bare, monkeypatch):
+    from ecgstudy.studies import chapters
+    from ecgstudy.studies.trainings import Task
+
+    bare("seed = 0", "print('fine')")
+    monkeypatch.setattr(chapters, "planned", lambda *_: [Task("it", _wrong, ("no such loss",))])
+    with pytest.raises(
+        build.BookError, match=r"02_preprocessing\.ipynb: its training failed: ValueError: no such loss"
+    ):
+        build.run_notebooks("smoke", ["02_preprocessing"])
+
+
+def _wrong(text, *, only_open):
+    raise ValueError(text)
+
+
 def test_a_tuple_is_a_list_and_nothing_else_is_unchanged(monkeypatch, tmp_path):
     given = []
     monkeypatch.setattr(build, "build_folder", lambda profile: tmp_path)
-    monkeypatch.setattr(build, "_execute", lambda source, target, parameters, key: given.append((parameters, key)))
+    monkeypatch.setattr(build, "_work_off", lambda todo, jobs: given.append(todo["08_ablations"][1][2:]))
     for losses in (("focal", "macro-F1"), ["focal", "macro-F1"], "[focal, macro-F1]"):
         build.run_notebooks("smoke", ["08_ablations"], {"losses": losses})
     assert given[0] == given[1] == given[2]
@@ -329,7 +417,7 @@ def test_folders_of_this_machine_are_in_no_output(tmp_path, monkeypatch):
         nbformat.v4.new_output("display_data", {"text/html": f"<td>{root}/a.hea</td>", "image/png": image}),
         nbformat.v4.new_output("error", ename="E", evalue=f"in {root}", traceback=[f"File {root}/x"]),
     ]
-    build._hide_folders(outputs)
+    execute._hide_folders(outputs)
     assert outputs[0]["text"] == "ecgstudy/x.py:3: UserWarning: a.hea\n"
     assert outputs[1]["data"] == {"text/html": "<td>a.hea</td>", "image/png": image}
     assert outputs[2]["evalue"] == "in ." and outputs[2]["traceback"] == ["File x"]

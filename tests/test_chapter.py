@@ -13,6 +13,7 @@ from ecgstudy import metrics
 from ecgstudy.book import chapter, diagrams, examples
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.paths import REPOSITORY
+from ecgstudy.systems import Arm
 from ecgstudy.systems.catalogue import CATALOGUE
 from ecgstudy.systems.cnn_gap import CNNGAPSystem
 from ecgstudy.systems.small_gap import SmallGAPSystem
@@ -177,7 +178,7 @@ def test_learning_curves_show_every_member(ours):
     assert [line.get_ydata().tolist() for line in left.lines] == [[3, 2, 1]] * 2
 
 
-def test_a_chapter_is_trained_from_its_parameters_and_again_with_one_change():
+def test_a_chapter_is_trained_from_its_parameters():
     p = SimpleNamespace(cohort="synthetic", records=40, balance=1, members=2, repeats=20, seed=3)
     system = SmallGAPSystem(epochs=1, batch=16, seconds=4)
     ours = chapter.train(system, p)
@@ -185,12 +186,27 @@ def test_a_chapter_is_trained_from_its_parameters_and_again_with_one_change():
     rest = np.setdiff1d(np.arange(40), ours.test)
     assert not set(ours.patients) & set(ours.cohort.table["patient_id"].iloc[rest])
     assert 4 <= len(ours.test) <= 14 and ours.data == f"{len(ours.test)} test records of the synthetic cohort"
-    slower = ours.again(rate=1e-5)
-    for before, after in zip(ours.runs, slower.runs, strict=True):
+    assert ours.arms == {}
+
+
+class WithArms(SmallGAPSystem):
+    def arms(self, p):
+        return {"slower": Arm(dataclasses.replace(self, rate=1e-5), p.members), "one": Arm(self, 1, renamed)}
+
+
+def renamed(cohort, seed, balance):
+    return dataclasses.replace(cohort, checksum=f"{cohort.checksum} {seed} {balance}")
+
+
+def test_arms_are_the_same_members_but_for_one_thing():
+    p = SimpleNamespace(cohort="synthetic", records=40, balance=1, members=2, repeats=20, seed=3)
+    ours = chapter.train(WithArms(epochs=1, batch=16, seconds=4), p)
+    assert list(ours.arms) == ["slower", "one"] and len(ours.arms["slower"].runs) == 2
+    for before, after in zip(ours.runs, ours.arms["slower"].runs, strict=True):
         assert after.config == before.config | {"rate": 1e-5}
-    one = ours.again(members=1, epochs=2)
-    assert one.runs[0].config["epochs"] == 2 and one.runs[0].config["seed"] == 3 and len(one.runs) == 1
-    assert dataclasses.replace(one.system, epochs=1) == system
+    (one,) = ours.arms["one"].runs
+    assert one.config == ours.runs[0].config | {"cohort": f"{ours.cohort.checksum} 3 1"}
+    assert ours.arms["slower"].system.rate == 1e-5 and ours.arms["slower"].data == ours.data
 
 
 @pytest.mark.parametrize("helper", [chapter, diagrams, examples])

@@ -10,7 +10,7 @@ import ecgstudy
 from ecgstudy import cli
 from ecgstudy.book import build
 from ecgstudy.cli import app
-from ecgstudy.data import manifest
+from ecgstudy.data import audit, manifest
 from ecgstudy.data.fetch import record_names
 from ecgstudy.data.formats import wfdb
 from ecgstudy.data.manifest import DataError
@@ -31,6 +31,32 @@ def test_list_says_what_is_at_hand(tmp_path, monkeypatch):
     assert result.exit_code == 0
     for name in ("ludb", "mitdb", "ptb-xl", "challenge-2021", "cpsc-2018-original"):
         assert name in result.stdout
+
+
+def test_names_of_files_move_no_cursor(small_data):
+    (small_data / "ludb" / "data" / "\x1b[2J\u202e.txt").touch()
+    result = call("data", "verify", "ludb")
+    assert r"data/\x1b[2J\u202e.txt" in result.stdout and "\x1b" not in result.stdout
+
+
+def test_list_goes_on_where_a_folder_cannot_be_listed(small_data, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    scandir = os.scandir
+
+    def guarded(folder="."):
+        if not isinstance(folder, int) and os.fspath(folder).endswith("ludb/data"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    rows = {line.split()[0]: line.split()[-1] for line in call("data", "list").stdout.splitlines() if line.strip()}
+    assert (rows["ludb"], rows["mitdb"], rows["cpsc-2018-original"]) == ("unreadable", "2", "2")
+    assert manifest.at_hand(["ludb", "mitdb"]).keys() == {"mitdb"}
+    shown = audit.data_sets(["mitdb"]).set_index("data set")["at hand"]
+    assert shown[manifest.data_set("ludb").title] == "ludb/ cannot be listed (Permission denied)"
+    assert set(shown) == {"ludb/ cannot be listed (Permission denied)", "yes", "no"}
+    result = call("data", "verify", "ludb")
+    assert result.exit_code == 1 and "data/ (Permission denied)" in result.stdout
 
 
 @pytest.mark.parametrize(

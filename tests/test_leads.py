@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from ecgstudy.data import leads
 from ecgstudy.data.formats import wfdb
 from ecgstudy.data.leads import LAWS, LEADS, check_electrodes, residuals
 from ecgstudy.data.records import find_records, read_record
@@ -137,6 +138,29 @@ def test_how_much_is_told(ecg, notes):
     x = ecg.copy()
     x[5, 1000:1005] += 2.5
     assert notes(x)[0].startswith("lead laws: aVF = (II + III)/2 broken by up to 2.5 mV")
+
+
+def test_a_record_of_hours_is_examined_where_it_is_worst(ecg, notes, monkeypatch):
+    """Six times as long as is searched: what is found and when is as in a short one, and the rest is not looked at."""
+    hours, most, examined = np.tile(ecg, 6), ecg.shape[1], []
+    hours[:, 6000:6200] = np.nan
+    monkeypatch.setattr(leads, "_MOST_SAMPLES", most)
+    broken = leads._broken
+    monkeypatch.setattr(leads, "_broken", lambda limb, *more: examined.append(limb.shape[1]) or broken(limb, *more))
+    assert {note.split(":")[0] for note in notes(hours)} == {"missing samples"}
+    swapped = hours.copy()
+    swapped[:2] = hours[1::-1]
+    swapped[2] += 3  # offsets do not count
+    assert notes(swapped)[-1].endswith("; I and II are swapped")
+    for begin in (100, 13_000, 29_500):
+        pulse = hours.copy()
+        pulse[:, begin : begin + 100] += 1
+        when = f"from {begin / FS:.3g} to {begin / FS + 0.2:.3g} s"
+        assert notes(pulse)[-1] == f"calibration pulse: 1 mV in all leads {when}"
+    apart = hours.copy()
+    apart[0, :15_000] = apart[1:6, 15_000:] = np.nan  # no sample of which a law tells
+    assert not any(note.startswith("lead laws") for note in notes(apart))
+    assert set(examined) == {most}
 
 
 def test_three_leads_leave_two_readings(ecg, notes):

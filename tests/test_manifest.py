@@ -982,18 +982,90 @@ def test_verify_without_a_list_checks_nothing_and_says_so(listed, folder):
 
 def test_a_file_that_cannot_be_read_is_named_and_fetched_again(listed, upstream, folder, monkeypatch):
     fetch("set", manifest=listed, **QUICK)
-    read = manifests.file_hash
+    read, bad = manifests.file_hash, (folder / "data/1.dat").stat().st_ino
 
     def fail(path, *args):
-        if path == folder / "data/1.dat":
+        if path.stat().st_ino == bad:
             raise OSError(errno.EIO, "Input/output error")
         return read(path, *args)
 
     monkeypatch.setattr(manifests, "file_hash", fail)
     report = verify("set", listed)
-    assert (report.unreadable, report.wrong, report.ok, report.whole) == (("data/1.dat",), (), 5, False)
-    assert "1 unreadable: data/1.dat" in report.text()
-    monkeypatch.undo()
+    assert (report.unreadable, report.wrong) == ({"data/1.dat": "Input/output error"}, ())
+    assert (report.ok, report.whole) == (5, False)
+    assert "1 unreadable: data/1.dat (Input/output error)" in report.text()
+    upstream.asked.clear()
+    fetch("set", manifest=listed, **QUICK)
+    assert verify("set", listed).whole
+    assert [path for path, _ in upstream.asked] == ["data/1.dat"]
+
+
+def forbid(path, monkeypatch, *calls, error=errno.EACCES):
+    """Let the system refuse a path and all below it: permissions do not stop root."""
+
+    def refuse(call):
+        def guarded(one=".", *args, **options):
+            if isinstance(one, str | Path) and (Path(one) == path or path in Path(one).parents):
+                raise OSError(error, os.strerror(error), str(one))
+            return call(one, *args, **options)
+
+        return guarded
+
+    for module, name in calls:
+        monkeypatch.setattr(module, name, refuse(getattr(module, name)))
+
+
+EVERY_CALL = ((os, "scandir"), (os, "stat"), (io, "open"))
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
+def test_what_the_system_refuses_is_listed_and_stops_nothing(listed, folder, monkeypatch, number):
+    fetch("set", manifest=listed, **QUICK)
+    why = os.strerror(number)
+    with monkeypatch.context() as one:
+        forbid(folder / "SHA256SUMS.txt", one, (os, "stat"), (io, "open"), error=number)
+        report = verify("set", listed)
+        assert report.unreadable == {"SHA256SUMS.txt": why} and not report.checked and report.records == 2
+        assert data_set("set", listed).pinned() is False
+    with monkeypatch.context() as one:
+        forbid(folder / "data", one, *EVERY_CALL, error=number)
+        report = verify("set", listed)
+        below = {path for path in FILES if path.startswith("data/")}
+        assert report.unreadable == dict.fromkeys(["data/", *below], why)
+        assert (report.ok, report.missing, report.wrong, report.records) == (1, (), (), 0)
+        # Nothing of it is at hand; where the disk fails, nobody knows.
+        said = {"match": f"data cannot be listed .{why}.: allow it"} if number == errno.EACCES else {}
+        with pytest.raises(DataError if number == errno.EACCES else OSError, **said):
+            locate("set", listed)
+    assert verify("set", listed).whole
+
+
+def test_what_stands_in_a_files_place_is_listed_and_brought(listed, folder):
+    fetch("set", manifest=listed, **QUICK)
+    for name in ("data/1.dat", "data/2.dat", "data/2.hea", "RECORDS"):
+        (folder / name).unlink()
+    (folder / "data/1.dat").mkdir()
+    (folder / "data/2.dat").symlink_to("nowhere")
+    (folder / "data/2.hea").symlink_to("2.hea")
+    os.mkfifo(folder / "RECORDS")
+    report = verify("set", listed)
+    assert report.unreadable == {
+        "RECORDS": "a folder, a pipe or a device stands there",
+        "data/1.dat": "a folder, a pipe or a device stands there",
+        "data/2.dat": "a link to nothing",
+        "data/2.hea": "Too many levels of symbolic links",
+    }
+    assert (report.ok, report.records, report.whole) == (2, 1, False)
+    with pytest.raises(DataError) as error:
+        fetch("set", manifest=listed, **QUICK)
+    assert "1 of 4 files of set did not arrive" in str(error.value) and "data/1.dat" in str(error.value)
+    (folder / "data/1.dat").rmdir()
+    fetch("set", manifest=listed, **QUICK)
+    assert verify("set", listed).whole
+    (folder / "SHA256SUMS.txt").unlink()
+    (folder / "SHA256SUMS.txt").mkdir()
+    report = verify("set", listed)
+    assert list(report.unreadable) == ["SHA256SUMS.txt"] and not report.checked
 
 
 def test_verify_of_what_is_not_at_hand(listed):

@@ -545,9 +545,9 @@ def test_difference_of_equal_and_of_unequal_systems():
 def test_difference_names_the_scores_that_are_wrong():
     targets, scores, _ = random_answers(records=60, ties=False)
     gap = np.where(np.arange(60)[:, None] == 3, np.nan, scores)
-    for name, pair in (("scores_a", (gap, scores)), ("scores_b", (scores, gap))):
+    for name, a, b in (("scores_a", gap, scores), ("scores_b", scores, gap)):
         with pytest.raises(ValueError, match=rf"^{name} hold nan at \[3, 0\]"):
-            bootstrap_difference(macro_auroc, targets, *pair, np.arange(60))
+            bootstrap_difference(macro_auroc, targets, a, b, np.arange(60))
 
 
 def test_difference_of_equally_good_systems_is_rarely_significant():

@@ -1,18 +1,24 @@
 """One bad record stops nothing else: it is skipped, listed, and told without the folders of this machine."""
 
+import errno
 import json
 import os
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
+from typer.testing import CliRunner
 
 from ecgstudy.book import build
+from ecgstudy.cli import app
 from ecgstudy.data import audit, beats, cohort, manifest
-from ecgstudy.explain.cases import ludb_cases
-from ecgstudy.paths import NOTEBOOKS, REPOSITORY
+from ecgstudy.data.records import RecordError
+from ecgstudy.explain.cases import ludb_at_hand, ludb_cases
+from ecgstudy.paths import NOTEBOOKS, REPOSITORY, RESULTS
+from ecgstudy.studies import explanations, realism
 from tests.conftest import annotation
 
 GEORGIA = Path("challenge-2021/training/georgia/g1")
@@ -58,6 +64,7 @@ def dangling_links(root):
 
 def many_kinds(root):
     folder = root / GEORGIA
+    (folder / "empty.mat").mkdir()
     (folder / "empty.hea").touch()
     (folder / "empty.npy").touch()
     (folder / "binary.hea").write_bytes(bytes(range(256)))
@@ -134,7 +141,12 @@ def test_answer_keys_go_on(bad_data, request):
     assert "jane" not in str(unread)
 
     if kind in ("dangling_links", "missing_annotation"):
-        assert set(ludb_cases(100).names) == ({"2"} if spoilt else {"1", "2"})
+        told = []
+        assert set(ludb_cases(100, failed=told).names) == ({"2"} if spoilt else {"1", "2"})
+        assert ludb_at_hand([100, 50], None, told)[50].fs == 50
+        assert {row["name"] for row in told} == ({"1"} if spoilt else {"gone"})
+        assert len({row["error"] for row in told}) == len(told)  # each once, at however many rates
+        assert "jane" not in str(told)
     unread = []
     found = beats.mitdb_beats(["100", "101"], failed=unread)
     gone = {"missing_annotation": {"100"}, "many_kinds": {"101"}}.get(kind, set())
@@ -163,6 +175,94 @@ def test_nothing_of_ludb_or_mitbih_is_told(small_data):
     for call in (lambda: ludb_cases(100), lambda: beats.mitdb_beats(["100", "101"])):
         with pytest.raises(manifest.DataError, match="fetch"):
             call()
+
+
+def test_a_folder_in_a_records_place_is_listed(small_data):
+    for file in ("ludb/data/1.hea", "mitdb/101.hea", f"{GEORGIA}/E00001.hea", "cpsc-2018-original/A0001.mat"):
+        (small_data / file).unlink()
+        (small_data / file).mkdir()
+    table = audit.audit(cohort.read_all(cohort.record_paths(audit.SIGNALS)))
+    failed = table[table["error"] != ""].set_index("name")["error"]
+    assert len(table) == 10 and set(failed.index) == {"1", "101", "E00001", "A0001"}
+    assert all("is a folder, not a record" in error for error in failed)
+
+
+def test_no_committed_number_is_of_a_part(small_data):
+    cut_signal(small_data)
+    (small_data / "ludb" / "data" / "1.dat").unlink()
+    with pytest.raises(
+        manifest.DataError, match=r"^1 records cannot be read, and .*: ludb/data/1\.hea: its signal file"
+    ):
+        explanations.cases_by_cohort(100, "real", 2)
+    with pytest.raises(manifest.DataError, match="1 records cannot be read"):
+        realism.ludb_measures()
+
+
+def test_a_real_cohort_says_what_it_lacks(small_data, capsys):
+    settings = {"records": None, "balance": None, "seed": 0}
+    assert len(cohort.named_cohort("real", 100, **settings)) == 6
+    assert capsys.readouterr().out == ""
+    for kind in (many_kinds, cut_signal, dangling_links):
+        kind(small_data)
+    made = cohort.named_cohort("real", 100, **settings)
+    lacking = made.left_out.loc[made.left_out["reason"] == "unreadable", "detail"].tolist()
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("It lacks what could not be read: ") and len(lacking) > 5
+    assert all(detail in line for detail in lacking[:5]) and line.endswith(f"; and {len(lacking) - 5} more.")
+    assert "jane" not in line and line.isprintable()
+
+
+def test_rows_of_unreadable_records_belong_to_their_data_set(small_data, monkeypatch):
+    cut_signal(small_data)
+    missing = small_data / "ludb" / "data" / "1.dat"
+    missing.unlink()
+    whole = audit.audit(cohort.read_all(cohort.record_paths(audit.SIGNALS)))
+    monkeypatch.setattr(audit, "committed", lambda: whole)
+    for there, names in (
+        (["ludb"], {"1", "2"}),
+        (["mitdb"], {"100", "101"}),
+        (["challenge-2021"], {"E00001", "E00002"}),
+    ):
+        again = audit.renewed(audit.audit(cohort.read_all(cohort.record_paths(there))), there)
+        assert set(again["name"]) == set(whole["name"]) and len(again) == len(whole)
+        assert audit.study_records(there[0]) == names
+
+
+def test_no_header_puts_a_formula_into_the_table(small_data, tmp_path, monkeypatch):
+    """A spreadsheet that opens audit.csv computes nothing that a header says."""
+    folder = small_data / "challenge-2021" / "training" / "=1+1"
+    folder.mkdir(parents=True)
+    (folder / "x.mat").write_bytes((small_data / GEORGIA / "E00002.mat").read_bytes()[::-1])
+    header = (small_data / GEORGIA / "E00002.hea").read_text().replace("E00002.mat", "x.mat").replace("E00002", "@x")
+    (folder / "@x.hea").write_text(header.replace("#Dx: ", "#Dx: =HYPERLINK(1),"))
+    (folder / "-y.hea").write_text("-y 1\n")
+    results = tmp_path / "results"
+    results.mkdir()
+    monkeypatch.setattr(audit, "RESULTS", results)
+    audit.write(audit.audit(cohort.read_all(cohort.record_paths(audit.SIGNALS))))
+    table = pd.read_csv(results / "audit.csv", keep_default_na=False, dtype=str)
+    texts = table.drop(columns=["low", "high"]).to_numpy().ravel()  # those are numbers, perhaps below 0
+    assert not any(text.startswith(("=", "+", "-", "@")) for text in texts)
+    assert {"'@x", "'-y"} <= set(table["name"]) and "'=1+1" in set(table["source"])
+    assert table["codes"].str.startswith("'=HYPERLINK(1)").any()
+
+
+def test_a_failing_disk_stops_no_audit_and_leaves_the_table(small_data, monkeypatch):
+    read = cohort.read_record
+
+    def fails(path):
+        if path.stem in ("1", "E00001"):
+            raise RecordError(f"{path}: cannot be read; run again") from OSError(errno.EIO, "Input/output error")
+        return read(path)
+
+    asked = []
+    monkeypatch.setattr(cohort, "read_record", lambda path: asked.append(path.stem) or fails(path))
+    before = (RESULTS / "audit.csv").read_bytes()
+    result = CliRunner().invoke(app, ["data", "audit"])
+    assert result.exit_code == 1 and (RESULTS / "audit.csv").read_bytes() == before
+    assert len(set(asked)) == 10
+    assert all(f"{name}.hea: cannot be read" in result.stderr for name in ("1", "E00001"))
+    assert "nothing was written" in result.stderr
 
 
 def test_marks_beyond_the_signal_cut_no_beats(small_data):

@@ -25,7 +25,7 @@ def test_what_counts_as_a_name():
     assert set(named(code)) == {"falls", "deep", "turned", "of", "b"}
 
 
-@pytest.mark.parametrize("path", list((REPOSITORY / "ecgstudy").rglob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "ecgstudy").rglob("*.py")), ids=lambda path: path.name)
 def test_no_name_is_a_riddle(path):
     code = path.read_text(encoding="utf-8")
     assert not RIDDLES & set(named(code))

@@ -16,6 +16,7 @@ from ecgstudy.explain import evaluation, methods, trials
 from ecgstudy.explain.blind import BASELINES
 from ecgstudy.explain.cases import Cases
 from ecgstudy.studies import explanations, questions
+from ecgstudy.studies.trainings import Records
 from ecgstudy.systems.cnn_gap import CNNGAPSystem
 from ecgstudy.systems.ecgmaster import ECGMasterSystem
 from ecgstudy.systems.small_gap import SmallGAP, SmallGAPSystem
@@ -366,13 +367,13 @@ def few_records(rows=60):
 
 def test_shuffled_labels_are_the_same_labels_of_other_records_in_the_same_folds(monkeypatch):
     cohort, trained = few_records(), []
-    monkeypatch.setattr(training, "train", lambda *given, **options: trained.append((*given, options)) or "run")
-    options = {"dilations": (1, 2), "pools": 1}
+    monkeypatch.setattr(training, "train", lambda *given, seed, note: trained.append((*given, seed)) or "run")
+    monkeypatch.setattr(Records, "made", lambda self: cohort)
+    given, records = SmallGAPSystem(fs=100, epochs=3, dilations=(1, 2), pools=1), Records("synthetic", 100, 60, 1, 1)
     for shuffled in (False, True):
-        subject = questions.train_small(cohort, options, epochs=3, seed=1, shuffled=shuffled, note="it")
-        assert subject.runs == ["run"]
-    (system, plain, split, given), (again, mixed, other_split, _) = trained
-    assert system == again == SmallGAPSystem(fs=100, epochs=3, **options) and given == {"seed": 1, "note": "it"}
+        assert questions.train_small(given, records, shuffled) == "run"
+    (system, plain, split, seed), (again, mixed, other_split, _) = trained
+    assert system is again is given and seed == 1
     assert plain is cohort and mixed.checksum != cohort.checksum
     assert sorted(map(tuple, mixed.labels)) == sorted(map(tuple, cohort.labels))
     assert 0.1 < (mixed.labels != cohort.labels).mean() < 0.9

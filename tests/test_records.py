@@ -1234,7 +1234,7 @@ ODD = """0 1 2 12 -1 16 212 80 24 32 61 8 310 311 508 516 524 160 16+24 16x2 16:
 odd = st.one_of(st.sampled_from(ODD.split()), st.integers().map(str), st.floats().map(str), st.text(max_size=6))
 
 
-@fuzz(1200)
+@fuzz(500)
 @given(
     record_line=st.lists(odd, max_size=6),
     lines=st.lists(st.lists(odd, max_size=10), max_size=4),
@@ -1272,7 +1272,7 @@ COMMENTS = (
 )
 
 
-@fuzz(800)
+@fuzz(400)
 @given(changes=mutations, keep=keep, fmt=st.sampled_from(FORMATS), length=st.sampled_from(["20", ""]))
 def test_fuzz_header_bytes(folder, changes, keep, fmt, length):
     gains = ("200(5)/mV", "1E2/mV", "57(-3)/uV")
@@ -1307,14 +1307,14 @@ def written(folder):
     return files
 
 
-@fuzz(600)
+@fuzz(400)
 @given(changes=mutations, keep=keep, fmt=st.sampled_from(["16", "80", "212", "24", "32", "508", "516", "524"]))
 def test_fuzz_signal_bytes(folder, written, changes, keep, fmt):
     (folder / f"f{fmt}.dat").write_bytes(mutate(written[fmt], changes, keep))
     sound_or_refused(folder / f"f{fmt}")
 
 
-@fuzz(500)
+@fuzz(300)
 @given(changes=mutations, keep=keep, compressed=st.booleans())
 def test_fuzz_struct_bytes(folder, changes, keep, compressed):
     path = folder / f"struct{compressed}.mat"
@@ -1325,7 +1325,7 @@ def test_fuzz_struct_bytes(folder, changes, keep, compressed):
     sound_or_refused(path)
 
 
-@fuzz(500)
+@fuzz(300)
 @given(changes=mutations, keep=keep)
 def test_fuzz_npy_bytes(folder, changes, keep):
     original = folder / "x.original"
@@ -1343,7 +1343,7 @@ def test_a_table_of_infinities_is_looked_at_without_a_warning(tmp_path):
             read_record(path, fs=500)
 
 
-@fuzz(500)
+@fuzz(300)
 @given(rows=st.lists(st.lists(odd, max_size=4), max_size=5), separator=st.sampled_from([",", ";", "\t"]))
 def test_fuzz_csv(folder, rows, separator):
     (folder / "x.csv").write_bytes("\n".join(map(separator.join, rows)).encode("utf-8", "surrogatepass"))

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from IPython.utils.capture import capture_output
 
 from ecgstudy import metrics
 from ecgstudy.book import report
@@ -88,6 +89,17 @@ def test_text_of_a_table_is_no_markup(index):
     assert f"<caption>Caption of {SHOWN}</caption>" in html
     assert ">1.235<" in html and ">0.500<" in html and "None" not in html and "nan" not in html
     pd.testing.assert_frame_equal(frame, before)
+
+
+def test_records_that_could_not_be_read_are_shown_as_text():
+    with capture_output() as shown:
+        report.unread([], "nothing is missing")
+    assert not shown.outputs
+    with capture_output() as shown:
+        report.unread([{"name": BAD, "error": f"ludb/{BAD}: cut short"}], "they are not counted")
+    (page,) = [output.data["text/html"] for output in shown.outputs]
+    assert page.count(SHOWN) == 2 and "<b>" not in page
+    assert "Records that could not be read, and why: they are not counted.</caption>" in page
 
 
 def test_a_table_of_numbers_and_headings_is_as_before():

@@ -1,4 +1,5 @@
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -175,39 +176,46 @@ def test_the_first_fcn_of_mitdb_has_the_name_that_the_results_give_it():
     assert training.name_of(config) == runs.split()[0]
 
 
-def test_arms_are_trained_on_their_halves(beats, monkeypatch):
-    trained = []
-
-    def train(system, given, train_on, test, *, seed):
-        trained.append((system, train_on, test, seed))
-        return len(trained) - 1
-
-    monkeypatch.setattr(single_beats, "train", train)
+def test_arms_are_planned_with_their_seeds():
     best = dataclasses.replace(SYSTEM, rhythm=True, median=True)
-    runs = single_beats.train_arms(best, beats, seeds=3, arm_seeds=1, seed=5)
-    assert len(runs) == 8 and len(trained) == 3 * 2 + 4 + 2
-    of_fcn = [trained[i] for i in runs[single_beats.FCN, "DS1/DS2"]]
-    assert [seed for *_, seed in of_fcn] == [5, 6, 7]
-    assert all(system == best for system, *_ in of_fcn)
+    plan = single_beats.planned(best, of_mitdb=False, seeds=3, arm_seeds=1)
+    assert len(plan) == 8 and sum(number for _, number in plan.values()) == 3 * 2 + 4 + 2
+    assert plan[single_beats.FCN, "DS1/DS2"] == (best, 3)
+    system, number = plan[single_beats.LSTM, "random beats"]
+    assert system.network == "lstm" and number == 1
+    more = single_beats.planned(best, of_mitdb=True, seeds=3, arm_seeds=1)
+    assert list(more)[:8] == list(plan) and len(more) == 10
+    wide, number = more[single_beats.WIDE, "DS1/DS2"]
+    assert (wide.width, wide.every, number) == (1, 1, 3)
+
+
+def test_beats_are_split_by_patient_at_random_or_with_record_201(beats):
     half = halves(beats)
-    np.testing.assert_array_equal(of_fcn[0][1], half["DS1"])
-    np.testing.assert_array_equal(of_fcn[0][2], half["DS2"])
-    (at_random,) = runs[single_beats.LSTM, "random beats"]
-    assert trained[at_random][0].network == "lstm"
-    np.testing.assert_array_equal(trained[at_random][1], random_halves(beats, 5)[0])
-
-
-def test_of_mitdb_there_are_two_arms_more(beats, monkeypatch):
+    for mine, right in zip(single_beats.split_of(beats, "DS1/DS2"), (half["DS1"], half["DS2"]), strict=True):
+        np.testing.assert_array_equal(mine, right)
+    at_random = single_beats.split_of(beats, "random beats", 5)
+    for mine, right in zip(at_random, random_halves(beats, 5), strict=True):
+        np.testing.assert_array_equal(mine, right)
     names = dict(zip(PATIENT_OF, (*DS1[:3], "201", *DS2[:4]), strict=True))
     table = beats.table.assign(record=beats.table["record"].map(names))
     mitdb = dataclasses.replace(beats, table=table, medians={names[k]: v for k, v in beats.medians.items()})
-    monkeypatch.setattr(single_beats, "train", lambda system, _, train_on, test, seed: (system, train_on))
-    runs = single_beats.train_arms(SYSTEM, mitdb, seeds=2, arm_seeds=1)
-    ((_, with_201),) = runs[single_beats.FCN, "DS1 with 201/DS2"]
-    (_, without), _ = runs[single_beats.FCN, "DS1/DS2"]
+    with_201, tested = single_beats.split_of(mitdb, "DS1 with 201/DS2")
+    without, same = single_beats.split_of(mitdb, "DS1/DS2")
     assert set(table["record"].iloc[np.setdiff1d(with_201, without)]) == {"201"}
-    (wide, _), _ = runs[single_beats.WIDE, "DS1/DS2"]
-    assert (wide.width, wide.every) == (1, 1)
+    np.testing.assert_array_equal(tested, same)
+
+
+def test_a_chapters_network_of_beats_is_trained_once_with_its_own_seed(tmp_path, monkeypatch):
+    monkeypatch.setenv("ECGSTUDY_CACHE", str(tmp_path))
+    p = SimpleNamespace(source="simulated", records=24, seed=4, width=0.125, every=3, epochs=1, draws=64)
+    p.seeds = p.arm_seeds = 2
+    monkeypatch.setattr(single_beats, "planned", lambda best, **_: {(single_beats.FCN, "DS1/DS2"): (best, 2)})
+    assert [task(only_open=True) for task in single_beats.tasks(p)[single_beats.FCN, "DS1/DS2"]] == [None, None]
+    runs = single_beats.train_arms(p)[single_beats.FCN, "DS1/DS2"]
+    data = single_beats.Source.of_chapter(p).beats()
+    parts = single_beats.split_of(data, "DS1/DS2")
+    for number, run in enumerate(runs):
+        assert run.folder == single_beats.train(single_beats.chapter_system(p), data, *parts, seed=4 + number).folder
 
 
 # --- maps ------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 import pytest
 
 from ecgstudy.data.records import LEADS, Record
-from ecgstudy.text import printable, without_folders
+from ecgstudy.text import no_formula, printable, without_folders
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,13 @@ def test_what_does_not_print_is_escaped(text, shown):
     assert printable(text) == shown
     assert printable(text).isprintable()
     printable(text).encode()
+
+
+def test_no_text_is_a_formula():
+    for text in ("=1+1", "+1", "-1", "@SUM(A1)"):
+        assert no_formula(text) == f"'{text}"
+    for text in ("", "A=1", "'=1", "age: -1"):
+        assert no_formula(text) == text
 
 
 def test_lines_may_be_kept():

@@ -1,9 +1,7 @@
 import dataclasses
 import json
-import os
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pandas as pd
@@ -197,36 +195,6 @@ def test_starting_from_a_run_starts_from_its_weights(system, data, split):
             torch.testing.assert_close(moved[name], value)
 
 
-WITH_WORKER = """
-import os, time
-from ecgstudy import training
-
-if __name__ == "__main__":
-    with training.workers(1) as pool:
-        print(pool.submit(os.getpid).result(), pool.submit(training.torch.get_num_threads).result(), flush=True)
-        pool.submit(time.sleep, 600).result()
-"""
-
-
-def test_workers_end_with_the_process_that_started_them(tmp_path):
-    (tmp_path / "parent.py").write_text(WITH_WORKER)
-    parent = subprocess.Popen([sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, text=True)
-    worker, threads = map(int, parent.stdout.readline().split())
-    assert threads == 1
-    os.kill(worker, 0)  # it lives
-    parent.kill()
-    parent.wait()
-    parent.stdout.close()
-    for _ in range(100):
-        try:
-            os.kill(worker, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.1)
-    os.kill(worker, 9)
-    pytest.fail("the worker outlived its parent by ten seconds")
-
-
 TOGETHER = """
 import os, sys
 import numpy as np
@@ -238,6 +206,8 @@ training.torch.set_num_threads(1)
 system = CNNGAPSystem(fs=100, seconds=6, width=0.03, epochs=1, batch=16)
 data = synthetic_cohort(24, 100, seconds=6, balance=1)
 split = {"train": np.arange(14), "valid": np.arange(14, 20), "test": np.arange(20, 24)}
+fit = training._fit
+training._fit = lambda *given: print("trains", flush=True) or fit(*given)
 children = []
 for child in range(3):
     if not (child := os.fork()):
@@ -253,8 +223,7 @@ def test_three_trainings_of_one_run_all_succeed_and_one_trains(tmp_path):
     result = subprocess.run([sys.executable, "-c", TOGETHER], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert result.stderr.count("another process trains this run, waiting for it") == 2
-    # A bar is drawn once at its beginning, and at its end once or twice.
-    assert result.stderr.count("0/1 [00:00<?, ?epoch/s]") == 1
+    assert result.stdout.count("trains") == 1
     (run,) = (path for path in (tmp_path / "runs").iterdir() if path.is_dir())
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {run.name, f"{run.name}.lock"}
 

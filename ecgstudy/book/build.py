@@ -2,38 +2,30 @@
 
 import hashlib
 import json
-import logging
 import os
 import shutil
 import subprocess
 import sys
-import time
-import warnings
 from collections.abc import Iterable, Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import nbformat
-import papermill
-from ipykernel.kernelspec import get_kernel_dict
-from jupyter_client import AsyncKernelManager
-from jupyter_client.kernelspec import KernelSpec
-from nbclient.exceptions import DeadKernelError
-
-from ecgstudy.paths import NOTEBOOKS, REPOSITORY, data_root, files_below, is_sidecar, label_tables, stamp, written_whole
+from ecgstudy.paths import (
+    NOTEBOOKS,
+    PACKAGE,
+    REPOSITORY,
+    data_root,
+    files_below,
+    is_sidecar,
+    label_tables,
+    stamp,
+    written_whole,
+)
 from ecgstudy.profiles import BookError as BookError
 from ecgstudy.profiles import ProfileError, nearest, profile_values, typed
-from ecgstudy.text import without_folders
-
-
-class OwnKernel(AsyncKernelManager):
-    """Starts the Python that runs this code, whatever Jupyter on this machine calls ``python3``."""
-
-    @property
-    def kernel_spec(self) -> KernelSpec:
-        """How to start it."""
-        return KernelSpec(**get_kernel_dict())
 
 
 def notebook_names() -> list[str]:
@@ -47,16 +39,25 @@ def build_folder(profile: str) -> Path:
 
 
 def _state() -> bytes:
-    """Hash of everything that all notebooks depend on: the package, the pins, the results, the data at hand."""
+    """Hash of everything that all notebooks depend on: the pins, the results, the data at hand."""
     digest = hashlib.sha256(f"{sys.version} {version('torch')}".encode())  # no lock names torch
-    code = [p for p in files_below(REPOSITORY / "ecgstudy") if p.suffix in {".py", ".csv", ".yaml"}]
+    package = list(files_below(PACKAGE))
+    # Of modules only the names: what each notebook imports is known (_modules), but a new one may change any of them.
+    digest.update("\n".join(path.relative_to(PACKAGE).as_posix() for path in package if path.suffix == ".py").encode())
+    tables = [path for path in package if path.suffix in {".csv", ".yaml"}]
     results = list(files_below(REPOSITORY / "results"))
-    for path in sorted([*code, *results, REPOSITORY / "requirements.lock", REPOSITORY / "data_manifest.yaml"]):
+    for path in sorted([*tables, *results, REPOSITORY / "requirements.lock", REPOSITORY / "data_manifest.yaml"]):
         digest.update(path.relative_to(REPOSITORY).as_posix().encode() + path.read_bytes())
     root = data_root()
     for path in [*files_below(root), *label_tables([root])]:
         digest.update(os.fsencode(os.path.relpath(path, root)) + f" {stamp(path)}".encode())
     return digest.digest()
+
+
+def _hashes() -> dict[str, str]:
+    """Hash of each module of the package, by its path below it."""
+    modules = (path for path in files_below(PACKAGE) if path.suffix == ".py")
+    return {p.relative_to(PACKAGE).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in modules}
 
 
 def run_notebooks(
@@ -65,8 +66,12 @@ def run_notebooks(
     parameters: Mapping[str, Any] | None = None,
     *,
     force: bool = False,
+    jobs: int | None = None,
 ) -> list[Path]:
-    """Execute notebooks in order, each only if something that it depends on has changed.
+    """Execute notebooks, each only if something that it depends on has changed.
+
+    What they train is known before: it is trained side by side, and each notebook is executed when its networks are
+    there. A change of a module of the package executes the notebooks that import it.
 
     Parameters
     ----------
@@ -79,6 +84,8 @@ def run_notebooks(
         notebooks.
     force
         Also execute what has not changed.
+    jobs
+        Processes of one thread each; by default as many as fit on this machine (one, if it has a GPU).
 
     Returns
     -------
@@ -91,7 +98,7 @@ def run_notebooks(
         for an unknown profile, notebook or parameter, or a value that does not fit; nothing is executed then.
     BookError
         when a cell fails, ends its Python or is interrupted. The message names the notebook, the error, and the file
-        with the executed part.
+        with the executed part. The other notebooks are executed all the same.
     """
     if not notebook_names():
         raise ProfileError(
@@ -113,113 +120,72 @@ def run_notebooks(
     passed = {
         name: {k: typed(k, v, name) for k, v in parameters.items() if k in values} for name, values in known.items()
     }
-    state, done = _state(), []
+    state, hashes = _state(), _hashes()
+    done = {name: build_folder(profile) / "notebooks" / f"{name}.ipynb" for name in names}
+    todo: dict[str, tuple[SimpleNamespace, tuple[Any, ...]]] = {}
     for name in names:
         given = {"profile": profile} | passed[name]
-        source, target = NOTEBOOKS / f"{name}.ipynb", build_folder(profile) / "notebooks" / f"{name}.ipynb"
-        values = json.dumps(known[name] | given, sort_keys=True)
-        key = hashlib.sha256(state + source.read_bytes() + values.encode()).hexdigest()
-        done.append(target)
-        if not force and _key_of(target) == key:
+        values = known[name] | given
+        source = NOTEBOOKS / f"{name}.ipynb"
+        key = hashlib.sha256(state + source.read_bytes() + json.dumps(values, sort_keys=True).encode()).hexdigest()
+        if not force and _is_of(done[name], key, hashes):
             print(f"{name}: unchanged", flush=True)
             continue
-        _execute(source, target, given, key)
-    return done
+        todo[name] = SimpleNamespace(**values), (source, done[name], given, key, hashes)
+    if todo:
+        _work_off(todo, jobs)
+    return list(done.values())
 
 
-def _key_of(executed: Path) -> str | None:
+def _is_of(executed: Path, key: str, hashes: Mapping[str, str]) -> bool:
+    """Whether a notebook was executed with this key, and has imported the modules as they are now."""
     try:
-        return json.loads(executed.read_text(encoding="utf-8"))["metadata"]["ecgstudy"]["key"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        about = json.loads(executed.read_text(encoding="utf-8"))["metadata"]["ecgstudy"]
+        return about["key"] == key and all(hashes.get(name) == one for name, one in about["modules"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
-def _execute(source: Path, target: Path, parameters: dict[str, Any], key: str) -> None:
-    start, failed = time.monotonic(), target.with_name(f"{target.stem}.failed.ipynb")
-    with written_whole(target) as partial:
-        try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "The specified file")  # papermill's, of a name without .ipynb
-                papermill.execute_notebook(
-                    _literal(source),
-                    _literal(partial),
-                    parameters=parameters,
-                    progress_bar={"desc": f"{source.stem:<20}", "unit": "cell"},
-                    stderr_file=sys.stderr,  # for the progress of a training inside a cell
-                    cwd=Path.cwd(),
-                    kernel_manager_class=OwnKernel,
-                    on_cell_executed=_stays,
-                )
-            notebook = nbformat.read(partial, as_version=4)
-        except OSError:  # a full disk or a folder that may not be written to: not the notebook's fault
-            raise
-        except (Exception, KeyboardInterrupt) as error:
-            if isinstance(error, KeyboardInterrupt):
-                # The interrupted cell, for which nobody waits now, would report its own traceback.
-                logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-            kept = ""
-            if partial.exists():
-                partial.replace(failed)
-                kept = f"\nThe cells executed until then: {failed}"
-            raise BookError(f"{_told(source, failed, error)}{kept}") from error
-        notebook.metadata["ecgstudy"] = {"key": key, "seconds": round(time.monotonic() - start, 1)}
-        # Where and when papermill wrote concerns this machine, not the book.
-        notebook.metadata.pop("papermill", None)
-        for cell in notebook.cells:
-            _hide_folders(cell.get("outputs", []))
-            cell.metadata.pop("papermill", None)
-            if "injected-parameters" in cell.metadata.get("tags", []):
-                cell.metadata["tags"].append("remove-cell")
-        nbformat.write(notebook, partial)
-    failed.unlink(missing_ok=True)
+def _work_off(todo: Mapping[str, tuple[SimpleNamespace, tuple[Any, ...]]], workers: int | None) -> None:
+    """Train what notebooks need and execute each as soon as that is there, side by side. One that fails stops no other.
 
+    ``todo``: name → the notebook's parameters, and what ``execute`` is given.
+    """
+    from ecgstudy.book.execute import execute  # these bring torch and Jupyter, which take seconds
+    from ecgstudy.studies.chapters import planned
+    from ecgstudy.studies.trainings import jobs
+    from ecgstudy.training import best_device
+    from ecgstudy.workers import Job, WorkerError, processes, work_off
 
-def _stays(cell: nbformat.NotebookNode, cell_index: int, execute_reply: dict[str, Any]) -> None:
-    """Raise an error for a cell that exits with code 0: papermill takes that for the end of a good notebook."""
-    reply = execute_reply["content"]
-    asked = any(payload.get("source") == "ask_exit" for payload in reply.get("payload", ()))
-    if asked or (reply.get("ename") == "SystemExit" and reply.get("evalue") in ("", "0")):
-        raise BookError(f"cell {cell.execution_count} ends the notebook (exit, quit or SystemExit): take that out")
-
-
-def _literal(path: Path) -> str:
-    """Path with its braces doubled, since papermill fills in parameters where it finds single ones."""
-    return str(path).replace("{", "{{").replace("}", "}}")
-
-
-def _told(source: Path, executed: Path, error: BaseException) -> str:
-    """Say in a sentence what went wrong with a notebook and what helps."""
-    if isinstance(error, BookError):
-        return f"{source.name}: {error}"
-    if isinstance(error, papermill.PapermillExecutionError):
-        return f"{source.name} failed in cell {error.exec_count}: {error.ename}: {error.evalue}"
-    cells = nbformat.read(executed, as_version=4).cells if executed.exists() else []
-    begun = sum(bool(c.cell_type == "code" and c.metadata["papermill"]["start_time"]) for c in cells)
-    where = f"in cell {begun}" if begun else "before its first cell"
-    if isinstance(error, KeyboardInterrupt):
-        return f"{source.name} was interrupted {where}: run the command again, trainings go on where they were"
-    if isinstance(error, DeadKernelError):
-        return (
-            f"{source.name}: its Python ended {where}, probably because memory ran out: free some, or take fewer "
-            "records (-p records=...), and run the command again"
-        )
-    return f"{source.name} could not be executed, it stopped {where}: {type(error).__name__}: {error}"
-
-
-def _hide_folders(outputs: list[nbformat.NotebookNode]) -> None:
-    """Remove this machine's folders from all text that cells left; a warning, for instance, names its file."""
-
-    def shorter(text: Any) -> Any:
-        if isinstance(text, list):
-            return [shorter(line) for line in text]
-        return without_folders(text) if isinstance(text, str) else text
-
-    for output in outputs:
-        for key in output.keys() & {"text", "evalue", "traceback"}:
-            output[key] = shorter(output[key])
-        for kind, content in output.get("data", {}).items():
-            if not kind.startswith("image/"):
-                output["data"][kind] = shorter(content)
+    if workers is None:
+        workers = 1 if best_device().type == "cuda" else processes()
+    tasks = {name: planned(name, values) for name, (values, _) in todo.items()}
+    made = jobs(task for some in tasks.values() for task in some)
+    # Chapters that train come first, each right after its trainings; the others fill what is left.
+    order: dict[str, Job] = {}
+    for name in sorted(todo, key=lambda name: not tasks.get(name)):
+        for task in tasks.get(name, ()):
+            for one in (task.needs, task):
+                if one:
+                    order[made[one].name] = made[one]
+        needed = tuple(dict.fromkeys(made[task].name for task in tasks.get(name, ())))
+        order[name] = Job(name, partial(execute, *todo[name][1]), needed)
+    failed: dict[str, BaseException] = {}
+    try:
+        for outcome in work_off(list(order.values()), workers):
+            if outcome.error and outcome.job.name in todo:
+                error = outcome.error
+                told = f"{outcome.job.name}.ipynb: its training failed: {type(error).__name__}: {error}"
+                failed[outcome.job.name] = error if outcome.begun else BookError(told)
+    except WorkerError as error:
+        raise BookError(str(error)) from error
+    except KeyboardInterrupt:
+        raise BookError("interrupted: run the command again, trainings go on where they were") from None
+    for other in failed.values():
+        if not isinstance(other, BookError):
+            raise other
+    if failed:
+        raise BookError("\n".join(str(failed[name]) for name in todo if name in failed))
 
 
 def render(profile: str) -> Path:
@@ -235,10 +201,16 @@ def render(profile: str) -> Path:
     BookError
         with Sphinx's messages, when a page does not render cleanly.
     """
-    from ecgstudy.book import computed  # executing notebooks needs none of what it imports
-
     build = build_folder(profile)
-    source, rendered = build / "source", build / "rendered.sha256"
+    source, rendered, page = build / "source", build / "rendered.json", build / "_build" / "html" / "index.html"
+    made_of = _made_of(build)
+    # The pages are part of it, so that a lost or emptied one is rendered again.
+    before = json.loads(rendered.read_text(encoding="utf-8")) if rendered.exists() else {}
+    whole = before.get("pages") == _content(page.parent).hex()
+    if whole and before.get("made of") == made_of:
+        return page
+    from ecgstudy.book import computed  # with torch, which takes seconds
+
     with written_whole(source) as staging:
         # The staging tree mirrors the repository, so that links to the source of a page are right.
         shutil.copytree(REPOSITORY / "book", staging / "book", ignore=lambda _, names: set(filter(is_sidecar, names)))
@@ -254,12 +226,9 @@ def render(profile: str) -> Path:
         digest = hashlib.sha256((REPOSITORY / "ecgstudy" / "book" / "pages.py").read_bytes())
         digest.update((REPOSITORY / "requirements.lock").read_bytes())
         digest.update(_content(staging))
-    page = build / "_build" / "html" / "index.html"
-    # The pages are part of the hash, so that a lost or emptied one is rendered again.
-    if (
-        rendered.exists()
-        and rendered.read_text(encoding="utf-8") == f"{digest.hexdigest()} {_content(page.parent).hex()}"
-    ):
+    staged = digest.hexdigest()
+    if whole and before.get("staged") == staged:
+        rendered.write_text(json.dumps(before | {"made of": made_of}), encoding="utf-8")
         return page
     rendered.unlink(missing_ok=True)
     program = Path(sys.executable).with_name("jupyter-book")
@@ -278,8 +247,18 @@ def render(profile: str) -> Path:
     shutil.rmtree(build / "_build", ignore_errors=True)
     (output / "_build").replace(build / "_build")
     output.rmdir()
-    rendered.write_text(f"{digest.hexdigest()} {_content(page.parent).hex()}", encoding="utf-8")
+    pages = _content(page.parent).hex()
+    rendered.write_text(json.dumps({"made of": made_of, "staged": staged, "pages": pages}), encoding="utf-8")
     return page
+
+
+def _made_of(build: Path) -> str:
+    """Hash of whatever may change a page: quick to compute, and the same only if nothing has changed."""
+    digest = hashlib.sha256(_state() + json.dumps(_hashes()).encode() + _content(REPOSITORY / "book"))
+    executed = [build / "notebooks" / f"{name}.ipynb" for name in notebook_names()]
+    for path in [*executed, REPOSITORY / "_config.yml", REPOSITORY / "_toc.yml"]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _content(folder: Path) -> bytes:

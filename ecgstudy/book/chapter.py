@@ -10,7 +10,7 @@ A chapter makes its system from the parameters of the notebook, trains it and as
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from types import SimpleNamespace
 from typing import Any, Self
@@ -25,8 +25,9 @@ from pandas.io.formats.style import Styler
 
 from ecgstudy import metrics, training
 from ecgstudy.book import plots, report
-from ecgstudy.data.cohort import Cohort, named_cohort
+from ecgstudy.data.cohort import Cohort
 from ecgstudy.data.labels import CLASSES
+from ecgstudy.studies.trainings import Ensemble, together_by_name
 from ecgstudy.systems import System, parameter_count
 
 CHALLENGE = ("F2", "G2", "geometric mean")
@@ -112,8 +113,8 @@ class Chapter:
         The members of the ensemble.
     repeats
         Of the bootstrap over patients.
-    seed
-        Of the first member; each further one has the next.
+    arms
+        What was trained besides, by the names that ``System.arms`` gives: on the same records, splits and seeds.
     """
 
     system: System
@@ -122,13 +123,7 @@ class Chapter:
     test: NDArray[np.intp]
     runs: list[training.Run]
     repeats: int
-    seed: int = 0
-
-    def again(self, *, members: int | None = None, **changes: Any) -> Self:
-        """Train the system once more with other fields: the same records, splits and seeds, nothing else changed."""
-        system, members = replace(self.system, **changes), members or len(self.runs)
-        runs = training.train_members(system, self.cohort, self.test, members=members, seed=self.seed)
-        return replace(self, system=system, runs=runs)
+    arms: Mapping[str, Self] = field(default_factory=dict)
 
     # What is known and what was answered, of the test records.
 
@@ -290,7 +285,7 @@ class Chapter:
 
 
 def train(system: System, p: SimpleNamespace) -> Chapter:
-    """Train the members of a chapter, or open them; a fifth of the patients is the test.
+    """Train the members of a chapter and its arms, or open them; a fifth of the patients is the test.
 
     Parameters
     ----------
@@ -299,10 +294,14 @@ def train(system: System, p: SimpleNamespace) -> Chapter:
     p
         Parameters of the notebook: ``cohort``, ``records``, ``balance``, ``members``, ``repeats`` and ``seed``.
     """
-    cohort = named_cohort(p.cohort, system.fs, records=p.records, balance=p.balance, seed=p.seed)
-    test = np.flatnonzero(cohort.folds(5, p.seed) == 0)
-    runs = training.train_members(system, cohort, test, members=p.members, seed=p.seed)
-    return Chapter(system, cohort, p.cohort, test, runs, p.repeats, p.seed)
+    ensemble = Ensemble.of_chapter(system, p)
+    runs = together_by_name(ensemble.all_tasks(p))
+    cohort = ensemble.cohort(tell=True)
+    test = ensemble.test(cohort)
+    ours = Chapter(system, cohort, p.cohort, test, runs[""], p.repeats)
+    return replace(
+        ours, arms={name: replace(ours, system=arm.system, runs=runs[name]) for name, arm in system.arms(p).items()}
+    )
 
 
 def compared(scores: Mapping[str, pd.DataFrame], names: Sequence[str] | Mapping[str, str]) -> pd.DataFrame:

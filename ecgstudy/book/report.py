@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from IPython.display import display
 from pandas.io.formats.style import Styler
 
 from ecgstudy.text import printable
@@ -37,6 +38,12 @@ def table(frame: pd.DataFrame, caption: str, *, digits: int = 3, index: bool = F
     shown = shown.set_caption(html.escape(printable(caption), quote=False))
     shown = shown.set_table_attributes('class="dataframe ecgstudy-table"')
     return shown if index else shown.hide(axis="index")
+
+
+def unread(failed: Sequence[Mapping[str, str]], consequence: str) -> None:
+    """Show a table of records (name, error) that could not be read, and why; nothing where all could be."""
+    if failed:
+        display(table(pd.DataFrame(failed), f"Records that could not be read, and why: {consequence}."))
 
 
 def number(value: float, digits: int = 3) -> str:

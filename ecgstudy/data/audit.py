@@ -1,5 +1,6 @@
 """The data audit: one row for each record, and the tables made from it."""
 
+import re
 from collections.abc import Collection, Iterable
 from itertools import chain
 from pathlib import Path
@@ -11,11 +12,13 @@ from ecgstudy.data.beats import DS1, DS2, read_beats
 from ecgstudy.data.cohort import skipping
 from ecgstudy.data.delineations import read_delineation
 from ecgstudy.data.labels import CLASSES, unmapped
-from ecgstudy.data.manifest import SIGNALS, at_hand, load_manifest
+from ecgstudy.data.manifest import SIGNALS, DataSet, at_hand, load_manifest
 from ecgstudy.data.records import LEADS, Record, find_records, read_record
 from ecgstudy.data.simulator import synthetic
-from ecgstudy.paths import RESULTS, told_if_broken
-from ecgstudy.text import printable
+from ecgstudy.paths import RESULTS, told_if_broken, written_whole
+from ecgstudy.text import no_formula, printable
+
+_TEXTS = ("name", "source", "patient_id", "flat", "codes", "notes", "error")  # of a row
 
 
 def data_sets(there: Collection[str]) -> pd.DataFrame:
@@ -26,9 +29,15 @@ def data_sets(there: Collection[str]) -> pd.DataFrame:
         "version": [one.version for one in known.values()],
         "licence": [one.licence for one in known.values()],
         "records": [one.records for one in known.values()],
-        "at hand": ["yes" if name in there else "no" for name in known],
+        "at hand": ["yes" if name in there else _absence(one) for name, one in known.items()],
     }
     return pd.DataFrame(rows)
+
+
+def _absence(one: DataSet) -> str:
+    """``no``, or why nobody can tell."""
+    hidden = [f"{one.name}/ cannot be listed ({error.strerror})" for error in one.at_hand().unlisted[:1]]
+    return "".join(hidden) or "no"
 
 
 def committed() -> pd.DataFrame:
@@ -55,11 +64,20 @@ def renewed(table: pd.DataFrame, there: Collection[str]) -> pd.DataFrame:
     return pd.concat([_rows_of(table if name in there else before, name) for name in SIGNALS], ignore_index=True)
 
 
+def write(table: pd.DataFrame) -> None:
+    """Write ``results/audit.csv``. No text of a record becomes a formula where a spreadsheet opens it."""
+    texts = {column: table[column].map(no_formula, na_action="ignore") for column in _TEXTS}
+    with written_whole(RESULTS / "audit.csv") as partial:
+        table.assign(**texts).to_csv(partial, index=False)
+
+
 def _rows_of(table: pd.DataFrame, data_set: str) -> pd.DataFrame:
     whole = {"ludb": "LUDB", "mitdb": "MIT-BIH", "ptb-xl": "PTB-XL", "cpsc-2018-original": "CPSC 2018"}
     # The Challenge's sources are the folders it consists of.
     chosen = table["source"] == whole[data_set] if data_set in whole else ~table["source"].isin(whole.values())
-    return table[chosen]
+    # What is known of an unreadable record begins with its path below the data root.
+    own = table["error"].str.match(rf"{re.escape(data_set)}\b")
+    return table[chosen.where(table["source"] != "unreadable", own)]
 
 
 def audit(records: Iterable[Record | tuple[str, Exception]]) -> pd.DataFrame:
@@ -198,7 +216,7 @@ def wave_counts(ludb: Path, limit: int | None = None, failed: list[dict[str, str
 
     Records whose annotation cannot be read are left out, and added to ``failed`` (name, error).
     """
-    found = [waves for _, waves in skipping(read_delineation, find_records(ludb)[:limit], failed)]
+    found = [waves for _, waves in skipping(read_delineation, _paths(ludb, limit), failed)]
     waves = pd.concat(found) if found else pd.DataFrame(columns=["wave", "onset", "offset"])
     groups = waves.groupby("wave")
     ends = {"marked": groups.size(), "without onset": groups["onset"].apply(lambda s: int(s.isna().sum()))}
@@ -211,8 +229,8 @@ def beat_counts(mitdb: Path, limit: int | None = None, failed: list[dict[str, st
 
     Records whose annotation cannot be read are left out, and added to ``failed`` (name, error).
     """
-    paths = find_records(mitdb)[:limit]
-    found = [beats.assign(record=path.stem) for path, beats in skipping(read_beats, paths, failed)]
+    read = skipping(read_beats, _paths(mitdb, limit), failed)
+    found = [beats.assign(record=path.stem) for path, beats in read]
     beats = pd.concat(found) if found else pd.DataFrame(columns=["aami", "record"])
     halves = {"all": slice(None), "DS1": beats["record"].isin(DS1), "DS2": beats["record"].isin(DS2)}
     counted = {
@@ -220,6 +238,12 @@ def beat_counts(mitdb: Path, limit: int | None = None, failed: list[dict[str, st
         for half, rows in halves.items()
     }
     return pd.DataFrame(counted).T.rename_axis("beats").reset_index()
+
+
+def _paths(folder: Path, limit: int | None) -> list[Path]:
+    """At most ``limit`` records of a folder, and what may not be listed in it."""
+    unlisted: list[Path] = []
+    return find_records(folder, unlisted)[:limit] + unlisted
 
 
 def example(*, label: str | None = None, seed: int = 0) -> Record | None:

@@ -19,10 +19,11 @@ from scipy.sparse.csgraph import connected_components
 
 from ecgstudy.data import labels as label_table
 from ecgstudy.data import manifest
-from ecgstudy.data.records import LEADS, Record, RecordError, by_machine, find_records, read_record
+from ecgstudy.data.records import LEADS, Record, RecordError, find_records, read_record
 from ecgstudy.data.simulator import synthetic
 from ecgstudy.paths import (
     alone,
+    by_machine,
     cache_root,
     data_root,
     is_sidecar,
@@ -332,23 +333,34 @@ def record_paths(data_sets: Sequence[str], limit: int | None = None) -> list[Pat
     return [*(path for paths in thinned for path in paths), *unlisted]
 
 
-def read_all(paths: Sequence[Path]) -> Iterator[Record | tuple[str, Exception]]:
+def read_all(
+    paths: Sequence[Path], machine: list[RecordError] | None = None
+) -> Iterator[Record | tuple[str, Exception]]:
     """Read records one after the other; one that cannot be read is yielded as (name, error).
 
     The errors name files relative to the data root, because pages and tables that readers publish show them.
 
+    Parameters
+    ----------
+    machine
+        Gets the errors of records that the machine fails to read, also a second time (see ``by_machine``). The others
+        are read all the same, and nothing of them may be kept.
+
     Raises
     ------
     RecordError
-        if the machine fails to read a record, also a second time (see ``by_machine``).
+        if the machine fails to read a record and there is no such list.
     """
     for path in paths:
         try:
             yield patiently(read_record, path)
         except RecordError as error:
-            if by_machine(error):
+            if not by_machine(error):
+                yield told(path, error)
+            elif machine is None:
                 raise
-            yield told(path, error)
+            else:
+                machine.append(error)
 
 
 def patiently(read: Callable[[Path], T], path: Path) -> T:
@@ -445,8 +457,17 @@ def synthetic_cohort(
     return build_cohort(simulated, fs=fs, identity=identity, by_content=False, total=records, **options)
 
 
-def named_cohort(name: str, fs: float, *, records: int | None, balance: float | None, seed: int) -> Cohort:
-    """Make the cohort that a notebook's parameters name, and print what a real one lacks.
+def named_cohort(
+    name: str,
+    fs: float,
+    *,
+    records: int | None,
+    balance: float | None,
+    seed: int,
+    tell: bool = True,
+    **options: Any,
+) -> Cohort:
+    """Make the cohort that a notebook's parameters name.
 
     Parameters
     ----------
@@ -458,6 +479,10 @@ def named_cohort(name: str, fs: float, *, records: int | None, balance: float | 
         How many to simulate; of a real cohort, at most so many of each folder, all if None.
     balance, seed
         Of simulated records.
+    tell
+        Print what a real cohort lacks: data sets that are not at hand, records that cannot be read.
+    options
+        Passed to ``build_cohort``.
 
     Raises
     ------
@@ -471,11 +496,31 @@ def named_cohort(name: str, fs: float, *, records: int | None, balance: float | 
             raise ProfileError(
                 f"records={records}, balance={balance}: a simulated cohort needs both, as -p records=2000 -p balance=1"
             )
-        return synthetic_cohort(records, fs, seed=seed, balance=balance)
+        return synthetic_cohort(records, fs, seed=seed, balance=balance, **options)
     there = real_sources()
-    if lacking := [source for source in REAL_SOURCES if source not in there]:
+    lacking = [source for source in REAL_SOURCES if source not in there]
+    if lacking and tell:
         print(f"The real cohort is here of {' and '.join(there)} alone; not at hand: {', '.join(lacking)}.")
-    return real_cohort(fs, sources=there, limit=records)
+    made = real_cohort(fs, sources=there, limit=records, **options)
+    unread = made.left_out[made.left_out["reason"] == "unreadable"]
+    if len(unread) and tell:
+        print(f"It lacks what could not be read: {in_short(unread['detail'])}.")
+    return made
+
+
+def refuse_unread(failed: Sequence[Mapping[str, str]]) -> None:
+    """Raise a `DataError` if records could not be read, where a committed number is to be of all of them."""
+    if failed:
+        raise manifest.DataError(
+            f"{len(failed):,} records cannot be read, and what is committed is of all of them: "
+            f"{in_short([one['error'] for one in failed])}"
+        )
+
+
+def in_short(errors: Sequence[str], most: int = 5) -> str:
+    """The first errors, and how many more there are."""
+    more = f"; and {len(errors) - most:,} more" if len(errors) > most else ""
+    return "; ".join(errors[:most]) + more
 
 
 def real_sources() -> tuple[str, ...]:

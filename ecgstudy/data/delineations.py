@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ecgstudy.data.formats import LEADS, read_annotation
@@ -36,10 +37,9 @@ def read_delineation(path: str | Path) -> pd.DataFrame:
     """
     path = Path(path)
     path = path.with_suffix("") if path.suffix[1:] in _EXTENSIONS else path
-    marks = pd.concat(
-        [read_annotation(path, extension).assign(lead=lead) for extension, lead in _EXTENSIONS.items()],
-        ignore_index=True,
-    )
+    tables = [read_annotation(path, extension) for extension in _EXTENSIONS]
+    marks = pd.concat(tables, ignore_index=True)
+    marks["lead"] = np.repeat(list(_EXTENSIONS.values()), list(map(len, tables)))
     before, after = marks.shift(1), marks.shift(-1)
     opened = (before["symbol"] == "(") & (before["lead"] == marks["lead"])
     closed = (after["symbol"] == ")") & (after["lead"] == marks["lead"])

@@ -580,9 +580,10 @@ class _Transfer:
     def _bring_file(self, line: _Line, job: _Job) -> dict[str, str] | None:
         """Fetch one file; return None once it is complete and has its name, else the last answer of each URL."""
         target = self.dataset.folder / job.path
-        try:
+        with suppress(OSError):  # what is there but cannot be read is brought again
             if target.is_file() and not job.fault(target):
                 return None
+        try:
             target.parent.mkdir(parents=True, exist_ok=True)
             return self._try_urls(line, job, target)
         except OSError as error:

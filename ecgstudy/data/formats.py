@@ -205,7 +205,10 @@ def checked_size(file: Path, most: int) -> int:
 def check_values(count: int) -> None:
     """Raise `RecordError` for more samples than can be read in seconds."""
     if count > MOST_VALUES:
-        raise RecordError(f"holds {count:,} samples, more than the {MOST_VALUES:,} that are read at once; split it")
+        raise RecordError(
+            f"holds {count:,} samples, more than the {MOST_VALUES:,} of all leads that are read at once; cut it into "
+            "parts of some hours, a WFDB record with wfdb.rdrecord(…, sampfrom=, sampto=) and wfdb.wrsamp"
+        )
 
 
 def read_annotation(path: str | Path, extension: str) -> pd.DataFrame:

@@ -52,6 +52,7 @@ _SHORTEST_RR = 0.5  # s; at a higher rate P lies in T
 _LARGEST_P = 0.4  # mV
 _LOWEST_RATE = 100.0  # Hz at which the parts of a beat can be told apart
 _LONGEST = 60.0  # s of a record that are enough to find its beat
+_MOST_SAMPLES = 2**19  # that are searched for what explains a broken law, some seconds' work
 _SURE_WAVE, _SURE_QRS, _SURE_LEAD = 0.03, 0.1, 0.3  # mV
 
 Array = NDArray[np.floating]
@@ -87,7 +88,8 @@ def _factors(names: tuple[str, ...], dtype: np.dtype) -> tuple[list[str], Array]
 def check_limb_leads(x: Array, names: Sequence[str], spans: Array, fs: float) -> list[str]:
     """Note limb leads that contradict each other: which law, by how much, and what explains it.
 
-    Offsets do not count. Leads that do not move are left out, and so are samples that a limb lead lacks.
+    Offsets do not count. Leads that do not move are left out, and so are samples that a limb lead lacks. Of a record of
+    hours only the part around the largest contradiction is examined.
 
     Parameters
     ----------
@@ -106,48 +108,69 @@ def check_limb_leads(x: Array, names: Sequence[str], spans: Array, fs: float) ->
     laws, residual = residuals(limb, there)
     if not laws or (residual.max(axis=1) - residual.min(axis=1)).max() <= _ROUNDING:
         return []
-    limb = limb.astype(np.float64)
+    start = _worst(residual)
+    limb = limb[:, start : start + _MOST_SAMPLES].astype(np.float64)
     whole = np.isfinite(limb).all(axis=0)
     if not whole.any():
         return []
     limb -= np.median(limb[:, whole], axis=1, keepdims=True)
     limb[:, ~whole] = 0  # where every law holds
-    broken = _broken(limb, there)
+    limits = _limits(limb)
+    broken = _broken(limb, there, limits)
     if not broken:
         return []
     note = "lead laws: " + ", ".join(f"{law} broken by up to {by:.2g} mV" for law, by in broken.items())
-    if why := _exchange(limb, there):
+    if why := _exchange(limb, there, limits):
         return [f"{note}; {why}"]
-    if found := _pulse(limb, there, fs):
+    if found := _pulse(limb, there, fs, start):
         return [note, found]
     why = _odd_one(limb, there)
     return [f"{note}; {why}" if why else note]
 
 
-def _broken(limb: Array, names: Sequence[str]) -> dict[str, float]:
-    """Laws that are broken by leads with a median of zero → largest violation in mV."""
-    laws, residual = residuals(limb, names)
-    residual = np.abs(residual - np.median(residual, axis=1, keepdims=True))
-    peak, rms = residual.max(axis=1), np.sqrt((residual**2).mean(axis=1))
+def _worst(residual: Array) -> int:
+    """First of the samples around the largest residual of a long record; 0 of a short one, which is taken whole."""
+    if residual.shape[1] <= _MOST_SAMPLES:
+        return 0
+    far = np.zeros(residual.shape[1], residual.dtype)
+    for law in residual:
+        some = law[:: 1 + len(law) // _MOST_SAMPLES]
+        some = some[np.isfinite(some)]
+        np.fmax(far, np.abs(law - (np.median(some) if some.size else 0)), out=far)
+    at = int(far.argmax())
+    return min(max(0, at - _MOST_SAMPLES // 2), residual.shape[1] - _MOST_SAMPLES)
+
+
+def _limits(limb: Array) -> tuple[float, float, float]:
+    """What breaks a law of these leads, as peak, as root mean square, and at least (mV): the same for any signs."""
     steps = np.abs(np.diff(limb, axis=1))
     step = np.min(steps, initial=np.inf, where=steps > 1e-5)  # a coarse converter's rounding is no violation
     floor = max(_ROUNDING, 3 * step) if np.isfinite(step) else _ROUNDING
-    broken = (peak > _BROKEN * np.ptp(limb, axis=1).mean()) | (rms > _BROKEN * limb.std(axis=1).mean())
-    return {law: by for law, by, is_broken in zip(laws, peak.tolist(), broken, strict=True) if is_broken and by > floor}
+    return _BROKEN * float(np.ptp(limb, axis=1).mean()), _BROKEN * float(limb.std(axis=1).mean()), floor
 
 
-def _exchange(limb: Array, names: Sequence[str]) -> str:
+def _broken(limb: Array, names: Sequence[str], limits: tuple[float, float, float]) -> dict[str, float]:
+    """Laws that are broken by leads with a median of zero → largest violation in mV."""
+    laws, residual = residuals(limb, names)
+    residual = np.abs(residual - np.median(residual, axis=1, keepdims=True))
+    of_peak, of_rms, floor = limits
+    broken = (residual.max(axis=1) > of_peak) | (np.sqrt((residual**2).mean(axis=1)) > of_rms)
+    peak = residual.max(axis=1).tolist()
+    return {law: by for law, by, is_broken in zip(laws, peak, broken, strict=True) if is_broken and by > floor}
+
+
+def _exchange(limb: Array, names: Sequence[str], limits: tuple[float, float, float]) -> str:
     """The one wrong sign or the two exchanged names whose repair restores every law; both if two repairs do."""
     found = []
     for row, name in enumerate(names):
         mended = limb.copy()
         mended[row] *= -1
-        if not _broken(mended, names):
+        if not _broken(mended, names, limits):
             found.append(f"{name} has the wrong sign")
     for pair in combinations(range(len(names)), 2):
         mended = limb.copy()
         mended[list(pair)] = limb[list(pair[::-1])]
-        if not _broken(mended, names):
+        if not _broken(mended, names, limits):
             exchanged = tuple(names[row] for row in pair)
             as_well = (
                 f" (or the electrodes {_ELECTRODES[exchanged]} in I, II and III)" if exchanged in _ELECTRODES else ""
@@ -156,22 +179,22 @@ def _exchange(limb: Array, names: Sequence[str]) -> str:
     return " or ".join(found) if len(found) <= 2 else ""
 
 
-def _pulse(limb: Array, names: Sequence[str], fs: float) -> str:
-    """A pulse in all leads at once, such as an amplifier's 1 mV, if it is what breaks the laws."""
+def _pulse(limb: Array, names: Sequence[str], fs: float, start: int) -> str:
+    """A pulse in all leads at once, such as an amplifier's 1 mV, if it is what breaks the laws; from ``start`` on."""
     _, residual = residuals(limb, names)
     _, of_one = residuals(np.ones((len(names), 1)), names)
     if not of_one.any():  # aVF's law does not see it
         return ""
     common = (of_one.T @ residual)[0] / (of_one**2).sum()
     common -= np.median(common)
-    if _broken(limb - common, names):
+    if _broken(limb - common, names, _limits(limb - common)):
         return ""
     highest = np.abs(common).max()
     inside = np.abs(common) > highest / 2
     level = float(np.median(common[inside]))
     if abs(level) <= highest / 2:  # both ways
         return ""
-    edges = np.flatnonzero(np.diff(inside, prepend=False, append=False)) / fs
+    edges = (start + np.flatnonzero(np.diff(inside, prepend=False, append=False))) / fs
     flat, rest = np.abs(common[inside] / level - 1) < 0.2, np.abs(common[~inside] / level) < 0.2
     if flat.mean() < 0.8 or rest.mean() < 0.8 or np.median(edges[1::2] - edges[::2]) < _SHORTEST_PULSE:
         return ""

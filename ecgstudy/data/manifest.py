@@ -9,7 +9,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from fnmatch import fnmatchcase
 from multiprocessing.pool import ThreadPool
 from pathlib import Path, PurePosixPath
-from typing import Any, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_origin, get_type_hints
 
 import yaml
 
@@ -88,32 +88,38 @@ class DataSet:
         """Whether the study uses this file of the data set."""
         return any(fnmatchcase(path, pattern) for pattern in self.take)
 
-    def record_paths(self) -> list[Path]:
-        """For each record at hand, the one file that every record has."""
-        return paths.listed(self.folder, self.record_files) if self.record_files else []
+    def at_hand(self) -> "AtHand":
+        """Find what is at hand of it, without the checksum list, unfinished transfers and what systems leave."""
+        unlisted: list[OSError] = []
+        found = (file for file in paths.files_below(self.folder, unlisted.append) if paths.is_file(file))
+        files = [path for file in found if (path := file.relative_to(self.folder).as_posix()) != self.checksum_file]
+        records = [path for path in files if self.record_files and _is_one(path, self.record_files)]
+        # A data set that is not there is no folder that cannot be listed.
+        unlisted = [error for error in unlisted if not isinstance(error, FileNotFoundError)]
+        return AtHand(files, records, unlisted, bool(records if self.record_files else files))
 
-    def file_paths(self) -> Iterator[str]:
-        """Paths of all files at hand, without the checksum list, unfinished transfers and what systems leave."""
-        for file in paths.files_below(self.folder):
-            path = file.relative_to(self.folder).as_posix()
-            if file.is_file() and path != self.checksum_file:
-                yield path
+    def list_state(self) -> str:
+        """State of the checksum list, as in ``file_states``: ``"wrong"`` if the manifest knows it otherwise."""
+        return _state(self.folder / self.checksum_file, self.checksum_file_sha256) if self.checksum_file else "missing"
 
     def pinned(self) -> bool:
         """Whether the checksum list is at hand and, if the manifest knows its checksum, is the right one."""
-        path = self.folder / self.checksum_file
-        if not self.checksum_file or not path.is_file():
-            return False
-        try:
-            return not self.checksum_file_sha256 or matches(path, self.checksum_file_sha256)
-        except OSError as error:
-            raise DataError(f"{path} cannot be read ({error.strerror}); delete it and fetch again") from error
+        return self.list_state() == "ok"
 
     def checksums(self) -> dict[str, str]:
-        """SHA-256 by path, of every file that the manifest or the list at hand knows."""
-        path = self.folder / self.checksum_file
-        listed = read_checksums(path) if self.checksum_file and path.is_file() else {}
+        """SHA-256 by path, of every file that the manifest or the list at hand, if it can be read, knows."""
+        readable = self.list_state() in ("ok", "wrong")
+        listed = read_checksums(self.folder / self.checksum_file) if readable else {}
         return listed | {file.path: file.sha256 for file in self.files}
+
+
+class AtHand(NamedTuple):
+    """What is at hand of a data set: paths relative to its folder."""
+
+    files: list[str]
+    records: list[str]  # of each, the one file that every record has
+    unlisted: list[OSError]  # of folders that cannot be listed
+    any: bool  # a record, or a file of a data set that has no records
 
 
 def load_manifest(path: Path = paths.MANIFEST) -> dict[str, DataSet]:
@@ -154,12 +160,21 @@ def locate(name: str, manifest: Path = paths.MANIFEST) -> Path:
     Raises
     ------
     DataError
-        saying where it was looked for and how to get it.
+        saying where it was looked for, which folders there may not be listed, and how to get it.
+    OSError
+        if the machine fails to list a folder: then nobody knows what is at hand.
     """
     dataset = data_set(name, manifest)
-    if not any(dataset.record_paths() if dataset.record_files else dataset.file_paths()):
+    found = dataset.at_hand()
+    if not found.any:
+        for error in found.unlisted:
+            if paths.by_machine(error):
+                raise error
+        hidden = "".join(
+            f"\n{error.filename} cannot be listed ({error.strerror}): allow it" for error in found.unlisted
+        )
         raise DataError(
-            f"{name} ({dataset.title}, {dataset.licence}) is not at hand: looked in {dataset.folder}\n"
+            f"{name} ({dataset.title}, {dataset.licence}) is not at hand: looked in {dataset.folder}{hidden}\n"
             f"Get it with `ecgstudy data fetch {name}`, or set ECGSTUDY_DATA to the folder that holds {name}/."
         )
     return dataset.folder
@@ -169,7 +184,8 @@ def locate(name: str, manifest: Path = paths.MANIFEST) -> Path:
 class Report:
     """What `verify` found: paths relative to ``folder``.
 
-    Files are ``unreadable`` after a disk error or without permission; no checksum covers the ``extra`` ones.
+    Files and folders (with a slash) are ``unreadable`` for the reason that stands beside them: a disk error, no
+    permission, a folder or a link to nothing where a file belongs. No checksum covers the ``extra`` ones.
     """
 
     name: str
@@ -181,7 +197,7 @@ class Report:
     records: int
     records_expected: int
     checked: bool
-    unreadable: tuple[str, ...] = ()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def whole(self) -> bool:
@@ -196,13 +212,14 @@ class Report:
         if not self.checked:
             lines.append(f"no checksums are at hand, nothing was checked: `ecgstudy data fetch {self.name}` gets them")
         lines.append(f"{self.ok:,} files are right")
-        kinds = {"missing": self.missing, "wrong": self.wrong, "unreadable": self.unreadable}
+        unreadable = tuple(f"{path} ({why})" for path, why in self.unreadable.items())
+        kinds = {"missing": self.missing, "wrong": self.wrong, "unreadable": unreadable}
         for kind, found in (kinds | {"without a checksum": self.extra}).items():
             if found:
                 more = f" and {len(found) - names:,} more" if len(found) > names else ""
                 lines.append(f"{len(found):,} {kind}: {', '.join(found[:names])}{more}")
-        if self.missing or self.wrong:
-            lines.append(f"`ecgstudy data fetch {self.name}` brings what is missing or wrong and nothing else")
+        if self.missing or self.wrong or self.unreadable:
+            lines.append(f"`ecgstudy data fetch {self.name}` brings what is missing, wrong or unreadable, nothing else")
         return "\n".join(lines)
 
 
@@ -221,47 +238,61 @@ def verify(name: str, manifest: Path = paths.MANIFEST) -> Report:
     """Compare a data set at hand with its checksums and its number of records.
 
     A checksum list that the manifest does not know counts as wrong; the files are compared with it all the same.
+    Files and folders that cannot be read are listed, and stop nothing.
 
     Raises
     ------
     DataError
-        when the data set is not at hand at all.
+        when the data set is not at hand at all, or a line of its checksum list is none.
     """
     dataset = data_set(name, manifest)
-    folder = locate(name, manifest)
+    folder, found = dataset.folder, dataset.at_hand()
+    if not found.any and not found.unlisted:
+        locate(name, manifest)
     known = dataset.checksums()
     states = dict(file_states(folder, known))
-    wrong = [path for path, state in states.items() if state == "wrong"]
-    if (folder / dataset.checksum_file).is_file() and dataset.checksum_file and not dataset.pinned():
-        wrong.append(dataset.checksum_file)
+    ok = sum(state == "ok" for state in states.values())
+    if dataset.checksum_file and (state := dataset.list_state()) not in ("ok", "missing"):
+        states[dataset.checksum_file] = state
+    unreadable = {path: state for path, state in states.items() if state not in ("ok", "wrong", "missing")}
+    for error in found.unlisted:
+        unreadable[f"{Path(error.filename).relative_to(folder).as_posix()}/"] = f"{error.strerror}"
     return Report(
         name=name,
         folder=folder,
-        ok=sum(state == "ok" for state in states.values()),
+        ok=ok,
         missing=tuple(sorted(path for path, state in states.items() if state == "missing" and dataset.takes(path))),
-        wrong=tuple(sorted(wrong)),
-        extra=tuple(sorted(path for path in dataset.file_paths() if path not in known)),
-        records=len(dataset.record_paths()),
+        wrong=tuple(sorted(path for path, state in states.items() if state == "wrong")),
+        extra=tuple(sorted(path for path in found.files if path not in known)),
+        records=len(found.records),
         records_expected=dataset.records,
         checked=bool(known),
-        unreadable=tuple(sorted(path for path, state in states.items() if state == "unreadable")),
+        unreadable=dict(sorted(unreadable.items())),
     )
 
 
 def file_states(folder: Path, checksums: Mapping[str, str], threads: int = 4) -> Iterator[tuple[str, str]]:
-    """Yield each path of ``checksums`` with ``"ok"``, ``"wrong"``, ``"missing"`` or ``"unreadable"``, in order."""
-
-    def state(path: str) -> str:
-        file = folder / path
-        try:
-            if not file.is_file():
-                return "missing"
-            return "ok" if matches(file, checksums[path]) else "wrong"
-        except OSError:
-            return "unreadable"
-
+    """Yield each path of ``checksums`` with ``"ok"``, ``"wrong"``, ``"missing"`` or why it cannot be read, in order."""
     with ThreadPool(threads) as pool:
-        yield from zip(checksums, pool.imap(state, checksums, chunksize=16), strict=True)
+        states = pool.imap(lambda path: _state(folder / path, checksums[path]), checksums, chunksize=16)
+        yield from zip(checksums, states, strict=True)
+
+
+def _state(file: Path, checksum: str) -> str:
+    """State of a file in a word, or why it cannot be read. Without a checksum every file is right that can be read."""
+    try:
+        if not stat.S_ISREG(file.stat().st_mode):
+            return "a folder, a pipe or a device stands there"
+        return "ok" if matches(file, checksum) or not checksum else "wrong"
+    except FileNotFoundError:
+        return "a link to nothing" if file.is_symlink() else "missing"
+    except OSError as error:
+        return error.strerror or type(error).__name__
+
+
+def _is_one(path: str, pattern: str) -> bool:
+    """Whether a path is one of a pattern, whose ``*`` stands for a part of one name."""
+    return PurePosixPath(path).match(pattern) and path.count("/") == pattern.count("/")
 
 
 def matches(path: Path, checksum: str) -> bool:

@@ -1,6 +1,5 @@
 """Read one ECG of any data set and format into one form: float32 mV, standard lead order, labels, notes."""
 
-import errno
 import hashlib
 import math
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from ecgstudy.data.formats import RecordError as RecordError
 from ecgstudy.data.labels import classes_of
 from ecgstudy.data.leads import CANONICAL, check_electrodes, check_limb_leads
 from ecgstudy.data.leads import LEADS as LEADS
-from ecgstudy.paths import files_below
+from ecgstudy.paths import by_machine, files_below, is_file
 from ecgstudy.text import printable
 
 _HIGHEST_ECG = 20.0  # mV, beyond any surface ECG: noted
@@ -161,34 +160,12 @@ def read_record(
         raise RecordError(printable(f"{file}: cannot be read ({error or 'no memory left'}); {remedy}")) from error
 
 
-# Errors of the system that say something about the file: it is gone, is not a file, or may not be read.
-_OF_THE_FILE = {
-    None,  # raised by a library because of what is in the file
-    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO, errno.EINVAL),
-    *(errno.EACCES, errno.EPERM),
-}
-
-
-def by_machine(error: BaseException) -> bool:
-    """Whether an error, or its cause, comes from the machine (disk, network, memory) and may pass.
-
-    Such a failure says nothing about the record. The record is read again or the failure is reported, but it is never
-    kept as the record's own.
-    """
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, MemoryError) or (isinstance(seen, OSError) and seen.errno not in _OF_THE_FILE):
-            return True
-        seen = seen.__cause__
-    return False
-
-
 def find_records(folder: str | Path, unlisted: list[Path] | None = None) -> list[Path]:
     """Every record under a folder, sorted, each once: paths for `read_record`.
 
     A ``.csv`` counts if its first line is all numbers or names a standard lead. Files that systems and editors leave
-    beside data (``._1.hea``, ``1.hea~``) do not count. Links to folders are followed. Folders that may not be listed
-    are skipped and added to ``unlisted``.
+    beside data (``._1.hea``, ``1.hea~``) do not count, but a folder where a record belongs (``1.hea/``) does: reading
+    tells. Links to folders are followed. Folders that may not be listed are skipped and added to ``unlisted``.
 
     Raises
     ------
@@ -205,7 +182,7 @@ def find_records(folder: str | Path, unlisted: list[Path] | None = None) -> list
     folder = Path(folder)
     if not folder.is_dir():
         raise RecordError(f"{folder}: no such folder; check the path or fetch the data set")
-    files = list(files_below(folder, pass_by))
+    files = list(files_below(folder, pass_by, misplaced=(".hea", ".npy", ".mat")))
     headers = {path for path in files if path.suffix == ".hea"}
     found = []
     for path in files:
@@ -214,7 +191,7 @@ def find_records(folder: str | Path, unlisted: list[Path] | None = None) -> list
                 found.append(path)
             case ".mat" if path.with_suffix(".hea") not in headers:
                 found.append(path)
-            case ".csv" if path.is_file() and holds_samples(path):
+            case ".csv" if is_file(path) and holds_samples(path):
                 found.append(path)
     return sorted(found)
 

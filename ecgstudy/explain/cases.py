@@ -4,7 +4,7 @@ The answer key is exact for simulated records. For LUDB's it follows from the wa
 real records with ST changes from the QRS complexes that a detector finds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ecgstudy.data import qrs
-from ecgstudy.data.cohort import Cohort, skipping
+from ecgstudy.data.cohort import Cohort, in_short, record_paths, skipping
 from ecgstudy.data.delineations import read_delineation
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.data.manifest import DataError, locate
-from ecgstudy.data.records import LEADS, Record, find_records, read_record
+from ecgstudy.data.manifest import DataError
+from ecgstudy.data.records import LEADS, Record, read_record
 from ecgstudy.data.simulator import synthetic
 from ecgstudy.preprocessing import fill_gaps, resample
 from ecgstudy.systems import System
@@ -92,7 +92,8 @@ def synthetic_cases(
 def ludb_cases(fs: float, *, per_class: int | None = None, failed: list[dict[str, str]] | None = None) -> Cases:
     """LUDB's records at ``fs`` Hz with the keys that its delineated waves give; PAC and PVC have none.
 
-    A record that cannot be read, or whose annotation cannot, is left out, and added to ``failed`` (name, error).
+    A record that cannot be read, or whose annotation cannot, is left out, and added to ``failed`` (name, error), unless
+    it stands there already.
 
     Raises
     ------
@@ -101,12 +102,13 @@ def ludb_cases(fs: float, *, per_class: int | None = None, failed: list[dict[str
     """
     rows = []
     full = dict.fromkeys(CLASSES, 0)
+    unread: list[dict[str, str]] = []
 
     def read(path: Path) -> tuple[Record, pd.DataFrame | None]:
         record = read_record(path)
         return record, read_delineation(path) if record.labels & set(WAVE_CLASSES) else None
 
-    for _, (record, waves) in skipping(read, find_records(locate("ludb")), failed):
+    for _, (record, waves) in skipping(read, record_paths(["ludb"]), unread):
         wanted = [c for c in CLASSES if c in record.labels and c in WAVE_CLASSES and full[c] < (per_class or 1000)]
         if not wanted or waves is None:
             continue
@@ -121,9 +123,20 @@ def ludb_cases(fs: float, *, per_class: int | None = None, failed: list[dict[str
                 full[c] += 1
                 about = (record.patient_id, record.name)
                 rows.append((signal, CLASSES.index(c), keys[c], union, st, labels, *about))
+    if failed is not None:
+        failed += [row for row in unread if row not in failed]
     if not rows:
-        raise DataError("no record of LUDB can be read with its annotation: fetch it again, `ecgstudy data fetch ludb`")
+        why = in_short([row["error"] for row in unread]) or "none has a class of which waves tell"
+        raise DataError(f"no record of LUDB can be explained ({why}): fetch all of it with `ecgstudy data fetch ludb`")
     return _cases(rows, fs)
+
+
+def ludb_at_hand(rates: Iterable[float], per_class: int | None, failed: list[dict[str, str]]) -> dict[float, Cases]:
+    """``ludb_cases`` at several rates in Hz; none where LUDB is not at hand, or nothing of it can be read."""
+    try:
+        return {fs: ludb_cases(fs, per_class=per_class, failed=failed) for fs in rates}
+    except DataError:
+        return {}
 
 
 def real_st_cases(cohort: Cohort, records: NDArray[np.intp], seconds: float = 10.0) -> Cases:

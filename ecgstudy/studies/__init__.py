@@ -7,13 +7,12 @@ verify-results`` go through that list and know no study by name.
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
 
-from ecgstudy import training
+from ecgstudy import workers
 from ecgstudy.paths import RESULTS, needs_checkout, told_if_broken, written_whole
 from ecgstudy.studies.checks import Check
 
@@ -86,25 +85,34 @@ class Study(ABC):
     def keep(self, part: str, answer: str, found: list[Any]) -> None:  # noqa: B027
         """Commit an answer, once its tasks have given what they ``found``, in order; a task may have kept it."""
 
-    def answer_all(self, part: str, answers: Sequence[str], jobs: int) -> Iterator[tuple[str, float]]:
-        """Make answers of a part, ``jobs`` tasks at a time, and keep each as soon as it is whole.
+    def answer_all(self, part: str, answers: Sequence[str], jobs: int | None = None) -> Iterator[tuple[str, float]]:
+        """Make answers of a part, ``jobs`` tasks at a time (None: all that fit), and keep each as soon as it is whole.
 
         Yields
         ------
         Each answer that is kept, and the seconds so far.
         """
         begun = time.monotonic()
-        with training.workers(jobs) as pool:
-            futures = {answer: [pool.submit(task) for task in self.tasks(part, answer)] for answer in answers}
-            of_which = {future: answer for answer, several in futures.items() for future in several}
-            waiting = {answer: len(several) for answer, several in futures.items()}
-            for done in as_completed(of_which):
-                done.result()
-                answer = of_which[done]
-                waiting[answer] -= 1
-                if not waiting[answer]:
-                    self.keep(part, answer, [future.result() for future in futures[answer]])
-                    yield answer, time.monotonic() - begun
+        found: dict[str, list[Any]] = {answer: [] for answer in answers}
+        of_which: dict[str, tuple[str, int]] = {}
+        todo = []
+        for answer in answers:
+            tasks = self.tasks(part, answer)
+            found[answer] = [None] * len(tasks)
+            for number, task in enumerate(tasks):
+                name = f"{answer} {number + 1}/{len(tasks)}" if len(tasks) > 1 else answer
+                of_which[name] = answer, number
+                todo.append(workers.Job(name, task))
+        waiting = {answer: len(several) for answer, several in found.items()}
+        for outcome in workers.work_off(todo, jobs):
+            if outcome.error:
+                raise outcome.error
+            answer, number = of_which[outcome.job.name]
+            found[answer][number] = outcome.result
+            waiting[answer] -= 1
+            if not waiting[answer]:
+                self.keep(part, answer, found[answer])
+                yield answer, time.monotonic() - begun
 
     @abstractmethod
     def table(self) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
@@ -26,6 +27,7 @@ from ecgstudy.losses import Loss, weighted_focal
 from ecgstudy.paths import RESULTS, read_json, read_table, write_compact, written_whole
 from ecgstudy.preprocessing import remove_baseline
 from ecgstudy.studies import leaderboard
+from ecgstudy.studies.trainings import Records, Task, together_by_name
 from ecgstudy.systems import System, clip_thrice, parameter_count
 from ecgstudy.systems.catalogue import by_name
 from ecgstudy.systems.cnn_gap import CNNGAPSystem
@@ -265,10 +267,44 @@ def train_run(
     system: System, cohort: Cohort, fold: int, member: int = 0, *, folds: int = FOLDS, quiet: bool = True
 ) -> training.Run:
     """Train, or open, the run of a fold: seed ``fold``, of another member of an ensemble ``fold + member * folds``."""
-    test = np.flatnonzero(cohort.folds(folds, 0) == fold)
     seed = fold + member * folds
-    split = training.member_splits(system, cohort, test, 1, seed)[0]
+    split = _split(system, cohort, fold, seed, folds)
     return training.train(system, cohort, split, seed=seed, note=f"{system.name} fold {fold}", quiet=quiet)
+
+
+def _split(system: System, cohort: Cohort, fold: int, seed: int, folds: int) -> dict[str, NDArray[np.intp]]:
+    test = np.flatnonzero(cohort.folds(folds, 0) == fold)
+    return training.member_splits(system, cohort, test, 1, seed)[0]
+
+
+def small_records(p: SimpleNamespace) -> Records:
+    """Records of chapter 08's own small grid."""
+    system, _ = by_name("ECGMaster").of_profile(p.profile)
+    return Records(p.cohort, system.fs, p.records, p.balance, p.seed)
+
+
+def small_tasks(p: SimpleNamespace) -> dict[str, list[Task]]:
+    """The trainings of chapter 08's own small grid: loss → one a fold, of ECGMaster as its chapter has it."""
+    system, _ = by_name("ECGMaster").of_profile(p.profile)
+    records = small_records(p)
+    arms = {loss: replace(system, loss=loss, epochs=p.epochs) for loss in p.losses}
+    return {
+        loss: [Task(f"{loss}, fold {f + 1}", train_fold, (arm, records, f), records.task) for f in range(p.folds)]
+        for loss, arm in arms.items()
+    }
+
+
+def train_fold(system: System, records: Records, fold: int, *, only_open: bool = False) -> training.Run | None:
+    """Train, or open, the run of a fold of a chapter's records."""
+    cohort = records.made()
+    if only_open:
+        return training.trained(system, cohort, _split(system, cohort, fold, fold, FOLDS), seed=fold)
+    return train_run(system, cohort, fold, quiet=False)
+
+
+def small_grid(p: SimpleNamespace) -> dict[str, list[training.Run]]:
+    """Train chapter 08's own small grid, side by side, or open it: loss → one run a fold."""
+    return together_by_name(small_tasks(p))
 
 
 def path(cohort: str, question: str, arm: str, suffix: str) -> Path:
@@ -293,8 +329,8 @@ def missing(cohort: str, questions: list[str] | None = None) -> dict[tuple[str, 
         for arm in QUESTIONS[question].arms:
             if not all(path(cohort, question, arm, s).exists() for s in (".json", ".parquet")):
                 system, members = system_of(question, arm, cohort)
-                work = leaderboard.multiply_adds(system) * system.epochs * members * FOLDS
-                lacking[question, arm] = known and known * work
+                runs = system.epochs * members * FOLDS
+                lacking[question, arm] = known and known * leaderboard.multiply_adds(system) * runs
     return lacking
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 
 from ecgstudy import training
 from ecgstudy.data.beats import FS, SAMPLES
-from ecgstudy.data.cohort import REAL_SOURCES, Cohort, named_cohort, record_paths
+from ecgstudy.data.cohort import REAL_SOURCES, record_paths, refuse_unread
 from ecgstudy.data.manifest import at_hand
 from ecgstudy.explain import blind, evaluation, methods, trials
 from ecgstudy.explain.beat_maps import WINDOWS
@@ -26,7 +26,7 @@ from ecgstudy.paths import RESULTS, told_if_broken, written_whole
 from ecgstudy.profiles import profile_values
 from ecgstudy.studies import leaderboard, questions, read_committed
 from ecgstudy.studies.questions import ANSWER, SIX
-from ecgstudy.systems.catalogue import by_name
+from ecgstudy.studies.trainings import Ensemble
 
 FILE = RESULTS / "explanations.csv.gz"
 COLUMNS = ("system", "method", "trial", "cohort", "trained", "class", "value", "low", "high", "n", "run")
@@ -81,12 +81,6 @@ def trained_on(profile: str) -> str:
     return profile_values(profile, "03_cnn_gap")["cohort"]
 
 
-def chapter_cohort(name: str, profile: str, seed: int) -> Cohort:
-    """Cohort that a system's chapter trains it on."""
-    values = profile_values(profile, by_name(name).chapter)
-    return named_cohort(values["cohort"], values["fs"], records=values["records"], balance=values["balance"], seed=seed)
-
-
 def chapter_runs(
     name: str, profile: str, most: int = 1, *, seed: int, fold: int = 0, reseed: int = 0, **changes: Any
 ) -> list[training.Run]:
@@ -98,22 +92,12 @@ def chapter_runs(
         How many members, if the chapter has as many.
     seed
         Of the chapter.
-    fold
-        Of five, which is not trained on; the chapter's is the first.
-    reseed
-        Added to the seed of weights and order, on the same records.
+    fold, reseed
+        As ``Ensemble`` has them.
     changes
         Fields of the system that differ.
     """
-    system, members = by_name(name).of_profile(profile)
-    system = replace(system, **changes)
-    cohort = chapter_cohort(name, profile, seed)
-    test = np.flatnonzero(cohort.folds(5, seed) == fold)
-    splits = training.member_splits(system, cohort, test, members, seed)[:most]
-    return [
-        training.train(system, cohort, split, seed=seed + m + reseed, note=f"{name} {m + 1}/{len(splits)}")
-        for m, split in enumerate(splits)
-    ]
+    return replace(Ensemble.of_profile(name, profile, seed, **changes), fold=fold, reseed=reseed).runs(most)
 
 
 def tidy(
@@ -156,7 +140,9 @@ def cases_by_cohort(fs: float, trained: str, per_class: int) -> dict[str, Cases]
     if trained != "real":
         cohorts["synthetic"] = synthetic_cases(fs, per_class, seed=CASE_SEED)
     if "ludb" in at_hand():
-        cohorts["LUDB"] = ludb_cases(fs, per_class=2 * per_class)
+        unread: list[dict[str, str]] = []
+        cohorts["LUDB"] = ludb_cases(fs, per_class=2 * per_class, failed=unread)
+        refuse_unread(unread)
     return cohorts
 
 
@@ -205,7 +191,7 @@ def many_answers(name: str, per_class: int = 30) -> pd.DataFrame:
 def real_st_answers(name: str, folds: int = 5) -> pd.DataFrame:
     """Question 1 on real records: a system's own maps of STD and STE, each record by a network of a fold without it."""
     seed, parts, runs = profile_values("real", "09_cam_analysis")["seed"], [], []
-    cohort = chapter_cohort(name, "real", seed)
+    cohort = Ensemble.of_profile(name, "real", seed).cohort()
     for fold in range(folds):
         (run,) = chapter_runs(name, "real", seed=seed, fold=fold)
         cases = real_st_cases(cohort, np.flatnonzero(cohort.folds(5, seed) == fold))

@@ -7,6 +7,7 @@ take cases by rate, because each explains the same records at a rate of its own.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,13 +24,17 @@ from ecgstudy.data.records import LEADS
 from ecgstudy.explain import blind, evaluation, methods, trials
 from ecgstudy.explain.blind import BASELINES
 from ecgstudy.explain.cases import Cases
+from ecgstudy.profiles import profile_values
+from ecgstudy.studies.trainings import Records, Task, together
 from ecgstudy.systems import System
+from ecgstudy.systems.catalogue import by_name
 from ecgstudy.systems.small_gap import SmallGAPSystem
 from ecgstudy.training import Run
 
 ST = ("STD", "STE")
 SOME_LEADS = ("LBBB", "RBBB", "STD", "STE")  # classes whose evidence is in some leads only
 ENDS = ("value", "low", "high")
+SHUFFLED = "shuffled labels"
 INPUT_GRADIENT, FIRST_BLOCK = "input × gradient", "HiRes-CAM, first block"
 ANSWER = "answer "  # begins the trial of every answer in results/explanations.csv.gz
 SIX = ANSWER + "6, excess mass"
@@ -450,27 +455,61 @@ def likeness(subject: Subject, cases: Cases, chosen: Sequence[str]) -> pd.DataFr
 # --- 5: small networks ------------------------------------------------------------------------------------------------
 
 
-def train_small(
-    cohort: Cohort, options: Mapping[str, Any], *, epochs: int, seed: int = 0, shuffled: bool = False, note: str = ""
-) -> Subject:
-    """Train a small network (``small_gap``) on four of a cohort's five folds.
+def small_arms(profile: str) -> dict[str, dict[str, Any]]:
+    """Fields of the small networks of a profile by name: receptive fields differ, or the distance of cells."""
+    arms: dict[str, dict[str, Any]] = {
+        "short": {"dilations": (1, 1, 1), "pools": 3},
+        "deep": {"dilations": (1,) * 6, "pools": 3},
+        "dilated": {"dilations": (1, 1, 1, 2, 4, 8), "pools": 3},
+    }
+    if profile in ("real", "paper"):
+        arms["pooled"] = {"dilations": (1,) * 5, "pools": 5}
+        arms["deep, maximum"] = {"dilations": (1,) * 6, "pools": 3, "pooling": "max"}
+    return arms | {SHUFFLED: arms["short"]}
 
-    Parameters
-    ----------
-    options
-        Fields of the system.
-    shuffled
-        Whether the records' labels change places first, so that there is nothing to learn; the folds stay.
-    note
-        What the progress line begins with.
+
+def small_records(p: SimpleNamespace) -> Records:
+    """Records that the small networks of chapter 09 learn from, at the rate of the first system that it explains."""
+    fs = profile_values(p.profile, by_name(p.systems[0]).chapter)["fs"]
+    return Records("synthetic", fs, p.small_records, 1, p.seed)
+
+
+def small_tasks(p: SimpleNamespace) -> dict[str, Task]:
+    """Trainings of the small networks of chapter 09 by name."""
+    records = small_records(p)
+    return {
+        arm: Task(
+            f"small network, {arm}",
+            train_small,
+            (SmallGAPSystem(fs=records.fs, epochs=p.small_epochs, **options), records, arm == SHUFFLED),
+            records.task,
+        )
+        for arm, options in small_arms(p.profile).items()
+    }
+
+
+def small_networks(p: SimpleNamespace) -> dict[str, Subject]:
+    """Train the small networks of chapter 09, side by side, or open them: arm → network."""
+    tasks = small_tasks(p)
+    return {arm: Subject([run]) for arm, run in zip(tasks, together(list(tasks.values())), strict=True)}
+
+
+def train_small(
+    system: SmallGAPSystem, records: Records, shuffled: bool = False, *, only_open: bool = False
+) -> Run | None:
+    """Train a small network on four of a cohort's five folds, or open it.
+
+    ``shuffled``: the records' labels change places first, so that there is nothing to learn; the folds stay.
     """
-    system = SmallGAPSystem(fs=cohort.fs, epochs=epochs, **options)
+    cohort, seed = records.made(), records.seed
     (split,) = training.member_splits(system, cohort, small_test(cohort, seed), 1, seed)
     if shuffled:
         order = np.random.default_rng(seed).permutation(len(cohort))
         checksum = f"{cohort.checksum}, labels shuffled by {seed}"
         cohort = replace(cohort, labels=cohort.labels[order], checksum=checksum)
-    return Subject([training.train(system, cohort, split, seed=seed, note=note)])
+    if only_open:
+        return training.trained(system, cohort, split, seed=seed)
+    return training.train(system, cohort, split, seed=seed, note=SHUFFLED if shuffled else system.name)
 
 
 def small_test(cohort: Cohort, seed: int = 0) -> NDArray[np.intp]:

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from ecgstudy import metrics, training
 from ecgstudy.data import qrs
-from ecgstudy.data.cohort import Cohort, read_all, real_cohort, record_paths, synthetic_cohort
+from ecgstudy.data.cohort import Cohort, read_all, real_cohort, record_paths, refuse_unread, synthetic_cohort
 from ecgstudy.data.delineations import read_delineation
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.manifest import at_hand
@@ -50,14 +50,19 @@ class Pair(NamedTuple):
     simulated: synthetic.SimulatedRecord
 
 
-def pairs(paths: Sequence[Path], seed: int = SEED) -> Iterator[Pair]:
+def pairs(paths: Sequence[Path], seed: int = SEED, failed: list[dict[str, str]] | None = None) -> Iterator[Pair]:
     """Cut real records of ten seconds and more to their first ten, and simulate the twin of each.
 
-    A record is left out if it cannot be read, is shorter, lacks a lead or has a flat one, carries none of the nine
-    classes, or a set of them that the simulator does not draw. NSR beside another class counts as that class.
+    A record is left out if it cannot be read (it is added to ``failed``: name, error), is shorter, lacks a lead or has
+    a flat one, carries none of the nine classes, or a set of them that the simulator does not draw. NSR beside another
+    class counts as that class.
     """
     for index, record in enumerate(read_all(paths)):
-        if isinstance(record, tuple) or record.leads != LEADS or record.seconds < SECONDS:
+        if isinstance(record, tuple):
+            if failed is not None:
+                failed.append({"name": record[0], "error": str(record[1])})
+            continue
+        if record.leads != LEADS or record.seconds < SECONDS:
             continue
         labels = record.labels - {"NSR"} or record.labels
         x = fill_gaps(record.signal[:, : round(SECONDS * record.fs)])
@@ -387,10 +392,12 @@ def ludb_measures() -> tuple[pd.DataFrame, pd.DataFrame]:
     """Intervals of LUDB's records as cardiologists marked them, and of their twins as the simulator knows them."""
     paths = {path.stem: path for path in record_paths(["ludb"])}
     found: tuple[list, list] = ([], [])
-    for pair in pairs(list(paths.values())):
+    unread: list[dict[str, str]] = []
+    for pair in pairs(list(paths.values()), failed=unread):
         marked = (read_delineation(paths[pair.real.name]), pair.simulated.waves)
         for rows, waves in zip(found, marked, strict=True):
             rows.append({"patient": pair.real.patient_id} | intervals(waves, pair.real.fs))
+    refuse_unread(unread)
     return pd.DataFrame(found[0]), pd.DataFrame(found[1])
 
 
@@ -400,12 +407,14 @@ def compare(repeats: int = 1000) -> pd.DataFrame:
     found: tuple[list, list] = ([], [])
     signals: tuple[list, list] = ([], [])
     cpsc = [path for path in record_paths(["challenge-2021", "cpsc-2018-original"]) if path.stem[0] in "AQ"]
-    for pair in pairs([*record_paths(["ptb-xl"]), *cpsc]):
+    unread: list[dict[str, str]] = []
+    for pair in pairs([*record_paths(["ptb-xl"]), *cpsc], failed=unread):
         source = "PTB-XL" if pair.real.source == "PTB-XL" else "CPSC 2018"
         about = {"patient": pair.real.patient_id, "source": source}
         for rows, x, record in zip(found, signals, (pair.real, pair.simulated.record), strict=True):
             rows.append(about | features(record.signal, record.fs))
             x.append(detrend(resample(record.signal, record.fs, FS)))
+    refuse_unread(unread)
     real, simulated = map(pd.DataFrame, found)
     for source in ("PTB-XL", "CPSC 2018"):
         one, other = (table[table["source"] == source].drop(columns="source") for table in (real, simulated))

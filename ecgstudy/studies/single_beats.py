@@ -7,9 +7,10 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -18,13 +19,14 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm import tqdm
 
-from ecgstudy import layers, metrics, training
-from ecgstudy.data.beats import BEAT_CLASSES, DS1, Beats, halves, random_halves
+from ecgstudy import layers, metrics, training, workers
+from ecgstudy.data.beats import BEAT_CLASSES, DS1, Beats, halves, mitdb_beats, random_halves, simulated_beats
+from ecgstudy.data.manifest import at_hand
 from ecgstudy.explain import beat_maps, blind, faithfulness
-from ecgstudy.paths import RESULTS, alone, cache_root, told_if_broken, write_sealed, written_whole
+from ecgstudy.paths import RESULTS, alone, cache_root, data_root, told_if_broken, write_sealed, written_whole
 from ecgstudy.studies import read_committed
+from ecgstudy.studies.trainings import Task, together_by_name
 from ecgstudy.systems import batches
 from ecgstudy.systems.beat_gradcam import BeatNetwork, BeatSystem
 
@@ -78,13 +80,13 @@ def train(
     """
     if np.intersect1d(train_on, test).size:
         raise ValueError("a beat is in training and test")
-    parts = training.split_names({"train": train_on, "test": test})
-    config = system.config | {"seed": seed, "beats_checksum": beats.checksum, "parts": list(parts.values())}
+    config = _config(system, beats, train_on, test, seed)
     name = training.name_of(config)
     if run := _opened(name, system):
         return run
     folder = cache_root() / "runs" / name
-    with alone(folder, f"{system.network}: another process trains this run, waiting for it"):
+    waits = f"{system.network}: another process trains this run, waiting for it"
+    with training.one_thread(), alone(folder, "" if workers.is_worker() else waits):
         if run := _opened(name, system):
             return run
         network = _fit(system, beats, train_on, seed)
@@ -99,6 +101,20 @@ def train(
             table.to_parquet(partial / "predictions.parquet")
             write_sealed(partial / "config.json", config)
     return BeatRun(folder, system)
+
+
+def trained(
+    system: BeatSystem, beats: Beats, train_on: NDArray[np.intp], test: NDArray[np.intp], *, seed: int = 0
+) -> BeatRun | None:
+    """Open the run that ``train`` would make, if it is there."""
+    return _opened(training.name_of(_config(system, beats, train_on, test, seed)), system)
+
+
+def _config(
+    system: BeatSystem, beats: Beats, train_on: NDArray[np.intp], test: NDArray[np.intp], seed: int
+) -> dict[str, Any]:
+    parts = training.split_names({"train": train_on, "test": test})
+    return system.config | {"seed": seed, "beats_checksum": beats.checksum, "parts": list(parts.values())}
 
 
 def _opened(name: str, system: BeatSystem) -> BeatRun | None:
@@ -119,7 +135,8 @@ def _fit(system: BeatSystem, beats: Beats, train_on: NDArray[np.intp], seed: int
     target = beats.target[train_on]
     chance = np.bincount(target)[target] ** -float(system.balance)
     chance /= chance.sum()
-    for _ in tqdm(range(system.epochs), desc=f"{system.network:<10}", unit="epoch", mininterval=1):
+    bar = workers.Bar(system.epochs, note=system.network)
+    for _ in range(system.epochs):
         drawn = torch.from_numpy(rng.choice(len(target), system.beats, p=chance))
         for chosen in batches(drawn, system.batch, network, x, rhythm):
             shift = int(rng.integers(-system.jitter, system.jitter + 1))
@@ -130,6 +147,8 @@ def _fit(system: BeatSystem, beats: Beats, train_on: NDArray[np.intp], seed: int
             loss.backward()
             optimiser.step()
             schedule.step()
+        bar.step(loss=loss.item())
+    bar.close()
     return network.eval()
 
 
@@ -232,10 +251,35 @@ def arms(best: BeatSystem) -> dict[str, BeatSystem]:
     }
 
 
-def train_arms(
-    best: BeatSystem, beats: Beats, *, seeds: int, arm_seeds: int, seed: int = 0
-) -> dict[tuple[str, str], list[BeatRun]]:
-    """Train every arm on DS1, and FCN and LSTM also on beats drawn at random: (arm, split) → one run a seed.
+@dataclass(frozen=True)
+class Source:
+    """Where a chapter's beats come from: MIT-BIH, or so many records simulated from a seed."""
+
+    of_mitdb: bool
+    records: int | None = None
+    seed: int = 0
+
+    @classmethod
+    def of_chapter(cls, p: SimpleNamespace) -> Self:
+        """As the parameters have it: ``at hand`` is MIT-BIH where it is at hand."""
+        real = p.source == "mitdb" or (p.source == "at hand" and bool(at_hand(["mitdb"])))
+        return cls(True) if real else cls(False, p.records, p.seed)
+
+    def beats(self, failed: list[dict[str, str]] | None = None) -> Beats:
+        """Read or simulate them; records that cannot be read are added to ``failed`` (name, error)."""
+        return mitdb_beats(failed=failed) if self.of_mitdb else simulated_beats(self.records or 0, self.seed)
+
+
+@lru_cache(maxsize=1)
+def _beats_of(source: Source, _: Path) -> Beats:
+    return source.beats()
+
+
+Key = tuple[str, str]  # name of an arm, and of how its beats are split
+
+
+def planned(best: BeatSystem, *, of_mitdb: bool, seeds: int, arm_seeds: int) -> dict[Key, tuple[BeatSystem, int]]:
+    """Every arm on DS1, and FCN and LSTM also on beats drawn at random: (arm, split) → system, number of trainings.
 
     Of MIT-BIH there is more: the FCN with record 201 in training, as others have it, and ``WIDE``.
 
@@ -243,24 +287,54 @@ def train_arms(
     ----------
     seeds, arm_seeds
         How many trainings there are of the two networks that are explained (and of ``WIDE``), and of all else.
-    seed
-        Of the first training, and of the halves at random.
     """
-    parts, systems = halves(beats), arms(best)
-    tested = parts["DS2"]
-    plan = {
-        (name, "DS1/DS2"): (system, (parts["DS1"], tested), seeds if name in (FCN, LSTM) else arm_seeds)
-        for name, system in systems.items()
-    }
-    for name in (FCN, LSTM):
-        plan[name, "random beats"] = systems[name], random_halves(beats, seed), arm_seeds
-    if beats.of_mitdb:
-        plan[FCN, "DS1 with 201/DS2"] = systems[FCN], (beats.of(DS1), tested), arm_seeds
-        plan[WIDE, "DS1/DS2"] = replace(best, width=1, every=1), (parts["DS1"], tested), seeds
+    systems = arms(best)
+    plan = {(name, "DS1/DS2"): (one, seeds if name in (FCN, LSTM) else arm_seeds) for name, one in systems.items()}
+    plan |= {(name, "random beats"): (systems[name], arm_seeds) for name in (FCN, LSTM)}
+    if of_mitdb:
+        plan[FCN, "DS1 with 201/DS2"] = systems[FCN], arm_seeds
+        plan[WIDE, "DS1/DS2"] = replace(best, width=1, every=1), seeds
+    return plan
+
+
+def split_of(beats: Beats, split: str, seed: int = 0) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Places of the beats to train on and to test; ``seed`` is of the halves at random."""
+    if split == "random beats":
+        return random_halves(beats, seed)
+    parts = halves(beats)
+    return (beats.of(DS1) if split == "DS1 with 201/DS2" else parts["DS1"]), parts["DS2"]
+
+
+def chapter_system(p: SimpleNamespace) -> BeatSystem:
+    """The best FCN as the parameters of chapter 07 have it."""
+    return BeatSystem(width=p.width, every=p.every, epochs=p.epochs, beats=p.draws)
+
+
+def tasks(p: SimpleNamespace) -> dict[Key, list[Task]]:
+    """The trainings of chapter 07: (arm, split) → one a seed."""
+    source = Source.of_chapter(p)
+    plan = planned(chapter_system(p), of_mitdb=source.of_mitdb, seeds=p.seeds, arm_seeds=p.arm_seeds)
     return {
-        key: [train(system, beats, *split, seed=seed + s) for s in range(number)]
-        for key, (system, split, number) in plan.items()
+        (arm, split): [
+            Task(f"{arm}, {split} {s + 1}/{number}", train_arm, (source, system, split, p.seed, s))
+            for s in range(number)
+        ]
+        for (arm, split), (system, number) in plan.items()
     }
+
+
+def train_arm(
+    source: Source, system: BeatSystem, split: str, seed: int, number: int, *, only_open: bool = False
+) -> BeatRun | None:
+    """Train one network of a chapter's beats, or open it: the seed of the first is ``seed``."""
+    beats = _beats_of(source, data_root())
+    given = system, beats, *split_of(beats, split, seed)
+    return trained(*given, seed=seed + number) if only_open else train(*given, seed=seed + number)
+
+
+def train_arms(p: SimpleNamespace) -> dict[Key, list[BeatRun]]:
+    """Train the networks of chapter 07, side by side, or open them: (arm, split) → one run a seed."""
+    return together_by_name(tasks(p))
 
 
 def score_runs(

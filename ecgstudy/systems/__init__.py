@@ -13,6 +13,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from types import SimpleNamespace
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
@@ -128,6 +129,10 @@ class System(ABC):
             )
         return cls.configured(values), values["members"]
 
+    def arms(self, p: SimpleNamespace) -> "Mapping[str, Arm]":
+        """What its chapter trains besides its ensemble, by name, given the chapter's parameters: nothing."""
+        return {}
+
     @property
     def samples(self) -> int:
         """Length of the network's input."""
@@ -215,6 +220,25 @@ class System(ABC):
         """
         mean = probabilities.mean(axis=0)
         return mean, mean >= thresholds.mean(axis=0)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Networks that a chapter trains besides its ensemble: one thing differs, records, splits and seeds are the same.
+
+    Attributes
+    ----------
+    system
+        With another setting.
+    members
+        How many, the first ones of the ensemble.
+    prepared
+        Changes the cohort (given its seed and balance) for a system that wants more than records and labels.
+    """
+
+    system: System
+    members: int
+    prepared: Callable[[Any, int, Any], Any] | None = None
 
 
 def register(cls: type[S]) -> type[S]:

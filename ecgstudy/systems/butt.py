@@ -8,6 +8,7 @@ code of April 2020 and its stored models have it. What neither says is marked "o
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -21,7 +22,7 @@ from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS
 from ecgstudy.layers import BatchNorm1d, Conv1d, MaxPool1d
 from ecgstudy.preprocessing import fit_length
-from ecgstudy.systems import OwnMaps, System, register
+from ecgstudy.systems import Arm, OwnMaps, System, register
 
 Mask = Literal["correct", "published"]
 
@@ -204,6 +205,10 @@ class BUTTSystem(System):
         recipe: dict[str, Any] = {"rate": 1e-3, "weight_decay": 1e-5, "chance": 0.8, "stretch": 0.1}
         first = cls(**shape, **recipe, epochs=60, milestones=(30, 50))
         return first, replace(first, loss="challenge metric", epochs=35, milestones=(15, 25))
+
+    def arms(self, p: SimpleNamespace) -> Mapping[str, Arm]:
+        """Train some members with the mask as published."""
+        return {"mask as published": Arm(replace(self, mask="published"), p.replicas)}
 
     def network(self) -> BUTT:
         """Make the network, untrained."""

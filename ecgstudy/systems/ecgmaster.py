@@ -6,8 +6,9 @@ class-wise attention. Computing in Cardiology 2020; 47:285. What the paper leave
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from types import SimpleNamespace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -22,7 +23,7 @@ from ecgstudy.layers import BatchNorm1d, Conv1d, Dropout, MaxPool1d
 from ecgstudy.losses import Loss, weighted_focal
 from ecgstudy.metrics import best_thresholds, class_mean, counts, f2_g2
 from ecgstudy.preprocessing import denoise, remove_baseline
-from ecgstudy.systems import OwnMaps, System, clip_thrice, register, rolled
+from ecgstudy.systems import Arm, OwnMaps, System, clip_thrice, register, rolled
 
 # Filters and kernel of the three sizes of residual block; the stem (our choice) has those of the first.
 SIZES = ((32, 32), (64, 16), (96, 8))
@@ -191,6 +192,10 @@ class ECGMasterSystem(System):
     b: float = 0.5
     r: float = 2
     plateau: int = 5
+
+    def arms(self, p: SimpleNamespace) -> Mapping[str, Arm]:
+        """Train as many members whose softmax leaves padding out."""
+        return {"masked": Arm(replace(self, masked=True), p.members)}
 
     def network(self) -> ECGMaster:
         """Make the network, untrained."""

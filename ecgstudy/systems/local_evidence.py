@@ -6,7 +6,8 @@ the map. What no short window can see, the rhythm, comes in as six numbers a mom
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -23,7 +24,7 @@ from ecgstudy.data.records import LEADS
 from ecgstudy.data.simulator import synthetic
 from ecgstudy.layers import BatchNorm1d, Conv1d, Dropout
 from ecgstudy.losses import Loss
-from ecgstudy.systems import Outputs, OwnMaps, System, clip_thrice, register
+from ecgstudy.systems import Arm, Outputs, OwnMaps, System, clip_thrice, register
 
 AROUND = (-2, -1, 0, 1, 2)  # intervals that a moment knows, 0 the one it lies in
 INTERVALS = len(AROUND) + 1
@@ -157,6 +158,12 @@ class LocalEvidenceSystem(System):
     dropout: float = 0.1
     scaling: float = 0.2
     key_weight: float = 0
+
+    def arms(self, p: SimpleNamespace) -> Mapping[str, Arm]:
+        """Train the first member with the answer key, which simulated records have."""
+        if p.cohort != "synthetic":
+            return {}
+        return {"and the key": Arm(replace(self, key_weight=p.key_weight), 1, keyed)}
 
     def network(self) -> LocalEvidence:
         """Make the network, untrained."""

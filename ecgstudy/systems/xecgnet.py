@@ -6,7 +6,8 @@ abstract and the authors' public code, from which all numbers here are; what is 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from ecgstudy.layers import BatchNorm1d, Conv1d, MaxPool1d
 from ecgstudy.losses import Loss, attention_regulariser
 from ecgstudy.metrics import micro_f1
 from ecgstudy.preprocessing import fit_length
-from ecgstudy.systems import Outputs, OwnMaps, System, clip_thrice, register, rolled
+from ecgstudy.systems import Arm, Outputs, OwnMaps, System, clip_thrice, register, rolled
 
 # Filters of the backbone's convolutions (kernel 3); after each stage max pooling makes one cell of three.
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 256, 128))
@@ -166,6 +167,10 @@ class XECGNetSystem(System):
     gamma: float = 0.01
     over: Literal["labels", "classes"] = "labels"
     roll: float = 0
+
+    def arms(self, p: SimpleNamespace) -> Mapping[str, Arm]:
+        """Train as many members without the regulariser."""
+        return {"γ = 0": Arm(replace(self, gamma=0), p.members)}
 
     def network(self) -> XECGNet:
         """Make the network, untrained."""

@@ -114,7 +114,8 @@ def _prepare_render(folder: Path) -> Callable[[], None]:
     (repository / "notebooks").mkdir()
     (repository / "ecgstudy" / "book").mkdir(parents=True)
     (repository / "ecgstudy" / "book" / "pages.py").write_text("", encoding="utf-8")
-    (repository / "requirements.lock").write_text("", encoding="utf-8")
+    for name in ("requirements.lock", "data_manifest.yaml"):
+        (repository / name).write_text("", encoding="utf-8")
     (repository / "_config.yml").write_text("title: A book\nexecute: {execute_notebooks: 'off'}\n", encoding="utf-8")
     toc = "format: jb-book\nroot: book/index\nchapters: [{file: book/one}]\n"
     (repository / "_toc.yml").write_text(toc, encoding="utf-8")
