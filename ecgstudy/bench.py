@@ -1,14 +1,17 @@
 """``make bench``: speed as a ratio to what a user would otherwise do, both measured in one run on the same input.
 
 Writes ``results/bench.json``: name → ours, other, other_name, ratio (≥ 1: ours is better), unit, machine, date. All are
-measured, or those that are named: ``python -m ecgstudy.bench reading training``. ``cohort_memory`` (five minutes, 5 GB
-of disk) and ``cohort_build_torch_ecg`` (which wants the package torch-ecg beside ours) are measured only when named.
+measured, or those that are named: ``python -m ecgstudy.bench reading training``. Only when named: ``cohort_memory``
+(five minutes, 5 GB of disk); ``cohort_build_torch_ecg`` (which wants the package torch-ecg beside ours); and ``book``,
+``book_busy`` and ``suite``, which run make in two fresh clones of this repository: as it is committed, and as it was at
+``BEFORE`` (an hour or more in all, on a machine that does nothing else).
 """
 
 import copy
 import json
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 import time
@@ -29,7 +32,7 @@ from ecgstudy.data.formats import wfdb
 from ecgstudy.data.manifest import at_hand
 from ecgstudy.data.records import read_record
 from ecgstudy.data.simulator import synthetic
-from ecgstudy.paths import RESULTS, listed, written_whole
+from ecgstudy.paths import REPOSITORY, RESULTS, listed, written_whole
 from ecgstudy.systems import cnn_gap
 
 
@@ -175,6 +178,34 @@ def cam(records: int = 256, batch: int = 32) -> dict[str, Any]:
     return {"ours": records / ours, "other": records / other, "other_name": name, "unit": "records/s"}
 
 
+BEFORE = "406b581"  # trainings one after the other, with two threads each; the suite in one process
+
+
+def make(target: str, *, busy: bool = False) -> dict[str, Any]:
+    """Minutes of ``make <target>`` in a fresh clone, its environment included: now, and at ``BEFORE``.
+
+    ``busy``: beside a program that keeps one core busy all the time.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "ECGSTUDY_CACHE"}
+    minutes = []
+    with tempfile.TemporaryDirectory() as folder:
+        other = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if busy else None
+        try:
+            for commit in ("HEAD", BEFORE):
+                clone = Path(folder) / commit
+                subprocess.run(["git", "clone", "--quiet", REPOSITORY, clone], check=True)
+                subprocess.run(["git", "checkout", "--quiet", commit], cwd=clone, check=True)
+                start = time.perf_counter()
+                subprocess.run(["make", target], cwd=clone, env=environment, stdout=subprocess.DEVNULL, check=True)
+                minutes.append((time.perf_counter() - start) / 60)
+        finally:
+            if other:
+                other.kill()
+                other.wait()
+    name = f"make {target} of commit {BEFORE}{', beside a busy core' if busy else ''}"
+    return {"ours": minutes[0], "other": minutes[1], "other_name": name, "unit": "min"}
+
+
 def plain(network: nn.Module) -> nn.Module:
     """Put torch's own layers back in place of the fast ones."""
     for module in network.modules():
@@ -191,7 +222,8 @@ def main(names: list[str]) -> None:
     results = json.loads(table.read_text(encoding="utf-8")) if table.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ECGSTUDY_CACHE"] = f"{folder}/cache"
-        paths = recordings(Path(folder) / "records")
+        read = {"reading", "cohort_build", "cohort_build_torch_ecg"}
+        paths = recordings(Path(folder) / "records") if not names or read & {*names} else []
         always = {
             "reading": lambda: reading(paths),
             "cohort_build": lambda: cohort_build(paths),
@@ -202,10 +234,13 @@ def main(names: list[str]) -> None:
         named = {
             "cohort_build_torch_ecg": lambda: cohort_build_torch_ecg(paths),
             "cohort_memory": cohort_memory,
+            "book": lambda: make("book"),
+            "book_busy": lambda: make("book", busy=True),
+            "suite": lambda: make("test"),
         }
         for name in names or always:
             row = (always | named)[name]()
-            less = row["unit"] == "GiB"  # of memory the smaller number is the better one
+            less = row["unit"] in ("GiB", "min")  # of memory and time the smaller number is the better one
             ratio = row["other"] / row["ours"] if less else row["ours"] / row["other"]
             row = {k: round(v, 2 if less else 1) if isinstance(v, float) else v for k, v in row.items()}
             results[name] = {**row, "ratio": round(ratio, 2), **about}

@@ -283,6 +283,12 @@ def test_notebooks_run_in_the_environment_of_the_command(bare, tmp_path, monkeyp
     assert 'profile = "smoke"\nseed = 5' in injected.source and "remove-cell" in injected.metadata["tags"]
 
 
+def test_a_text_is_one_output_however_often_it_was_flushed(bare):
+    target = bare("seed = 0", "import sys\nfor number in range(3):\n    print(number)\n    sys.stdout.flush()")
+    build.run_notebooks("smoke", ["02_preprocessing"])
+    assert outputs(target) == ["0\n1\n2\n"]
+
+
 def test_an_interrupt_keeps_what_was_done_and_stamps_nothing(bare, monkeypatch):
     target = bare("seed = 0", "print('before')", "print('after')")
     executed = papermill.engines.NotebookExecutionManager.cell_start

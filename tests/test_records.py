@@ -442,8 +442,9 @@ def test_all_leads_flat(write):
     assert read_record(write(data=bytes(24000))).notes == (f"flat leads: {', '.join(LEADS)}",)
 
 
-def test_implausible_amplitude(write):
-    assert "amplitude" in kinds(read_record(write(HEADER.replace("1000(0)", "20"))))
+@pytest.mark.parametrize("gain", ["20", "1e+16", "1000000"])  # volts called millivolts, say
+def test_implausible_amplitude(write, gain):
+    assert kinds(read_record(write(HEADER.replace("1000(0)", gain)))) == {"amplitude"}
 
 
 def test_lead_names(write):

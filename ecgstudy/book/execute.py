@@ -76,6 +76,7 @@ def execute(source: Path, target: Path, parameters: dict[str, Any], key: str, ha
                     cwd=Path.cwd(),
                     kernel_manager_class=OwnKernel,
                     on_cell_executed=partial(_ended, bar),
+                    coalesce_streams=True,  # else it is up to the clock in how many pieces a text comes
                 )
             notebook = nbformat.read(whole, as_version=4)
             for cell in notebook.cells:

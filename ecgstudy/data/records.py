@@ -19,6 +19,7 @@ from ecgstudy.paths import by_machine, files_below, is_file
 from ecgstudy.text import printable
 
 _HIGHEST_ECG = 20.0  # mV, beyond any surface ECG: noted
+_LOWEST_ECG = 0.05  # mV from peak to peak in the largest lead of a second or more, less than any ECG: noted
 _HIGHEST_VALUE = 1e6  # mV, beyond any amplifier: refused
 _MOST_LEADS = 1000  # body surface maps have up to 256
 _CONSTANT_EDGE = 0.05  # s
@@ -120,7 +121,8 @@ def read_record(
     lead would span 1 mV. Its steps are microvolts and are read as such, with a note.
 
     Notes also say what is wrong with the leads but was left unchanged: limb leads that contradict each other, by how
-    much and why (see `ecgstudy.data.leads`); missing, flat and clipped leads; a scale that was lost.
+    much and why (see `ecgstudy.data.leads`); missing, flat and clipped leads; a scale that was lost
+    or is no ECG's.
 
     Reading ends in seconds, whatever a file says: a record has at most 2**27 samples and 1,000 leads, a CSV at most
     128 MB. A file that is larger, unpacks to far more than its size, or is a pipe or a device is refused.
@@ -316,6 +318,8 @@ def _inspect(signal: np.ndarray, fs: float, names: list[str], notes: list[str]) 
                 if (edges[1::2] - edges[::2]).max() >= run:
                     notes.append(f"clipped: {names[lead]} at {extreme[lead]:.4g} mV for {count} samples")
     spans = high - low
+    if 0 < (largest := float(np.fmax.reduce(spans))) < _LOWEST_ECG and whole.shape[1] >= fs:
+        notes.append(f"amplitude: no more than {largest:.4g} mV, less than an ECG's; check its gain and unit")
     if len(moving := spans[spans > 0]) > 2 and np.ptp(moving) <= _SAME_SPAN * moving.max():
         notes.append(f"scale: every lead spans {moving.max():.4g} mV, as if scaled by its own range")
     notes += check_limb_leads(whole, names, spans, fs) or check_electrodes(whole, names, fs, high + low - 2 * middle)
