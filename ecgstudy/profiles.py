@@ -68,7 +68,7 @@ def check_profile(profile: str) -> None:
         raise ProfileError(f"no profile {profile!r}{hint} Profiles are {', '.join(PROFILES)}.")
 
 
-def typed(name: str, value: Any, notebook: str = "") -> Any:
+def typed(name: str, value: Any, notebook: str = "", *, names: bool = True) -> Any:
     """Read a parameter's value and check it: one typing for the command line, for papermill and for profiles.
 
     Parameters
@@ -80,6 +80,8 @@ def typed(name: str, value: Any, notebook: str = "") -> Any:
         ``[a, b]`` as YAML has them; or a value that is no text any more.
     notebook
         Whose parameter it is: chapter 11 has no use for ``records=null``.
+    names
+        Whether what a list names must be there: a system, say. To know that takes seconds, for it loads torch.
 
     Returns
     -------
@@ -118,10 +120,11 @@ def typed(name: str, value: Any, notebook: str = "") -> Any:
         wanted = f"one of {', '.join(_CHOICES[name])} (text)"
     elif name in _LISTS:
         items = list(read) if isinstance(read, list | tuple) else []
-        there = _there_is(name)
+        there = _there_is(name) if names else items
         known = all(isinstance(item, str) and item in there for item in items)
         if items and known and len(set(items)) == len(items):
             return items
+        there = _there_is(name)
         wanted = f"a list such as [{', '.join(there[:2])}], each once, of {', '.join(there)}"
     else:
         return _like_its_block(name, value, notebook)
@@ -241,8 +244,8 @@ def _block(notebook: str) -> dict[str, Any]:
     return {**blocks.get("all", {}), **blocks.get(notebook, {})}
 
 
-def profile_values(profile: str, notebook: str) -> dict[str, Any]:
-    """Parameters that ``profile`` gives to ``notebook`` (its name without ``.ipynb``).
+def profile_values(profile: str, notebook: str, *, names: bool = True) -> dict[str, Any]:
+    """Parameters that ``profile`` gives to ``notebook`` (its name without ``.ipynb``); ``names`` as for ``typed``.
 
     Raises
     ------
@@ -252,7 +255,7 @@ def profile_values(profile: str, notebook: str) -> dict[str, Any]:
     check_profile(profile)
     given = {name: _of_profile(value, profile) for name, value in _block(notebook).items()}
     try:
-        return {name: typed(name, value, notebook) for name, value in given.items()}
+        return {name: typed(name, value, notebook, names=names) for name, value in given.items()}
     except ProfileError as error:
         raise ProfileError(f"{file()}: {notebook}: {error}") from None
 

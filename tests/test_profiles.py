@@ -116,7 +116,7 @@ def by_command_line(monkeypatch, chapter, name, text):
     from ecgstudy.cli import app
 
     found = {}
-    monkeypatch.setattr(build, "_execute", lambda source, target, parameters, key: found.update(parameters))
+    monkeypatch.setattr(build, "_work_off", lambda todo, jobs: found.update(todo[chapter][1][2]))
     result = CliRunner().invoke(app, ["run", chapter, "--profile", "smoke", "--force", "-p", f"{name}={text}"])
     if result.exit_code:
         raise ProfileError(result.stderr)

@@ -105,7 +105,7 @@ def run_notebooks(
             f"{NOTEBOOKS} holds no chapter (NN_NAME.ipynb): let ECGSTUDY_NOTEBOOKS name a folder that does"
         )
     names, parameters = list(names or notebook_names()), dict(parameters or {})
-    known = {name: profile_values(profile, name) for name in names}
+    known = {name: profile_values(profile, name, names=False) for name in names}
     for name in names:
         if name not in notebook_names():
             hint = nearest(name.removesuffix(".ipynb"), notebook_names())

@@ -94,10 +94,9 @@ def execute(source: Path, target: Path, parameters: dict[str, Any], key: str, ha
                 nbformat.write(notebook, failed)
                 kept = f"\nThe cells executed until then: {failed}"
             raise BookError(f"{_told(source, failed, error)}{kept}") from error
-        imported = json.loads(notebook.cells.pop().outputs[0].text)
         notebook.metadata["ecgstudy"] = {
             "key": key,
-            "modules": {Path(name).as_posix(): hashes.get(Path(name).as_posix()) for name in sorted(imported)},
+            "modules": {name: hashes.get(name) for name in _imported(notebook.cells.pop()) or hashes},
             "seconds": round(time.monotonic() - start, 1),
         }
         # Where and when papermill wrote concerns this machine, not the book.
@@ -109,6 +108,12 @@ def execute(source: Path, target: Path, parameters: dict[str, Any], key: str, ha
                 cell.metadata["tags"].append("remove-cell")
         nbformat.write(notebook, whole)
     failed.unlink(missing_ok=True)
+
+
+def _imported(cell: nbformat.NotebookNode) -> list[str]:
+    """Modules of the package that a notebook imported, by what its last cell tells; none if its output was lost."""
+    told = "".join(output.text for output in cell.outputs if output.get("name") == "stdout")
+    return sorted(Path(name).as_posix() for name in json.loads(told or "[]"))
 
 
 def _ended(bar: Bar, cell: nbformat.NotebookNode, cell_index: int, execute_reply: dict[str, Any]) -> None:
