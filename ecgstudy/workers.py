@@ -81,13 +81,18 @@ _last: tuple[Any, ...] | None = None  # what was reported last: a job's result m
 _worker = False
 
 
+def _in_notebook() -> bool:
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return hasattr(shell, "kernel")
+
+
 class Bar:
     """Progress of a piece of work: a bar on a terminal or in a notebook, a report to the process that shows it."""
 
     def __init__(self, total: int, done: int = 0, *, note: str, unit: str = "epoch", quiet: bool = False) -> None:
         self._done, self._total, self._unit, self._quiet = done, total, unit, quiet
         # Redrawn bars fill a file with thousands of lines.
-        hidden = quiet or _report is not None or not (sys.stderr.isatty() or "ipykernel" in sys.modules)
+        hidden = quiet or _report is not None or not (sys.stderr.isatty() or _in_notebook())
         self._bar = tqdm(total=total, initial=done, desc=f"{note:<12}", unit=unit, disable=hidden, mininterval=1)
         self._tell("")
 
@@ -155,8 +160,7 @@ def _do(name: str, work: Callable[[], Any]) -> tuple[Any, tuple[Any, ...] | None
 
 def _console() -> Console:
     # In a notebook what is seen of work is no part of the page: it goes to where warnings go, as text.
-    kernel = "ipykernel" in sys.modules
-    return Console(stderr=kernel, force_jupyter=False, highlight=False, markup=False, soft_wrap=True)
+    return Console(stderr=_in_notebook(), force_jupyter=False, highlight=False, markup=False, soft_wrap=True)
 
 
 @dataclass

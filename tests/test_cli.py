@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import socket
 import tomllib
 
@@ -18,6 +19,7 @@ from ecgstudy.data.records import read_record
 from ecgstudy.data.simulator.synthetic import simulate
 from ecgstudy.paths import REPOSITORY, RESULTS, BrokenError
 from ecgstudy.studies import verify
+from ecgstudy.text import printable
 
 
 def call(*arguments):
@@ -189,7 +191,7 @@ def test_the_list_shows_names_and_licences_at_any_width(columns, tmp_path, monke
     monkeypatch.setenv("ECGSTUDY_DATA", str(root))
     monkeypatch.setenv("COLUMNS", str(columns))
     result = call("data", "list")
-    assert result.exit_code == 0 and f"Data sets under {root}" in result.stdout
+    assert result.exit_code == 0 and f"Data sets under {printable(str(root))}" in result.stdout
     lines = result.stdout.splitlines()[1:]
     assert max(map(len, lines)) <= columns and "…" not in result.stdout
     for name, dataset in manifest.load_manifest().items():
@@ -201,11 +203,13 @@ def test_the_list_shows_names_and_licences_at_any_width(columns, tmp_path, monke
 
 
 def test_audit_reads_what_is_at_hand_and_keeps_the_rest(real_data, tmp_path, monkeypatch):
-    from ecgstudy.data import cohort
+    from ecgstudy.data import audit, cohort
 
     monkeypatch.setenv("ECGSTUDY_DATA", str(tmp_path))
     (tmp_path / "ptb-xl").symlink_to(real_data / "ptb-xl")
-    monkeypatch.setattr(cli, "RESULTS", tmp_path)
+    shutil.copy(RESULTS / "audit.csv", tmp_path)
+    monkeypatch.setattr(audit, "RESULTS", tmp_path)
+    committed = (RESULTS / "audit.csv").read_bytes()
     all_paths = cohort.record_paths
     monkeypatch.setattr(cohort, "record_paths", lambda data_sets: all_paths(data_sets, 5))
     result = call("data", "audit")
@@ -216,7 +220,7 @@ def test_audit_reads_what_is_at_hand_and_keeps_the_rest(real_data, tmp_path, mon
     ]
     after = (tmp_path / "audit.csv").read_text(encoding="utf-8").splitlines()
     assert [line for line in after if ",PTB-XL," not in line] == before
-    assert len(after) == len(before) + 5
+    assert len(after) == len(before) + 5 and (RESULTS / "audit.csv").read_bytes() == committed
 
 
 @pytest.mark.parametrize("name", ["{x}", "{task.nothing}", "[/b]", "%s", "a/b", "\0", ""])

@@ -97,7 +97,7 @@ def test_a_worker_that_dies_is_told_with_its_jobs():
 
 
 PARENT = """
-import sys, time
+import signal, sys, time
 from functools import partial
 from pathlib import Path
 from ecgstudy.workers import Job, work_off
@@ -111,6 +111,7 @@ def wait(file):
         raise
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a program in the background lacks
     try:
         list(work_off([Job(name, partial(wait, name)) for name in sys.argv[1:]], 2))
     except KeyboardInterrupt:

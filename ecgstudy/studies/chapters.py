@@ -32,8 +32,8 @@ def _explained(p: SimpleNamespace) -> list[Task]:
     for name in p.systems:
         ensemble = Ensemble.of_profile(name, p.profile, p.seed)
         found += ensemble.tasks(p.members)
-        if name == "xECGNet":
-            found += Ensemble.of_profile(name, p.profile, p.seed, gamma=0).tasks(p.members)
+    if "xECGNet" in p.systems:  # the second question
+        found += Ensemble.of_profile("xECGNet", p.profile, p.seed, gamma=0).tasks(p.members)
     return [*found, *questions.small_tasks(p).values()]
 
 

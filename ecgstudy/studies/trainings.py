@@ -108,8 +108,8 @@ class Records:
     @property
     def task(self) -> Task:
         """To make the cohort."""
-        of = f"{self.records:,} {self.cohort}" if self.records else self.cohort
-        return Task(f"{of} records, {self.fs:g} Hz", Records.made, (self,))
+        number = f"{self.records:,} " if self.records else ""
+        return Task(f"{number}{self.cohort} records, {self.fs:g} Hz", Records.made, (self,))
 
     def made(self, *, only_open: bool = False, tell: bool = False) -> Cohort:
         """Make the cohort, or open it. ``tell``: print what a real one lacks."""
