@@ -5,6 +5,7 @@ at every layer. What uses many cores is many trainings at a time.
 """
 
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -151,6 +152,13 @@ def _do(name: str, work: Callable[[], Any]) -> tuple[Any, tuple[Any, ...] | None
     try:
         result = work()
         return result, _last
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:
+            # One that cannot travel would end all processes.
+            raise RuntimeError(f"{type(error).__name__}: {error}") from None
+        raise
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -261,6 +269,8 @@ def work_off(jobs: Sequence[Job], workers: int | None = None) -> Iterator[Outcom
 
     Raises
     ------
+    ValueError
+        when a job comes after one that is not in the list.
     WorkerError
         when a worker process dies, mostly because memory ran out: which jobs it may have had.
     OSError, MemoryError
@@ -268,6 +278,8 @@ def work_off(jobs: Sequence[Job], workers: int | None = None) -> Iterator[Outcom
     KeyboardInterrupt
         likewise.
     """
+    if unknown := {name for job in jobs for name in job.after} - {job.name for job in jobs}:
+        raise ValueError(f"jobs come after others that are not there: {', '.join(sorted(unknown))}")
     workers = min(processes() if workers is None else workers, len(jobs))
     with Display(len(jobs)) as display:
         yield from _in_turn(jobs, display) if workers <= 1 or is_worker() else _side_by_side(jobs, workers, display)
@@ -364,7 +376,10 @@ def _side_by_side(jobs: Sequence[Job], workers: int, display: Display) -> Iterat
 
 def _interrupt(pool: ProcessPoolExecutor, running: dict[Future, Job]) -> None:
     """Interrupt what runs and wait for it: trainings and notebooks keep what they have done."""
-    for pid in list(pool._processes or ()):
+    processes = list((pool._processes or {}).values())
+    for pid in filter(None, (process.pid for process in processes)):
         with suppress(OSError):
             os.kill(pid, signal.SIGINT)
-    wait(running, timeout=30)
+    if wait(running, timeout=30).not_done:  # deep in a library, which hears nothing
+        for process in processes:
+            process.terminate()

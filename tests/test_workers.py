@@ -96,6 +96,25 @@ def test_a_worker_that_dies_is_told_with_its_jobs():
         list(work_off(jobs, 3))
 
 
+class OddError(Exception):
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+def test_an_error_that_cannot_be_pickled_is_told_all_the_same():
+    found = outcomes([Job("odd", partial(fail_oddly)), Job("fine", os.getpid)])
+    assert str(found["odd"].error) == "OddError: this and that" and found["fine"].error is None
+
+
+def fail_oddly():
+    raise OddError("this", "that")
+
+
+def test_a_job_after_one_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="not there: b"):
+        list(work_off([Job("a", os.getpid, after=("b",))]))
+
+
 PARENT = """
 import signal, sys, time
 from functools import partial
