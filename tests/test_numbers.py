@@ -14,7 +14,7 @@ import torch
 import yaml
 
 import ecgstudy
-from ecgstudy import metrics
+from ecgstudy import metrics, workers
 from ecgstudy.book import computed, report
 from ecgstudy.data import audit
 from ecgstudy.data.labels import CLASSES
@@ -238,6 +238,7 @@ def of_protocol():
 
 def of_rerun():
     yield "Python 3.11 or newer"
+    yield f"memory: {workers._MEMORY >> 30} GiB each"
     yield f"this study reads, {len(audit.committed()):,} in all."
     whole, _ = by_name("xECGNet").of_profile("paper")
     assert whole.epochs == 1000
