@@ -44,9 +44,11 @@ def _state() -> bytes:
     package = list(files_below(PACKAGE))
     # Of modules only the names: what each notebook imports is known (_modules), but a new one may change any of them.
     digest.update("\n".join(path.relative_to(PACKAGE).as_posix() for path in package if path.suffix == ".py").encode())
-    tables = [path for path in package if path.suffix in {".csv", ".yaml"}]
-    results = list(files_below(REPOSITORY / "results"))
-    for path in sorted([*tables, *results, REPOSITORY / "requirements.lock", REPOSITORY / "data_manifest.yaml"]):
+    for path in package:
+        if path.suffix in {".csv", ".yaml"}:
+            digest.update(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes())
+    results = files_below(REPOSITORY / "results")
+    for path in sorted([*results, REPOSITORY / "requirements.lock", REPOSITORY / "data_manifest.yaml"]):
         digest.update(path.relative_to(REPOSITORY).as_posix().encode() + path.read_bytes())
     root = data_root()
     for path in [*files_below(root), *label_tables([root])]:
