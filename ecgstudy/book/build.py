@@ -42,7 +42,7 @@ def _state() -> bytes:
     """Hash of everything that all notebooks depend on: the pins, the results, the data at hand."""
     digest = hashlib.sha256(f"{sys.version} {version('torch')}".encode())  # no lock names torch
     package = list(files_below(PACKAGE))
-    # Of modules only the names: what each notebook imports is known (_modules), but a new one may change any of them.
+    # Of modules only the names: each notebook knows which it imported, but a new one may change any of them.
     digest.update("\n".join(path.relative_to(PACKAGE).as_posix() for path in package if path.suffix == ".py").encode())
     for path in package:
         if path.suffix in {".csv", ".yaml"}:
@@ -87,7 +87,7 @@ def run_notebooks(
     force
         Also execute what has not changed.
     jobs
-        Processes of one thread each; by default as many as fit on this machine (one, if it has a GPU).
+        Processes of one thread each; by default as many as fit on this machine.
 
     Returns
     -------
@@ -156,11 +156,8 @@ def _work_off(todo: Mapping[str, tuple[SimpleNamespace, tuple[Any, ...]]], worke
     from ecgstudy.book.execute import execute  # these bring torch and Jupyter, which take seconds
     from ecgstudy.studies.chapters import planned
     from ecgstudy.studies.trainings import jobs
-    from ecgstudy.training import best_device
-    from ecgstudy.workers import Job, WorkerError, processes, work_off
+    from ecgstudy.workers import Job, WorkerError, work_off
 
-    if workers is None:
-        workers = 1 if best_device().type == "cuda" else processes()
     tasks = {name: planned(name, values) for name, (values, _) in todo.items()}
     made = jobs(task for some in tasks.values() for task in some)
     # Chapters that train come first, each right after its trainings; the others fill what is left.
@@ -207,7 +204,7 @@ def render(profile: str) -> Path:
     source, rendered, page = build / "source", build / "rendered.json", build / "_build" / "html" / "index.html"
     made_of = _made_of(build)
     # The pages are part of it, so that a lost or emptied one is rendered again.
-    before = json.loads(rendered.read_text(encoding="utf-8")) if rendered.exists() else {}
+    before = _kept(rendered)
     whole = before.get("pages") == _content(page.parent).hex()
     if whole and before.get("made of") == made_of:
         return page
@@ -252,6 +249,14 @@ def render(profile: str) -> Path:
     pages = _content(page.parent).hex()
     rendered.write_text(json.dumps({"made of": made_of, "staged": staged, "pages": pages}), encoding="utf-8")
     return page
+
+
+def _kept(file: Path) -> dict[str, str]:
+    """What is known of the pages that are there; nothing, if the file is not there or was cut short."""
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def _made_of(build: Path) -> str:
