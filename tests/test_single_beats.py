@@ -213,6 +213,7 @@ def test_a_chapters_network_of_beats_is_trained_once_with_its_own_seed(tmp_path,
     assert [task(only_open=True) for task in single_beats.tasks(p)[single_beats.FCN, "DS1/DS2"]] == [None, None]
     runs = single_beats.train_arms(p)[single_beats.FCN, "DS1/DS2"]
     data = single_beats.Source.of_chapter(p).beats()
+    assert single_beats.Source.of_chapter(p).beats() is data  # the page and its trainings share them
     parts = single_beats.split_of(data, "DS1/DS2")
     for number, run in enumerate(runs):
         assert run.folder == single_beats.train(single_beats.chapter_system(p), data, *parts, seed=4 + number).folder

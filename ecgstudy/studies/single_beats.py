@@ -275,13 +275,18 @@ class Source:
         return cls(True) if real else cls(False, p.records, p.seed)
 
     def beats(self, failed: list[dict[str, str]] | None = None) -> Beats:
-        """Read or simulate them; records that cannot be read are added to ``failed`` (name, error)."""
-        return mitdb_beats(failed=failed) if self.of_mitdb else simulated_beats(self.records or 0, self.seed)
+        """Read or simulate them, once a process; records that cannot be read are added to ``failed`` (name, error)."""
+        made, unread = _made(self, data_root())
+        if failed is not None:
+            failed += unread
+        return made
 
 
 @lru_cache(maxsize=1)
-def _beats_of(source: Source, _: Path) -> Beats:
-    return source.beats()
+def _made(source: Source, _: Path) -> tuple[Beats, list[dict[str, str]]]:
+    unread: list[dict[str, str]] = []
+    made = mitdb_beats(failed=unread) if source.of_mitdb else simulated_beats(source.records or 0, source.seed)
+    return made, unread
 
 
 Key = tuple[str, str]  # name of an arm, and of how its beats are split
@@ -336,7 +341,7 @@ def train_arm(
     source: Source, system: BeatSystem, split: str, seed: int, number: int, *, only_open: bool = False
 ) -> BeatRun | None:
     """Train one network of a chapter's beats, or open it: the seed of the first is ``seed``."""
-    beats = _beats_of(source, data_root())
+    beats = source.beats()
     given = system, beats, *split_of(beats, split, seed)
     return trained(*given, seed=seed + number) if only_open else train(*given, seed=seed + number)
 
