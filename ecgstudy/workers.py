@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -67,10 +67,13 @@ class Outcome:
 
 
 def processes() -> int:
-    """How many processes can work side by side: a core each, and 2 GiB of the free memory."""
+    """How many processes can work side by side: a core each, and 2 GiB of the free memory; one where there is a GPU."""
     import joblib
     import psutil
+    import torch
 
+    if torch.cuda.is_available():
+        return 1
     return max(1, min(joblib.cpu_count(), psutil.virtual_memory().available // _MEMORY))
 
 
@@ -195,9 +198,7 @@ class Display:
         columns = TextColumn("{task.description}", markup=False), BarColumn(20), TextColumn("{task.fields[text]}")
         live = self.console.is_terminal
         self._progress = Progress(*columns, console=self.console, transient=True, disable=not live)
-        self._whole = self._progress.add_task("", total=1.0, text="") if self.jobs > 1 else None
-        if self._whole is not None:
-            self._progress.update(self._whole, description="all")
+        self._whole = self._progress.add_task("all", total=1.0, text="") if self.jobs > 1 else None
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -256,11 +257,12 @@ class Display:
             self._progress.update(self._whole, completed=self._share(), text=text)
 
 
-def work_off(jobs: Sequence[Job], workers: int | None = None) -> Iterator[Outcome]:
+def work_off(jobs: Sequence[Job], workers: int | None = None) -> Generator[Outcome, None, None]:
     """Do jobs, as many at a time as there are ``workers``, and yield how each ended as soon as it did.
 
     The first job of the list that may begin is the next one. When one fails, those that come after it are left out, and
-    the others go on. With one worker everything is done in this process, in order.
+    the others go on. What runs is interrupted when the generator is closed. With one worker everything is done in this
+    process, in order.
 
     Parameters
     ----------

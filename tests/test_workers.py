@@ -183,6 +183,8 @@ def test_as_many_processes_as_cores_if_memory_allows(monkeypatch):
         memory = psutil.virtual_memory()._replace(available=free * 2**30)
         monkeypatch.setattr("psutil.virtual_memory", lambda memory=memory: memory)
         assert PROCESSES() == fit
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert PROCESSES() == 1
 
 
 # --- what is seen ----------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ verify-results`` go through that list and know no study by name.
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -93,7 +94,7 @@ class Study(ABC):
         Each answer that is kept, and the seconds so far.
         """
         begun = time.monotonic()
-        found: dict[str, list[Any]] = {answer: [] for answer in answers}
+        found: dict[str, list[Any]] = {}
         of_which: dict[str, tuple[str, int]] = {}
         todo = []
         for answer in answers:
@@ -104,15 +105,16 @@ class Study(ABC):
                 of_which[name] = answer, number
                 todo.append(workers.Job(name, task))
         waiting = {answer: len(several) for answer, several in found.items()}
-        for outcome in workers.work_off(todo, jobs):
-            if outcome.error:
-                raise outcome.error
-            answer, number = of_which[outcome.job.name]
-            found[answer][number] = outcome.result
-            waiting[answer] -= 1
-            if not waiting[answer]:
-                self.keep(part, answer, found[answer])
-                yield answer, time.monotonic() - begun
+        with closing(workers.work_off(todo, jobs)) as outcomes:
+            for outcome in outcomes:
+                if outcome.error:
+                    raise outcome.error
+                answer, number = of_which[outcome.job.name]
+                found[answer][number] = outcome.result
+                waiting[answer] -= 1
+                if not waiting[answer]:
+                    self.keep(part, answer, found[answer])
+                    yield answer, time.monotonic() - begun
 
     @abstractmethod
     def table(self) -> pd.DataFrame:

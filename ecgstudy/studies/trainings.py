@@ -78,12 +78,12 @@ def together(tasks: Sequence[Task]) -> list[Any]:
     found = {task: task(only_open=True) for task in dict.fromkeys(tasks)}
     missing = [task for task, one in found.items() if one is None]
     if len(missing) > 1 and not workers.is_worker():
-        of_job = {job.name: task for task, job in jobs(missing).items()}
-        outcomes = list(workers.work_off(list(jobs(missing).values())))
+        of_job = {job.name: (task, job) for task, job in jobs(missing).items()}
+        outcomes = list(workers.work_off([job for _, job in of_job.values()]))
         for outcome in outcomes:
             if outcome.error:
                 raise outcome.error
-            found[of_job[outcome.job.name]] = outcome.result
+            found[of_job[outcome.job.name][0]] = outcome.result
     else:
         found |= {task: task() for task in missing}
     return [found[task] for task in tasks]
