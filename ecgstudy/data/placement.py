@@ -50,6 +50,8 @@ class Exchange(NamedTuple):
         (results/quality.csv).
     undo
         (8, 8): from the leads as they are to the leads as they should be.
+    handicap
+        Taken from the logarithm of the likelihood ratio: LA and LL exchanged look like a heart with another axis.
     """
 
     group: str
@@ -57,6 +59,7 @@ class Exchange(NamedTuple):
     leads: tuple[str, ...]
     matters: bool
     undo: Array
+    handicap: float = 0.0
 
 
 def _of_electrodes(names: Sequence[str]) -> Array:
@@ -80,6 +83,7 @@ def _exchanges() -> tuple[Exchange, ...]:
         Exchange("limb leads", f"{' and '.join(names)} exchanged", limb, names != ("LA", "LL"), _of_electrodes(names))
         for names in (("RA", "LA"), ("RA", "LL"), ("LA", "LL"))
     ]
+    found[2] = found[2]._replace(handicap=6.0)
     for names in (("RA", "LA", "LL"), ("RA", "LL", "LA")):
         found.append(Exchange("limb leads", "all three limb electrodes exchanged", limb, True, _of_electrodes(names)))
     for pair in combinations(chest, 2):
@@ -99,6 +103,7 @@ def _exchanges() -> tuple[Exchange, ...]:
 
 
 EXCHANGES = _exchanges()
+_HANDICAPS = np.array([one.handicap for one in EXCHANGES])
 _UNDO = np.stack([np.eye(8), *(one.undo for one in EXCHANGES)])
 
 
@@ -134,13 +139,13 @@ class Model(NamedTuple):
     whitening: Array
 
     def gains(self, parts: Array) -> NDArray[np.float64]:
-        """How much likelier the beat is if each of ``EXCHANGES`` is undone: logarithm of the ratio, (…, exchanges).
+        """How much likelier the beat is if each of ``EXCHANGES`` is undone: logarithm of the ratio less handicap.
 
-        ``parts`` is (…, 8, 11), those of I, II and V1 to V6 in any unit: size does not count.
+        ``parts`` is (…, 8, 11), those of I, II and V1 to V6 in any unit: size does not count. Gives (…, exchanges).
         """
         undone = np.einsum("hab,...bk->...hak", _UNDO, parts)
         likely = self.log_likelihood(undone)
-        return likely[..., 1:] - likely[..., :1]
+        return likely[..., 1:] - likely[..., :1] - _HANDICAPS
 
     def log_likelihood(self, parts: Array) -> NDArray[np.float64]:
         """Of beats (…, 8, 11), up to a constant."""

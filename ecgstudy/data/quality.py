@@ -61,8 +61,6 @@ class Check(NamedTuple):
         In words: how it is measured.
     falling
         Whether low values are the bad ones.
-    by_lead
-        Whether ``LOST`` leads have to reach the border of ``unfit``.
     """
 
     unit: str
@@ -70,7 +68,6 @@ class Check(NamedTuple):
     unfit: float
     how: str
     falling: bool = False
-    by_lead: bool = False
 
     def reached(self, value: Any, border: float) -> Any:
         """Whether a value, or each of many, is at a border or beyond; NaN never is."""
@@ -83,21 +80,20 @@ CHECKS: Mapping[str, Check] = {
         "leads", 1, LOST, "leads of the twelve that are absent or stay within 10 µV for half of the record"
     ),
     "flat": Check(
-        "s", 0.9, 0.9, "longest time that a lead stays within 10 µV in every 0.1 s", by_lead=True
+        "s", 0.9, 0.9, "longest time that a lead stays within 10 µV in every 0.1 s"
     ),
     "missing": Check("%", 0.01, 11.0, "share of samples without a value, mean over leads"),
     "clipped": Check(
         "%", 0.2, 10.0, "share of the time that a lead is at its lowest or highest value, if it rests there for 20 ms "
-        "on end, 0.3 mV or more from its mean or 2 % of the time", by_lead=True,
+        "on end, 0.3 mV or more from its mean or 2 % of the time"
     ),
     "noise": Check(
         "mV rms", 0.045, 0.25, "45 to 150 Hz without mains, median of 0.1 s pieces, so that QRS does not count",
-        by_lead=True,
     ),
     "mains": Check(
-        "mV", 0.04, 0.35, "amplitude at 50 or 60 Hz beyond that of frequencies 1 to 3 Hz away", by_lead=True
+        "mV", 0.04, 0.35, "amplitude at 50 or 60 Hz beyond that of frequencies 1 to 3 Hz away"
     ),
-    "wander": Check("mV", 3.5, 3.5, "span of what is slower than 0.5 Hz", by_lead=True),
+    "wander": Check("mV", 3.5, 3.5, "span of what is slower than 0.5 Hz"),
     "limb leads": Check(
         "log likelihood ratio", 5.0, 15.0, "how much likelier P, QRS and T are if an exchange of limb electrodes is "
         "undone: a model of real beats",
@@ -129,7 +125,10 @@ CHECKS: Mapping[str, Check] = {
         "a second", 0.5, _NEVER, "spikes of 0.1 mV or more in four leads at once, within 8 ms, most of the span of "
         "32 ms around",
     ),
-    "lead laws": Check("mV", 0.02, _NEVER, "largest violation of Einthoven's and Goldberger's laws, from peak to peak"),
+    "lead laws": Check(
+        "mV", 0.02, _NEVER, "largest violation of Einthoven's and Goldberger's laws, from peak to peak; noted if it is "
+        "more than rounding and a tenth of the limb leads' size, too",
+    ),
     "rate": Check("Hz", 99.0, 29.0, "sampling rate", falling=True),
 }  # fmt: skip
 
@@ -154,6 +153,8 @@ class Finding:
         How it was measured.
     detail
         What it looks like, or why it could not be measured; empty where there is nothing to say.
+    limit
+        Value from which the record is unfit (where leads differ, six of them), infinite where none is.
     """
 
     name: str
@@ -164,12 +165,14 @@ class Finding:
     leads: tuple[str, ...] = ()
     how: str = ""
     detail: str = ""
+    limit: float = np.inf
 
     def __str__(self) -> str:
-        value = f"{self.value:.3g}" if np.isfinite(self.value) else "not measured"
-        where = f" in {', '.join(self.leads)}" if self.leads else ""
         what = f": {self.detail}" if self.detail else ""
-        return f"{self.name} {value} {self.unit}{where}{what}" if np.isfinite(self.value) else f"{self.name} {value}"
+        if np.isnan(self.value):
+            return f"{self.name} not measured{what}"
+        where = f" in {', '.join(self.leads)}" if self.leads else ""
+        return f"{self.name} {self.value:.3g} {self.unit}{where}{what}"
 
 
 @dataclass(frozen=True)
@@ -206,7 +209,7 @@ class _Measured:
     detail: str = ""
     each: Array | None = None
     harmless: bool = False  # it may be noted, but does not make a record unfit
-    noted: bool = False  # whatever the value
+    noted: bool | None = None  # whatever the value
 
 
 def quality(record: "Record", *, model: placement.Model | None = None) -> Quality:
@@ -235,13 +238,16 @@ def _finding(name: str, check: Check, found: _Measured, names: Sequence[str]) ->
         unfit = bool((found.each >= check.unfit).sum() >= LOST) if value >= check.unfit else False
     else:
         unfit = check.reached(value, check.unfit)
-    verdict: Verdict = "note" if check.reached(value, check.note) or found.noted else "ok"
+    noted = check.reached(value, check.note) if found.noted is None else found.noted
+    verdict: Verdict = "note" if noted else "ok"
     if unfit and not found.harmless:
         verdict = "unfit"
-    told = verdict != "ok" or value != value
-    return Finding(
-        name, verdict, value, check.unit, check.note, leads if told else (), check.how, found.detail if told else ""
-    )
+    detail = found.detail
+    if value != value:  # NaN
+        leads, detail = (), detail or "cannot be measured at this rate or length"
+    elif verdict == "ok":
+        leads, detail = (), ""
+    return Finding(name, verdict, float(value), check.unit, check.note, leads, check.how, detail, check.unfit)
 
 
 def _measured(record: "Record", model: placement.Model | None) -> dict[str, _Measured]:
@@ -250,7 +256,7 @@ def _measured(record: "Record", model: placement.Model | None) -> dict[str, _Mea
     found["length"].value, found["rate"].value = record.seconds, float(fs)
     there = [row for row, name in enumerate(names) if name in LEADS]
     if not record.signal.size:
-        found["leads off"] = _Measured(len(LEADS), LEADS)
+        found["leads off"] = _Measured(len(LEADS), LEADS, "no samples")
         return found
     whole = extent(record.signal)
     found["missing"] = _Measured(100 * float(whole.missing.mean()) / record.signal.shape[1])
@@ -275,7 +281,7 @@ def _measured(record: "Record", model: placement.Model | None) -> dict[str, _Mea
             found["mains"].each = each.max(axis=0)
             found["mains"].detail = f"{list(amplitudes)[int(each.max(axis=1).argmax())]:g} Hz"
     coarse, rate = coarser(x, fs)
-    _scale(found, coarse, whole, blocks, ~off)
+    _scale(found, coarse, whole, blocks, whole.high > whole.low)
     _laws(found, record, whole, blocks, dict(constant))
     if fs >= _SPIKE_RATE:
         found["paced"].value = _spikes(x, fs) / record.seconds
@@ -397,7 +403,7 @@ class _Spectrum(NamedTuple):
 def _scale(
     found: dict[str, _Measured], coarse: Array, whole: Extent, blocks: _Blocks, moving: NDArray[np.bool_]
 ) -> None:
-    if not moving.any():
+    if not moving.any() or coarse.shape[1] < 2:
         return
     spans = blocks.span_of_a_second()[moving]
     found["low scale"].value = found["high scale"].value = float(np.median(spans))
@@ -422,8 +428,9 @@ def _laws(
     together = away.sum(axis=0) >= max(1, -(-len(levels) // 2))
     found["pulse"] = _Measured(float(together.sum() * blocks.seconds), detail="leads rest at another level")
     if broken is None:
-        found["lead laws"].value = min(found["lead laws"].value, CHECKS["lead laws"].note * 0.99)
+        found["lead laws"].noted = False
         return
+    found["lead laws"].noted = True
     found["lead laws"].leads = [name for name in record.leads if name in LEADS[:6]]
     found["lead laws"].detail = broken.exchange or broken.odd_one or "no single lead explains it"
     if broken.pulse:
@@ -468,7 +475,10 @@ def _shape(
     """Electrodes and signs, from the shape of the beat in I, II and V1 to V6."""
     groups = ("limb leads", "V leads", "sign")
     parts, eight = None, list(placement.EIGHT)
-    if record.leads != LEADS:
+    if twelve := set(LEADS) <= set(record.leads):
+        rows = [record.leads.index(lead) for lead in LEADS]
+        coarse, off, whole = coarse[rows], off[rows], Extent(*(values[rows] for values in whole))
+    if not twelve:
         why = "needs the twelve leads"
     elif off[eight].any():
         why = "needs a signal in I, II and V1 to V6"
@@ -492,6 +502,7 @@ def _shape(
         told.detail = told.detail or f"as if {exchange.what}"
         told.harmless = not exchange.matters
     up_less_down = whole.low + whole.high - 2 * coarse.mean(axis=1)
-    for note in check_electrodes(record.signal, record.leads, record.fs, up_less_down):
+    signal = record.signal if record.leads == LEADS else record.signal[rows]
+    for note in check_electrodes(signal, LEADS, record.fs, up_less_down):
         found["limb leads"].noted = True
         found["limb leads"].detail = found["limb leads"].detail or note.partition(": ")[2]
