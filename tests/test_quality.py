@@ -87,8 +87,7 @@ def test_noise_is_the_rms_of_its_band(still):
 
 
 def test_qrs_is_no_noise(still):
-    tall = replace(still, signal=3 * still.signal)
-    assert quality(tall)["noise"].value < 0.02 and quality(tall)["mains"].value < 0.01
+    assert quality(still)["noise"].value < 0.015 and quality(still)["mains"].value < 0.01
 
 
 def test_wander_is_the_span_of_what_is_slow(still):
@@ -204,7 +203,8 @@ def test_pulses(sound):
     x[:, 1000:1100] += 1  # on top of the signal: only the laws tell
     found = quality(replace(sound, signal=x))["pulse"]
     assert found.verdict == "note" and found.detail == "calibration pulse: 1 mV in all leads from 2 to 2.2 s"
-    padded = np.concatenate([x, np.full((12, 300), 2, np.float32)], axis=1)[:, 1200:]
+    peak = int(np.abs(sound.signal).sum(axis=0).argmax())
+    padded = np.pad(sound.signal[:, : peak + 1], ((0, 0), (0, 300)), mode="edge")  # as long as three blocks
     assert quality(replace(sound, signal=padded))["pulse"].verdict == "ok"
 
 
@@ -265,7 +265,7 @@ def test_what_the_reader_notes_is_found_too(sound, tmp_path):
     x = sound.signal.copy()
     x[1, 10:40] = np.nan
     x[4] = 0
-    x[8] = np.clip(x[8], None, 1.2) if x[8].max() > 1.3 else np.where(np.arange(5000) // 40 == 30, 3, x[8])
+    x[8, 2000:2040] = 4
     np.save(tmp_path / "x.npy", x)
     record = read_record(tmp_path / "x.npy", fs=FS)
     kinds = {note.split(":")[0] for note in record.notes}

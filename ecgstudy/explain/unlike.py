@@ -44,7 +44,7 @@ class Reference(NamedTuple):
     whitening: Array
 
     def distance(self, features: Array) -> NDArray[np.float64]:
-        """Mahalanobis distance of (records, features), per feature: about 1 where a record is like those."""
+        """Mahalanobis distance of (records, features) over the root of their number; .6 is the median held out."""
         far = (np.asarray(features, dtype=np.float64) - self.mean) @ self.whitening.T
         return np.sqrt((far**2).mean(axis=1))
 
@@ -56,7 +56,7 @@ class Unlikeness:
     Attributes
     ----------
     distance
-        Mean over the runs; about 1 is near.
+        Mean over the runs; without unit.
     border
         Distance from which a record is called unlike.
     percentile
@@ -157,7 +157,7 @@ def features(network: nn.Module, windows: Sequence[NDArray[np.float32]], system:
                 network(x)
                 maps = found[0].float()
                 # The last row of an input is 0 in padding.
-                there = (x[:, -1:, :: x.shape[-1] // maps.shape[-1]] > 0).float()[..., : maps.shape[-1]]
+                there = (x[:, -1:, :: int(network.stride)] > 0).float()  # type: ignore[arg-type]
                 rows.append(((maps * there).sum(dim=-1) / there.sum(dim=-1).clamp(min=1)).numpy())
     finally:
         hook.remove()
