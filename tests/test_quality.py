@@ -106,12 +106,12 @@ def test_time_at_rest_and_number_of_leads(sound):
         assert seconds - 0.21 <= found.value <= seconds + 0.1 and len(found.leads) == 12
     x = sound.signal.copy()
     x[[2, 9]] = 0.7
-    found = quality(replace(sound, signal=x))
-    assert found["leads off"].value == 2 and found["leads off"].leads == ("III", "V4") and found.fit
+    judged = quality(replace(sound, signal=x))
+    assert judged["leads off"].value == 2 and judged["leads off"].leads == ("III", "V4") and judged.fit
     x[6:] = 0
-    found = quality(replace(sound, signal=x))
-    assert found["leads off"].value == 7 and not found.fit
-    assert "leads off 7 leads in III, V1, V2, V3, V4, V5, V6: no signal" in found.sentence
+    judged = quality(replace(sound, signal=x))
+    assert judged["leads off"].value == 7 and not judged.fit
+    assert "leads off 7 leads in III, V1, V2, V3, V4, V5, V6: no signal" in judged.sentence
 
 
 def test_so_many_leads_may_be_lost(sound):
@@ -201,8 +201,8 @@ def test_pulses(sound):
         assert 0.4 <= found["pulse"].value <= 1.0 and not found.fit
     x = sound.signal.copy()
     x[:, 1000:1100] += 1  # on top of the signal: only the laws tell
-    found = quality(replace(sound, signal=x))["pulse"]
-    assert found.verdict == "note" and found.detail == "calibration pulse: 1 mV in all leads from 2 to 2.2 s"
+    one = quality(replace(sound, signal=x))["pulse"]
+    assert one.verdict == "note" and one.detail == "calibration pulse: 1 mV in all leads from 2 to 2.2 s"
     peak = int(np.abs(sound.signal).sum(axis=0).argmax())
     padded = np.pad(sound.signal[:, : peak + 1], ((0, 0), (0, 300)), mode="edge")  # as long as three blocks
     assert quality(replace(sound, signal=padded))["pulse"].verdict == "ok"

@@ -123,13 +123,22 @@ def beat_parts(x: Array, at: NDArray[np.intp], fs: float) -> Array | None:
     whole = at[(at >= before) & (at + after <= x.shape[1])]
     if len(whole) < FEWEST_BEATS:
         return None
-    time = np.arange(-before, after) / fs
+    level, *parts = _places(before, after, fs)
     # Evenly over the record: the first beats need not be like the others.
     whole = whole[np.linspace(0, len(whole) - 1, min(len(whole), _MOST_BEATS)).round().astype(int)]
     beats = np.stack([x[:, middle - before : middle + after] for middle in whole])
-    beats -= beats[..., (time > _LEVEL[0]) & (time < _LEVEL[1])].mean(axis=-1, keepdims=True)
+    beats -= beats[..., level].mean(axis=-1, keepdims=True)
     beat = np.median(beats, axis=0)
-    return np.stack([beat[:, (time >= start) & (time < end)].mean(axis=1) for start, end in PARTS], axis=1)
+    return np.stack([beat[:, part].mean(axis=1) for part in parts], axis=1)
+
+
+@lru_cache(maxsize=16)
+def _places(before: int, after: int, fs: float) -> list[slice]:
+    """Where zero and each of ``PARTS`` is in a beat that was cut out."""
+    time = np.arange(-before, after) / fs
+    inside = [(time > _LEVEL[0]) & (time < _LEVEL[1]), *((time >= start) & (time < end) for start, end in PARTS)]
+    places = [np.flatnonzero(one) for one in inside]
+    return [slice(int(one[0]), int(one[-1]) + 1) for one in places]
 
 
 class Model(NamedTuple):

@@ -477,7 +477,7 @@ def _shape(
     parts, eight = None, list(placement.EIGHT)
     if twelve := set(LEADS) <= set(record.leads):
         rows = [record.leads.index(lead) for lead in LEADS]
-        coarse, off, whole = coarse[rows], off[rows], Extent(*(values[rows] for values in whole))
+        coarse, off, whole = coarse[rows], off[rows], Extent(whole.low[rows], whole.high[rows], whole.missing[rows])
     if not twelve:
         why = "needs the twelve leads"
     elif off[eight].any():

@@ -223,7 +223,7 @@ class Realism(OneTable):
     """How near simulated records are to real ones."""
 
     name = "realism"
-    module = realism
+    module: ClassVar[ModuleType] = realism
     file = realism.TABLE.name
     keys = ("question", "group", "quantity", "statistic")
     command = "ecgstudy train --part realism --again"
@@ -233,7 +233,7 @@ class Fitness(OneTable):
     """What the checks of a record find and what they alarm about."""
 
     name = "fitness"
-    module = fitness
+    module: ClassVar[ModuleType] = fitness
     file = fitness.TABLE.name
     keys = ("question", "source", "check", "fault", "strength")
     numbers = ("value", "changed", "noted", "unfit")
@@ -244,7 +244,7 @@ class Unlike(OneTable):
     """Distances from the training data: which is shown, what it finds, what it alarms about."""
 
     name = "unlike"
-    module = unlike
+    module: ClassVar[ModuleType] = unlike
     file = unlike.TABLE.name
     keys = ("question", "distance", "group")
     command = "ecgstudy train --part unlike --again"

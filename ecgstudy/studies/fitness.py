@@ -154,7 +154,7 @@ def answered(run: training.Run, records: Sequence[Record]) -> NDArray[np.float32
 def answering(records: Sequence[Record], number: int) -> Answering:
     """Sound records of the real cohort, evenly from all of them, with the run that was tested on each."""
     runs = leaderboard.runs_of("real", ENTRY)
-    tested = {}
+    tested: dict[str, training.Run] = {}
     for run in runs:
         rows = run.predictions[run.predictions["split"] == "test"]
         tested |= dict.fromkeys(rows["name"], run)
@@ -192,7 +192,7 @@ def planted(
     before = sound.called(sound.probabilities(sound.records))
     for fault in faults:
         for strength in fault.strengths:
-            about = {"fault": fault.name, "strength": strength, "unit": fault.unit}
+            about: dict[str, float | str] = {"fault": fault.name, "strength": strength, "unit": fault.unit}
             for source, records in (("real", sound.records), ("simulated", simulated)):
                 changed = [fault(r, strength, np.random.default_rng([SEED, k])) for k, r in enumerate(records)]
                 found = [quality(r, model=fitted.unseen(old)) for r, old in zip(changed, records, strict=True)]
