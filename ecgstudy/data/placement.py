@@ -34,6 +34,9 @@ SHRINKAGE, FREEDOM = 0.01, 5.0
 FILE = Path(__file__).with_name("placement.csv")
 
 
+_FAR_APART = (("V1", "V5"), ("V1", "V6"), ("V2", "V5"), ("V2", "V6"))  # see Exchange.matters
+
+
 class Exchange(NamedTuple):
     """What may have been done to the leads.
 
@@ -88,7 +91,7 @@ def _exchanges() -> tuple[Exchange, ...]:
         found.append(Exchange("limb leads", "all three limb electrodes exchanged", limb, True, _of_electrodes(names)))
     for pair in combinations(chest, 2):
         found.append(
-            Exchange("V leads", " and ".join(pair) + " exchanged", pair, pair == ("V1", "V6"), _of_electrodes(pair))
+            Exchange("V leads", f"{' and '.join(pair)} exchanged", pair, pair in _FAR_APART, _of_electrodes(pair))
         )
     whole = np.eye(8)
     found.append(Exchange("V leads", "V1 to V6 in the reverse order", chest, True, whole[[0, 1, *range(7, 1, -1)]]))
