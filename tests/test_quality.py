@@ -35,7 +35,11 @@ def still():
 
 @pytest.fixture(scope="module")
 def table():
-    return pd.read_csv(RESULTS / "quality.csv", keep_default_na=False, na_values={"value": "", "changed": ""})
+    return pd.read_csv(
+        RESULTS / "quality.csv",
+        keep_default_na=False,
+        na_values=dict.fromkeys(("noted", "unfit", "value", "changed"), ""),
+    )
 
 
 def plant(record, name, strength=1, seed=0):

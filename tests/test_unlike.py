@@ -178,6 +178,6 @@ def test_what_is_committed_is_what_the_records_give(real_data, runs):
     known, committed = study.known_of(split), unlike._opened()
     assert known.keys() == committed.keys()
     for name, values in known.items():
-        scale = np.abs(values).max()
+        scale = float(np.abs(values).max())
         assert committed[name] == pytest.approx(values, rel=1e-2, abs=1e-3 * scale), name
     assert (split.part == "test").sum() == 937
