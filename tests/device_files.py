@@ -94,7 +94,7 @@ def edf_signal(counts, fs, label, step=0.5, unit="uV", who=WHO, kind="edf"):
     import edfio
 
     cls, number = (edfio.EdfSignal, np.int16) if kind == "edf" else (edfio.BdfSignal, np.int32)
-    most = 30000 if kind == "edf" else 6000000
+    most = 15000  # so that the range in nV fits into eight characters
     return cls.from_digital(
         np.asarray(counts, number),
         fs,
@@ -111,7 +111,9 @@ def write_edf(path, counts, fs, leads=LEADS, step=0.5, who=WHO, kind="edf", unit
     import edfio
 
     cls = edfio.Edf if kind == "edf" else edfio.Bdf
-    signals = [edf_signal(row, fs, f"ECG {lead}", step, unit, who, kind) for row, lead in zip(counts, leads, strict=True)]
+    signals = [
+        edf_signal(row, fs, f"ECG {lead}", step, unit, who, kind) for row, lead in zip(counts, leads, strict=True)
+    ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         cls(
@@ -276,12 +278,14 @@ def muse_text(counts, fs, leads=EIGHT, step=4.88, who=WHO, unit="MICROVOLTS", ex
         <SampleExponent>{exponent}</SampleExponent>{rows}</Waveform>"""
 
     names = ("PatientID", "PatientFirstName", "PatientLastName", "Race")
-    tests = ("SiteName", "LocationName", "RoomID", "Site", "AcquisitionDevice", "AcquisitionTechFirstName",
-             "AcquisitionTechLastName", "ReferringMDLastName", "OverreaderLastName", "OrderingMDID", "CartNumber")  # fmt: skip
+    tests = "SiteName LocationName RoomID Site AcquisitionDevice AcquisitionTechFirstName AcquisitionTechLastName "
+    tests += "ReferringMDLastName OverreaderLastName OrderingMDID CartNumber"
     demographics = "".join(f"<{tag}>{who}</{tag}>" for tag in names)
-    test = "".join(f"<{tag}>{who}</{tag}>" for tag in tests)
+    test = "".join(f"<{tag}>{who}</{tag}>" for tag in tests.split())
     median = waveform("Median", counts[:, :600]) if other.get("median", True) else ""
-    beats = "".join(f"<QRS><Number>{n}</Number><Type>0</Type><Time>{n}</Time></QRS>" for n in range(other.get("qrs", 3)))
+    beats = "".join(
+        f"<QRS><Number>{n}</Number><Type>0</Type><Time>{n}</Time></QRS>" for n in range(other.get("qrs", 3))
+    )
     return f"""<?xml version="1.0" encoding="{other.get("encoding", "UTF-8")}"?>
     <!DOCTYPE RestingECG SYSTEM "restecg.dtd">
     <RestingECG><MuseInfo><MuseVersion>9.0.9</MuseVersion></MuseInfo>
@@ -316,10 +320,11 @@ def aecg_text(counts, fs, leads=LEADS, step=0.5, who=WHO, unit="uV", origin=0, i
 
     beat = f"""<derivation><derivedSeries><code code="REPRESENTATIVE_BEAT"/>
         {sequences(counts[:, :300], "TIME_RELATIVE")}</derivedSeries></derivation>"""
-    person = f'<name>{who}</name>'
+    person = f"<name>{who}</name>"
     return f"""<?xml version="1.0" encoding="UTF-8"?>
     <AnnotatedECG xmlns="urn:hl7-org:v3" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">
-    <id root="1.2" extension="{who}"/><code code="93000"/><effectiveTime><center value="20240229101112"/></effectiveTime>
+    <id root="1.2" extension="{who}"/><code code="93000"/>
+    <effectiveTime><center value="20240229101112"/></effectiveTime>
     <componentOf><timepointEvent><performer><studyEventPerformer><id extension="{who}"/><assignedPerson>{person}
     </assignedPerson></studyEventPerformer></performer><componentOf><subjectAssignment><subject><trialSubject>
     <id root="1.3" extension="{who}"/><subjectDemographicPerson>{person}<administrativeGenderCode code="F"/>
@@ -377,17 +382,21 @@ def sierra_text(counts, fs, leads=LEADS, step=5, who=WHO, packed=True, version="
         data = b"".join(map(xli, [one, two, *rest, *values[6:]]))
     else:
         data = values.astype("<i2").tobytes()
-    flag = 'compressflag="True" compressmethod="XLI"' if packed else 'compressflag="False" compressmethod="Uncompressed"'
+    flag = (
+        'compressflag="True" compressmethod="XLI"' if packed else 'compressflag="False" compressmethod="Uncompressed"'
+    )
     resolution = "signalresolution" if version == "1.03" else "resolution"
     resolution = f"<{resolution}>{step:g}</{resolution}>" if step else ""
     samples = values.shape[1]
     return f"""<?xml version="1.0" encoding="{other.get("encoding", "utf-16")}"?>
     <restingecgdata xmlns="http://www3.medical.philips.com"><documentinfo><documentname>{who}</documentname>
     <filename>{who}</filename><documenttype>{"SierraECG" if version == "1.03" else "PhilipsECG"}</documenttype>
-    <documentversion>{version}</documentversion><editor id="{who}">{who}</editor><comments>{who}</comments></documentinfo>
+    <documentversion>{version}</documentversion><editor id="{who}">{who}</editor><comments>{who}</comments>
+    </documentinfo>
     <userdefines><userdefine index="1"><label>{who}</label><value>{who}</value></userdefine></userdefines>
     <orderinfo><ordernumber>{who}</ordernumber><reasonfororder>{who}</reasonfororder></orderinfo>
-    <dataacquisition date="2024-02-29" time="10:11:12"><machine machineid="{who}" detaildescription="{who}">{who}</machine>
+    <dataacquisition date="2024-02-29" time="10:11:12">
+    <machine machineid="{who}" detaildescription="{who}">{who}</machine>
     <acquirer><operator id="{who}">{who}</operator><room>{who}</room><departmentname>{who}</departmentname>
     <institutionname>{who}</institutionname><facilityname>{who}</facilityname>
     <referringclinician id="{who}">{who}</referringclinician></acquirer>

@@ -75,7 +75,7 @@ def _read(file: Path, kind: str, head: bytes, leads: list[str] | None, show_iden
 
 def _chosen(signals: list[Any], leads: list[str] | None, notes: list[str]) -> list[tuple[str, Any]]:
     """The ECG leads of one rate, each with its name."""
-    named = [(lead_name(signal.label, number), signal) for number, signal in enumerate(signals, 1)]
+    named = [(_name(signal.label, number), signal) for number, signal in enumerate(signals, 1)]
     if leads is not None and len(leads) == len(named):
         found = list(zip(leads, signals, strict=True))
     else:
@@ -106,6 +106,12 @@ def _chosen(signals: list[Any], leads: list[str] | None, notes: list[str]) -> li
     if leads is not None and len(kept) != len(leads):
         raise RecordError(f"holds {len(kept)} leads, not {len(leads)}; name as many in leads=")
     return [(name, signal) for name, (_, signal) in zip(unique, kept, strict=True)]
+
+
+def _name(label: str, number: int) -> str:
+    """The lead that a label names; ECG for one that says no more than that, such as ``EKG LA-RA``."""
+    name = lead_name(label, number)
+    return "ECG" if is_unnamed(name) and re.match(r"E[CK]G(?![A-Za-z])", label, re.IGNORECASE) else name
 
 
 def _with_pauses(
