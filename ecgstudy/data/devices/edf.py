@@ -58,6 +58,11 @@ def _read(file: Path, kind: str, head: bytes, leads: list[str] | None, show_iden
         )
     if declared != data.num_data_records:
         notes.append(f"length: {declared:,} data records declared, {data.num_data_records:,} held and read")
+    every = [*data.signals, *data._annotation_signals]  # the latter have no public name
+    width = {"edf": 2, "bdf": 3}[kind] * sum(signal.samples_per_data_record for signal in every)
+    begin = 256 * (1 + len(every))
+    if data.bytes_in_header_record != begin or (file.stat().st_size - begin) % width:
+        raise RecordError(f"is an {kind.upper()} file that holds no whole data records; copy or export it again")
     chosen = _chosen(list(data.signals), leads, notes)
     names = [name for name, _ in chosen] if leads is None else leads
     fs = chosen[0][1].sampling_frequency
@@ -118,7 +123,7 @@ def _with_pauses(
     data: Any, names: list[str], rows: list[NDArray[np.float64]], fs: float, notes: list[str]
 ) -> tuple[list[str], list[NDArray[np.float64]]]:
     """The rows with NaN where the clock of an EDF+D ran on between two data records."""
-    clock = next(iter(data._annotation_signals), None)  # has no public name
+    clock = next(iter(data._annotation_signals), None)
     if clock is None:
         raise RecordError("is discontinuous (EDF+D) and lacks the clock of its data records; export it again")
     stamps = [bytes(part) for part in clock.digital.reshape(data.num_data_records, -1)]
