@@ -1,5 +1,6 @@
 """DICOM waveforms (PS3.3 A.34): 12-lead, general and ambulatory ECG, in multiplex groups of one rate each."""
 
+import io
 import math
 import re
 from pathlib import Path
@@ -24,6 +25,7 @@ from ecgstudy.data.devices.common import (
 from ecgstudy.data.formats import RecordError, check_values, checked_size
 
 _LARGEST = 2**28  # bytes
+_MOST_GROUPS = 64
 _IDENTITY = {
     "name": "PatientName",
     "patient id": "PatientID",
@@ -38,6 +40,8 @@ _IDENTITY = {
     "operator": "OperatorsName",
 }
 _READ = ("SOPClassUID", "WaveformSequence", "PatientAge", "PatientSex")
+_HEAD = 4096  # bytes, in which the file's meta information ends
+_SYNTAX = re.compile(rb"\x02\x00\x10\x00UI..([\d.]+)", re.DOTALL)  # element (0002,0010)
 _SYNTAXES = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1"}  # the others pack the file or swap its bytes
 _DAYS = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0}  # of a year
 
@@ -69,15 +73,19 @@ def read(file: Path, leads: list[str] | None, show_identity: bool) -> Recording:
 
 def _read(file: Path, leads: list[str] | None, show_identity: bool, size: int) -> Recording:
     pydicom = library("pydicom")
-    try:
-        meta = pydicom.filereader.read_file_meta_info(file)
-    except pydicom.errors.InvalidDicomError:
-        raise RecordError("is no DICOM file (it lacks the mark at byte 128); export it again") from None
-    if str(meta.get("TransferSyntaxUID", "")) not in _SYNTAXES:
-        raise RecordError("is a packed or byte-swapped DICOM file; export it as Explicit VR Little Endian")
+    content = file.read_bytes()
+    if content[128:132] != b"DICM":
+        raise RecordError("is no DICOM file (it lacks the mark at byte 128); export it again")
+    syntax = _SYNTAX.search(content[:_HEAD])  # before pydicom unpacks, to whatever size
+    if not syntax or syntax[1].decode() not in _SYNTAXES:
+        raise RecordError(
+            "is a DICOM file that is packed, byte-swapped or cut short; export it as Explicit VR Little Endian"
+        )
     wanted = [*_READ, *(_IDENTITY.values() if show_identity else ())]
-    data = pydicom.dcmread(file, specific_tags=wanted)
+    data = pydicom.dcmread(io.BytesIO(content), specific_tags=wanted)  # of a file it makes room for a length stated
     groups = list(data.get("WaveformSequence") or ())
+    if len(groups) > _MOST_GROUPS:
+        raise RecordError(f"holds {len(groups):,} multiplex groups, no ECG has more than {_MOST_GROUPS}; export fewer")
     if not groups:
         raise RecordError("is a DICOM file without a waveform, perhaps a picture or PDF of one; export the waveform")
     notes: list[str] = []
