@@ -20,13 +20,13 @@ WHO = "Zaphod"
 # DICOM: pydicom writes it
 
 
-def dicom_channel(name, who=WHO, sensitivity="1", unit="uV", correction=None, baseline=None, coded=True, bits=16):
+def dicom_channel(name, who=WHO, sensitivity="1", unit="uV", correction=None, baseline=None, coded="2:{}", bits=16):
     from pydicom.dataset import Dataset
 
     channel, source, units = Dataset(), Dataset(), Dataset()
-    code = {**{lead: n for n, lead in enumerate(("I", "II", "V1", "V2", "V3", "V4", "V5", "V6"), 1)}}
+    code = {lead: n for n, lead in enumerate(EIGHT, 1)}
     code |= {"III": 61, "aVR": 62, "aVL": 63, "aVF": 64}
-    source.CodeValue = f"2:{code[name]}" if coded and name in code else "99"
+    source.CodeValue = coded.format(code[name]) if coded and name in code else "99"
     source.CodingSchemeDesignator = "MDC"
     source.CodeMeaning = f"Lead {name} ({who})" if not coded else who
     channel.ChannelSourceSequence = [source]

@@ -221,7 +221,10 @@ def test_real_recordings_are_the_same_as_dicom_and_edf(place, step, real_data, t
     for suffix, write in ((".dcm", files.write_dicom), (".edf", files.write_edf)):
         named = tmp_path / f"a{suffix}"
         if suffix == ".dcm":
-            channels = [files.dicom_channel(lead, coded=lead in EIGHT, sensitivity=f"{step}") for lead in record.leads]
+            channels = [
+                files.dicom_channel(lead, coded="2:{}" if lead in EIGHT else "", sensitivity=f"{step}")
+                for lead in record.leads
+            ]
             files.save_dicom(named, [files.dicom_group(counts, record.fs, channels)])
         else:
             write(named, counts, record.fs, record.leads, step)
@@ -264,13 +267,25 @@ def test_dicom_baseline_and_words(kind, half, source, tmp_path):
 
 
 def test_dicom_leads_by_their_meaning_and_unknown_ones_by_number(half, tmp_path):
-    channels = [files.dicom_channel(lead, sensitivity="0.5", coded=lead != "V6") for lead in LEADS]
-    channels[0] = files.dicom_channel("I", sensitivity="0.5", coded=False)
-    channels[11] = files.dicom_channel(files.WHO, sensitivity="0.5", coded=False)
+    channels = [files.dicom_channel(lead, sensitivity="0.5") for lead in LEADS]
+    channels[0] = files.dicom_channel("I", sensitivity="0.5", coded="")
+    channels[11] = files.dicom_channel(files.WHO, sensitivity="0.5", coded="")
     files.save_dicom(tmp_path / "a.dcm", [files.dicom_group(half, FS, channels)])
     record = read_record(tmp_path / "a.dcm")
     assert record.leads == (*LEADS[:11], "channel 12")
     assert note(record, "lead names") == "lead names: 1 of 12 are no lead's and called channel 1, 2 …"
+
+
+@pytest.mark.parametrize("coded", ["2:{}", "5.6.3-9-{}", "MDC", ""])
+def test_codes_of_dicom_leads(coded, half, source, tmp_path):
+    channels = [files.dicom_channel(lead, sensitivity="0.5", coded=coded) for lead in LEADS]
+    if coded == "MDC":
+        numbers = {**{lead: 131328 + n for n, lead in enumerate(EIGHT, 1)}, "III": 131389, "aVR": 131390}
+        numbers |= {"aVL": 131391, "aVF": 131392}
+        for lead, channel in zip(LEADS, channels, strict=True):
+            channel.ChannelSourceSequence[0].CodeValue = str(numbers[lead])
+    files.save_dicom(tmp_path / "a.dcm", [files.dicom_group(half, FS, channels)])
+    assert_reads(tmp_path / "a.dcm", source)
 
 
 def test_dicom_padding_below_all_samples_is_missing(half, source, tmp_path):
@@ -325,6 +340,17 @@ def test_dicom_groups_of_other_leads_and_times_are_joined(half, source, tmp_path
     record = assert_reads(tmp_path / "a.dcm", expected)
     assert "multiplex groups: 4 put on one time axis" in record.notes
     assert "multiplex groups: 1 at another rate than 500 Hz left out" in record.notes
+
+
+def test_a_lead_in_two_dicom_groups_is_read_from_the_first(half, source, tmp_path):
+    channels = [files.dicom_channel(lead, sensitivity="0.5") for lead in LEADS]
+    others = [files.dicom_channel("II", sensitivity="0.5"), files.dicom_channel("?", sensitivity="0.5")]
+    groups = [files.dicom_group(half, FS, channels), files.dicom_group(half[:2, :1000], FS, others)]
+    groups += [files.dicom_group(half[2:3], FS, others[1:])]
+    files.save_dicom(tmp_path / "a.dcm", groups)
+    record = assert_reads(tmp_path / "a.dcm", source)
+    assert "multiplex groups: II in two at a time, read from the first" in record.notes
+    assert note(record, "extra leads") == "extra leads: channel 14, channel 15 left out"
 
 
 def test_a_derived_dicom_group_is_no_rhythm(half, source, tmp_path):
@@ -531,6 +557,19 @@ def test_other_signals_and_rates_of_edf(half, source, tmp_path):
     assert note(record, "other signals").startswith("other signals: 2 that")
     assert note(record, "several rates") == "several rates: V7 at 250 Hz left out, the leads at 500 Hz read"
     assert note(record, "unit") == "unit: V8 left out, whose unit is no voltage"
+
+
+def test_an_edf_whose_voltage_falls_as_its_steps_rise(half, source, tmp_path):
+    """An inverted range is the format's way to say that a signal was stored upside down."""
+    signals = [
+        edfio.EdfSignal.from_digital(
+            np.asarray(-row, np.int16), FS, label=lead, physical_dimension="uV",
+            physical_range=(7500, -7500), digital_range=(-15000, 15000),
+        )
+        for row, lead in zip(half, LEADS, strict=True)
+    ]  # fmt: skip
+    edfio.Edf(signals).write(tmp_path / "a.edf")
+    assert_reads(tmp_path / "a.edf", source)
 
 
 def test_edf_labels(half, source, tmp_path):

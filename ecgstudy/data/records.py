@@ -212,7 +212,7 @@ def find_records(folder: str | Path, unlisted: list[Path] | None = None) -> list
                 found.append(path)
             case ".csv" if is_file(path) and holds_samples(path):
                 found.append(path)
-            case _ if is_file(path) and devices.holds_ecg(path):
+            case _ if devices.holds_ecg(path):
                 found.append(path)
     return sorted(found)
 
@@ -227,7 +227,7 @@ def _find(path: Path) -> Path:
     for candidate in candidates:
         if candidate.suffix.lower() in known and candidate.is_file():
             return candidate
-    if path.is_file():
+    if path.is_file() and path.suffix != ".dat":
         if devices.format_of(path):
             return path
         raise RecordError(

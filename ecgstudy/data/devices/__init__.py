@@ -13,6 +13,7 @@ import numpy as np
 
 from ecgstudy.data.devices.common import decoded, finish
 from ecgstudy.data.formats import Reading, RecordError, check_values, checked_size, source_of
+from ecgstudy.paths import is_file
 
 SUFFIXES = {".dcm": "dicom", ".scp": "scp", ".edf": "edf", ".bdf": "edf", ".ecg": "ishne", ".xml": "xml"}
 """Suffix → format that a file of this name is expected to have."""
@@ -46,8 +47,8 @@ def holds_ecg(file: Path) -> bool:
     """Whether a file of a folder is a device's ECG: by its suffix, or by its content where that says too little."""
     suffix = file.suffix.lower()
     if suffix in (".scp", ".edf", ".bdf"):
-        return True
-    if suffix in (".dcm", ".xml", ".ecg", ""):
+        return is_file(file)
+    if suffix in (".dcm", ".xml", ".ecg", "") and is_file(file):
         try:
             found = format_of(file)
             if found != "dicom":

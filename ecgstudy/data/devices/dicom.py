@@ -3,6 +3,7 @@
 import io
 import math
 import re
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,9 +46,13 @@ _SYNTAX = re.compile(rb"\x02\x00\x10\x00UI..([\d.]+)", re.DOTALL)  # element (00
 _SYNTAXES = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1"}  # the others pack the file or swap its bytes
 _DAYS = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0}  # of a year
 
-# Codes of lead sources, the same numbers in MDC ("2:61") and SCP-ECG ("5.6.3-9-61").
+# Codes of lead sources, the same numbers in MDC ("2:61", "131389") and SCP-ECG ("5.6.3-9-61").
+_MDC_POTENTIALS = 131328
 _CODES = {1: "I", 2: "II", **{2 + n: f"V{n}" for n in range(1, 8)}, **{8 + n: f"V{n}R" for n in range(2, 8)}}
 _CODES |= {16: "X", 17: "Y", 18: "Z", 61: "III", 62: "aVR", 63: "aVL", 64: "aVF", 65: "-aVR", 66: "V8", 67: "V9"}
+
+
+_Piece = tuple[str, int, NDArray[np.float64]]  # lead, first sample, mV
 
 
 class _Group(NamedTuple):
@@ -61,17 +66,17 @@ class _Group(NamedTuple):
 
 def read(file: Path, leads: list[str] | None, show_identity: bool) -> Recording:
     """Read the rhythm, in mV by sensitivity, correction factor and baseline of each channel."""
-    size = checked_size(file, _LARGEST)
+    checked_size(file, _LARGEST)
     with quiet():
         try:
-            return _read(file, leads, show_identity, size)
+            return _read(file, leads, show_identity)
         except (OSError, MemoryError, RecordError):
             raise
         except Exception:  # pydicom's own text quotes the file
             raise RecordError("is a DICOM file that is damaged or cut short; export it again") from None
 
 
-def _read(file: Path, leads: list[str] | None, show_identity: bool, size: int) -> Recording:
+def _read(file: Path, leads: list[str] | None, show_identity: bool) -> Recording:
     pydicom = library("pydicom")
     content = file.read_bytes()
     if content[128:132] != b"DICM":
@@ -94,7 +99,9 @@ def _read(file: Path, leads: list[str] | None, show_identity: bool, size: int) -
         notes.append("median beat: beside the rhythm, left out")
     if not rhythm:
         raise RecordError("is a DICOM file of median beats alone; export the rhythm with them")
-    parts = [_group(data, number, size, notes) for number in rhythm]
+    parts: list[_Group] = []
+    for number in rhythm:
+        parts.append(_group(data, number, 1 + sum(len(part.names) for part in parts), notes))
     parts = [part for part in parts if part.names]
     if not parts:
         raise RecordError(
@@ -112,6 +119,8 @@ def _read(file: Path, leads: list[str] | None, show_identity: bool, size: int) -
     ]
     if len(same) > 1:
         notes.append(f"multiplex groups: {len(same)} put on one time axis")
+        if doubled := sorted({one[0] for one, other in combinations(pieces, 2) if _overlap(one, other)}):
+            notes.append(f"multiplex groups: {', '.join(doubled)} in two at a time, read from the first")
     names, signals = placed(pieces)
     if leads is not None:
         if len(leads) != len(names):
@@ -135,8 +144,14 @@ def _is_median(group: Any, groups: list[Any]) -> bool:
     )
 
 
-def _group(data: Any, number: int, size: int, notes: list[str]) -> _Group:
-    """One multiplex group, without the channels that state no voltage."""
+def _overlap(one: _Piece, other: _Piece) -> bool:
+    """Whether two pieces are of one lead and in part of one time."""
+    (name, start, values), (other_name, other_start, other_values) = one, other
+    return name == other_name and start < other_start + len(other_values) and other_start < start + len(values)
+
+
+def _group(data: Any, number: int, channel_number: int, notes: list[str]) -> _Group:
+    """One multiplex group, without the channels that state no voltage; unnamed channels count from a number on."""
     group = data.WaveformSequence[number]
     samples, width = int(group.NumberOfWaveformSamples), int(group.NumberOfWaveformChannels)
     channels = list(group.ChannelDefinitionSequence)
@@ -152,7 +167,10 @@ def _group(data: Any, number: int, size: int, notes: list[str]) -> _Group:
         raise RecordError("is a DICOM file that does not hold the samples it declares; export it again")
     raw = library("pydicom.waveforms").multiplex_array(data, number, as_raw=True)
     padding = group.get("WaveformPaddingValue")
-    missing = None if padding is None else np.frombuffer(bytes(padding)[: raw.itemsize], raw.dtype)[0]
+    if isinstance(padding, int):
+        missing = raw.dtype.type(padding)
+    else:
+        missing = np.frombuffer(padding[: raw.itemsize], raw.dtype)[0] if padding else None
     names, signals, unscaled, inside, skewed = [], [], 0, False, 0.0
     for row, channel in enumerate(channels):
         steps, unit = _scale(channel)
@@ -169,7 +187,7 @@ def _group(data: Any, number: int, size: int, notes: list[str]) -> _Group:
             inside |= is_inside
         skewed = max(skewed, abs(float(channel.get("ChannelTimeSkew") or 0) * fs))
         skewed = max(skewed, abs(float(channel.get("ChannelSampleSkew") or 0)))
-        names.append(_name(channel, row + 1))
+        names.append(_name(channel, channel_number + row))
         signals.append(to_mv(values, unit))
     if unscaled:
         notes.append(f"channels: {unscaled} left out, which state no voltage of a step")
@@ -212,12 +230,12 @@ def _name(channel: Any, number: int) -> str:
     """A channel's lead by its source's code, else by its source's meaning, else by its label."""
     sources = list(channel.get("ChannelSourceSequence") or ())
     for source in sources:
-        code = re.fullmatch(r"(?:2:|5\.6\.3-9-)(\d{1,3})", str(source.get("CodeValue") or ""))
-        if code and int(code[1]) in _CODES:
-            return _CODES[int(code[1])]
+        code = re.fullmatch(r"(2:|5\.6\.3-9-|)(\d{1,6})", str(source.get("CodeValue") or ""))
+        if code and (number_of := int(code[2]) - (0 if code[1] else _MDC_POTENTIALS)) in _CODES:
+            return _CODES[number_of]
     texts = [str(source.get("CodeMeaning") or "") for source in sources] + [str(channel.get("ChannelLabel") or "")]
     for text in texts:
-        name = lead_name(re.sub(r"\(.*?\)", "", text), number)
+        name = lead_name(re.split("[(,]", text)[0], number)
         if not is_unnamed(name):
             return name
     return f"channel {number}"

@@ -66,7 +66,7 @@ def _read(file: Path, kind: str, head: bytes, leads: list[str] | None, show_iden
     chosen = _chosen(list(data.signals), leads, notes)
     names = [name for name, _ in chosen] if leads is None else leads
     fs = chosen[0][1].sampling_frequency
-    check_values(sum(len(signal.digital) for _, signal in chosen))
+    check_values(sum(signal.samples_per_data_record for _, signal in chosen) * data.num_data_records)
     for _, signal in chosen:
         if not signal.digital_max > signal.digital_min or signal.physical_max == signal.physical_min:
             raise RecordError("states an empty range of steps or of voltage for a lead; correct its header")
