@@ -13,6 +13,7 @@ import pydicom
 import pytest
 
 from ecgstudy.data import devices
+from ecgstudy.data.devices import common
 from ecgstudy.data.devices.common import lead_name
 from ecgstudy.data.records import LEADS, RecordError, find_records, read_record
 from ecgstudy.data.simulator.synthetic import simulate
@@ -92,6 +93,16 @@ def test_limb_leads_that_are_not_stored_are_computed(name, source, tmp_path):
         "computed leads: III, aVR, aVL, aVF from I and II, since the file lacks them"
     )
     assert "lead order" not in kinds(record)
+
+
+def test_leads_of_a_very_long_recording_are_not_computed(half, source, tmp_path, monkeypatch):
+    monkeypatch.setattr(common, "MOST_VALUES", 30_000)
+    files.write_ishne(tmp_path / "a.ecg", half[:2], FS, LEADS[:2])
+    record = assert_reads(tmp_path / "a.ecg", source[:6])  # 6 × 5,000
+    assert record.leads == LEADS[:6]
+    files.write_ishne(tmp_path / "a.ecg", half[[0, 1, 6]], FS, ("I", "II", "V1"))
+    record = assert_reads(tmp_path / "a.ecg", source[[0, 1, 6]])
+    assert "not computed from I and II" in note(record, "lacking leads")
 
 
 def test_eight_leads_of_a_dicom_file_too(source, tmp_path):

@@ -169,7 +169,11 @@ def finish(recording: Recording) -> None:
         notes.append("lead names: -aVR turned around and called aVR")
     _cut_tail(recording)
     lacking = [lead for lead in _FROM_I_AND_II if lead not in names]
-    if lacking and {"I", "II"} <= set(names):
+    if not lacking or not {"I", "II"} <= set(names):
+        return
+    if (len(names) + len(lacking)) * len(recording.signals[0]) > MOST_VALUES:
+        notes.append(f"lacking leads: {', '.join(lacking)} not computed from I and II, for the recording is too long")
+    else:
         first, second = (recording.signals[names.index(lead)] for lead in ("I", "II"))
         in_order = [name for name in LEADS if name in names] == names
         for lead in lacking:
