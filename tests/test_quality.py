@@ -284,8 +284,8 @@ def test_the_model_is_one_of_distributions():
     assert model.mean.shape == (88,) and np.array_equal(model.whitening, np.tril(model.whitening))
     beats = [fitness.beat_of(synthetic.simulate(3 * k, 9).record) for k in range(12)]
     likely = model.log_likelihood(np.stack([beat for beat in beats if beat is not None]))
-    turned = model.log_likelihood(-np.stack([beat for beat in beats if beat is not None]))
-    assert (likely > turned).mean() > 0.8
+    flipped = model.log_likelihood(-np.stack([beat for beat in beats if beat is not None]))
+    assert (likely > flipped).mean() > 0.8
 
 
 def test_a_model_that_is_written_is_read(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Were electrodes exchanged, or signs turned? A model of how P, QRS and T go through the twelve leads.
+"""Were electrodes exchanged, or leads turned upside down? A model of how P, QRS and T go through the twelve leads.
 
 What exchanged electrodes do to the leads is exact algebra, and breaks no law of the limb leads. So each exchange is
 undone, and the model says how much better the beat then looks like one with all electrodes in place. The model is a
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgstudy.data.leads import LEADS
+from ecgstudy.paths import told_if_broken, written_whole
 
 Array = NDArray[np.floating]
 
@@ -99,9 +100,9 @@ def _exchanges() -> tuple[Exchange, ...]:
     found.append(Exchange("sign", "the limb leads upside down", limb, True, np.diag([-1.0] * 2 + [1.0] * 6)))
     found.append(Exchange("sign", "the V leads upside down", chest, True, np.diag([1.0] * 2 + [-1.0] * 6)))
     for number, lead in enumerate(chest):
-        turned = whole.copy()
-        turned[number + 2, number + 2] = -1
-        found.append(Exchange("sign", f"{lead} upside down", (lead,), False, turned))
+        flipped = whole.copy()
+        flipped[number + 2, number + 2] = -1
+        found.append(Exchange("sign", f"{lead} upside down", (lead,), False, flipped))
     return tuple(one._replace(undo=np.linalg.inv(one.undo)) for one in found)
 
 
@@ -180,14 +181,16 @@ def fitted(parts: Array) -> Model:
 @lru_cache(maxsize=1)
 def committed() -> Model:
     """Open the model in ``placement.csv``: its mean, then the rows of the whitening up to the diagonal."""
-    rows = [np.array(line.split(","), float) for line in FILE.read_text(encoding="ascii").split()]
-    whitening = np.zeros((len(rows) - 1, len(rows) - 1))
-    for number, row in enumerate(rows[1:]):
-        whitening[number, : number + 1] = row
+    with told_if_broken(FILE):
+        rows = [np.array(line.split(","), float) for line in FILE.read_text(encoding="ascii").split()]
+        whitening = np.zeros((len(rows) - 1, len(rows) - 1))
+        for number, row in enumerate(rows[1:]):
+            whitening[number, : number + 1] = row
     return Model(rows[0], whitening)
 
 
 def write(model: Model, path: Path = FILE) -> None:
     """Write a model as ``committed`` reads it, in four digits."""
     rows = [model.mean, *(row[: number + 1] for number, row in enumerate(model.whitening))]
-    path.write_text("".join(",".join(f"{value:.4g}" for value in row) + "\n" for row in rows), encoding="ascii")
+    with written_whole(path) as partial:
+        partial.write_text("".join(",".join(f"{value:.4g}" for value in row) + "\n" for row in rows), encoding="ascii")

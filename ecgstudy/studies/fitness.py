@@ -79,8 +79,8 @@ def models(records: Sequence[Record], folds: int = 5) -> Models:
     beats = np.stack([beat for _, beat in found])
     names = np.unique(patients)
     fold = dict(zip(names.tolist(), np.random.default_rng(0).permutation(len(names)) % folds, strict=True))
-    of = np.array([fold[patient] for patient in patients])
-    return Models(placement.fitted(beats), [placement.fitted(beats[of != f]) for f in range(folds)], fold)
+    folds_of = np.array([fold[patient] for patient in patients])
+    return Models(placement.fitted(beats), [placement.fitted(beats[folds_of != f]) for f in range(folds)], fold)
 
 
 def _row(question: str, source: str, check: str, found: Sequence[Quality], **more: float | str) -> dict:
