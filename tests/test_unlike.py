@@ -69,6 +69,9 @@ def test_a_lost_unit_is_unlike(runs, record):
 def test_runs_are_averaged_in_any_order(runs, record):
     each = [unlikeness(run, record).distance for run in runs]
     assert unlikeness(runs, record).distance == pytest.approx(np.mean(each), rel=1e-6)
+    windows = unlike.windows_of(runs[0].system, record)
+    seen = {run.folder.name: unlike.features(run.network(), windows, run.system)[0] for run in runs}
+    assert unlike.of_features(seen) == unlikeness(runs, record)
     assert unlikeness(runs[::-1], record).distance == pytest.approx(np.mean(each), rel=1e-6)
 
 

@@ -113,18 +113,28 @@ def unlikeness(runs: training.Run | Sequence[training.Run], record: Record) -> U
     given = [runs] if isinstance(runs, training.Run) else list(runs)
     if record.leads != LEADS:
         raise ValueError(f"{record.name} has the leads {', '.join(record.leads)}, not the twelve that the runs read")
-    known = references()
-    if not given or (unknown := [run.folder.name for run in given if run.folder.name not in known]):
-        what = f"nothing is known of the training records of {', '.join(unknown)}" if given else "no run is given"
-        raise ValueError(f"{what}; known are {', '.join(known)}, those of results/{FILE.name}")
     windows: dict[System, list[NDArray[np.float32]]] = {}
-    distances = []
+    seen = {}
     for run in given:
         if run.system not in windows:
             windows[run.system] = windows_of(run.system, record)
-        seen = features(_network(run), windows[run.system], run.system)
-        distances.append(float(known[run.folder.name].distance(seen.mean(axis=0)[None])[0]))
-    return judged(float(np.mean(distances)))
+        seen[run.folder.name] = features(_network(run), windows[run.system], run.system).mean(axis=0)
+    return of_features(seen)
+
+
+def of_features(seen: Mapping[str, Array]) -> Unlikeness:
+    """Say the same of features (64,) that runs, by name, have given: for whoever has them from a pass of their own.
+
+    Raises
+    ------
+    ValueError
+        when nothing is known of a run's training records.
+    """
+    known = references()
+    if not seen or (unknown := [name for name in seen if name not in known]):
+        what = f"nothing is known of the training records of {', '.join(unknown)}" if seen else "no run is given"
+        raise ValueError(f"{what}; known are {', '.join(known)}, those of results/{FILE.name}")
+    return judged(float(np.mean([known[name].distance(one[None])[0] for name, one in seen.items()])))
 
 
 def judged(distance: float) -> Unlikeness:
@@ -184,6 +194,7 @@ def _opened() -> dict[str, NDArray[np.float32]]:
         return load_file(FILE)
 
 
+@lru_cache(maxsize=1)
 def references() -> dict[str, Reference]:
     """What is known of training records, by the name of the run."""
     found = _opened()
