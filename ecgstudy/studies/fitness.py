@@ -203,7 +203,7 @@ def planted(
                 yield row
 
 
-def compute(number: int = 120, faults: Sequence[Fault] = FAULTS) -> tuple[pd.DataFrame, placement.Model]:
+def compute(number: int = 80, faults: Sequence[Fault] = FAULTS) -> tuple[pd.DataFrame, placement.Model]:
     """Measure everything: the table, and the model of beats fitted to all records."""
     records = real_records()
     fitted = models(records)
