@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from ecgstudy.data import own
 from ecgstudy.paths import (
     NOTEBOOKS,
     PACKAGE,
@@ -21,6 +22,7 @@ from ecgstudy.paths import (
     files_below,
     is_sidecar,
     label_tables,
+    own_cohorts,
     stamp,
     written_whole,
 )
@@ -129,7 +131,11 @@ def run_notebooks(
         given = {"profile": profile} | passed[name]
         values = known[name] | given
         source = NOTEBOOKS / f"{name}.ipynb"
-        key = hashlib.sha256(state + source.read_bytes() + json.dumps(values, sort_keys=True).encode()).hexdigest()
+        cohort = values.get("cohort", "")
+        mine = own.state(cohort).encode() if cohort in own_cohorts() else b""
+        key = hashlib.sha256(
+            state + source.read_bytes() + json.dumps(values, sort_keys=True).encode() + mine
+        ).hexdigest()
         if not force and _is_of(done[name], key, hashes):
             print(f"{name}: unchanged", flush=True)
             continue

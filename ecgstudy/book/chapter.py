@@ -26,7 +26,6 @@ from pandas.io.formats.style import Styler
 from ecgstudy import metrics, training
 from ecgstudy.book import plots, report
 from ecgstudy.data.cohort import Cohort
-from ecgstudy.data.labels import CLASSES
 from ecgstudy.studies.trainings import Ensemble, together_by_name
 from ecgstudy.systems import System, parameter_count
 
@@ -134,7 +133,7 @@ class Chapter:
 
     @property
     def targets(self) -> NDArray[np.bool_]:
-        """Labels (records, 9)."""
+        """Labels (records, classes)."""
         return self.cohort.labels[self.test]
 
     @property
@@ -144,24 +143,24 @@ class Chapter:
 
     @cached_property
     def each(self) -> NDArray[np.float32]:
-        """Probabilities (members, records, 9)."""
+        """Probabilities (members, records, classes)."""
         return np.stack([run.probabilities(self.test) for run in self.runs])
 
     @cached_property
     def thresholds(self) -> NDArray[np.float64]:
-        """Thresholds (members, 9) that each member chose on its validation records."""
+        """Thresholds (members, classes) that each member chose on its validation records."""
         return np.array([list(run.card["thresholds"].values()) for run in self.runs])
 
     @cached_property
     def answer(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Probabilities and calls (records, 9) of the members together, as their system joins them."""
+        """Probabilities and calls (records, classes) of the members together, as their system joins them."""
         return training.ensemble(self.runs, self.test)
 
     def pooled_thresholds(self, metric: Any = metrics.f2_g2) -> NDArray[np.float64]:
-        """Threshold of each class (9,) that is best on the validation records of all members together."""
+        """Threshold of each class (classes,) that is best on the validation records of all members together."""
         held_out = pd.concat([run.predictions.query("split == 'valid'") for run in self.runs])
         labels = self.cohort.labels[held_out["record"]]
-        return metrics.best_thresholds(labels, held_out[list(CLASSES)].to_numpy(), metric)
+        return metrics.best_thresholds(labels, held_out[list(self.cohort.classes)].to_numpy(), metric)
 
     # How well it does.
 
@@ -171,15 +170,17 @@ class Chapter:
         return self.scored(self.answer[1])
 
     def scored(self, calls: NDArray[np.bool_]) -> pd.DataFrame:
-        """Every metric of other calls (records, 9) from the same probabilities."""
-        return metrics.summary(self.targets, self.answer[0], calls, self.patients, repeats=self.repeats)
+        """Every metric of other calls (records, classes) from the same probabilities."""
+        return metrics.summary(
+            self.targets, self.answer[0], calls, self.patients, self.cohort.classes, repeats=self.repeats
+        )
 
     def interval(self, metric: metrics.Metric, answer: NDArray) -> metrics.Interval:
-        """A metric of an answer (records, 9) with its bootstrap interval over patients."""
+        """A metric of an answer (records, classes) with its bootstrap interval over patients."""
         return metrics.bootstrap_interval(metric, self.targets, answer, self.patients, self.repeats)
 
     def difference(self, metric: metrics.Metric, a: NDArray, b: NDArray) -> metrics.Difference:
-        """A metric of one answer (records, 9) less that of another: a paired bootstrap over patients."""
+        """A metric of one answer (records, classes) less that of another: a paired bootstrap over patients."""
         return metrics.bootstrap_difference(metric, self.targets, a, b, self.patients, self.repeats)
 
     # Figures and tables.
@@ -216,11 +217,11 @@ class Chapter:
         shown
             Metrics of ``metrics.summary`` that have a value for each class.
         more
-            Further columns, with a value for each of ``CLASSES``.
+            Further columns, with a value for each of the cohort's classes.
         """
-        table = {"class": CLASSES, "test records": self.targets.sum(axis=0)}
+        table = {"class": self.cohort.classes, "test records": self.targets.sum(axis=0)}
         for metric in sorted(shown):
-            rows = self.scores[self.scores["metric"] == metric].set_index("class").loc[list(CLASSES)]
+            rows = self.scores[self.scores["metric"] == metric].set_index("class").loc[list(self.cohort.classes)]
             table[metric] = report.intervals(rows)
         return report.table(pd.DataFrame(table | dict(more or {})), caption)
 
@@ -260,7 +261,7 @@ class Chapter:
         return pd.DataFrame(rows)
 
     def paired(self, metric: metrics.Metric, pair: Mapping[str, NDArray], heading: str, column: str) -> pd.DataFrame:
-        """A row for a metric of each of two answers (records, 9) by name, and one for their difference with its p."""
+        """A row for a metric of each of two answers (records, classes) by name, and one for their difference with its p."""
         a, b = pair
         rows = [{heading: name, column: report.interval(*self.interval(metric, pair[name]))} for name in pair]
         last = self.differences(metric, {f"{a} − {b}": (pair[a], pair[b])}, column).rename(columns={"": heading})
@@ -337,14 +338,14 @@ def right_only(
     pairs: Mapping[str, tuple[NDArray[np.bool_], NDArray[np.bool_]]],
     names: tuple[str, str],
 ) -> pd.DataFrame:
-    """Compare pairs of answers by the records that only one of them has right, all nine classes counted.
+    """Compare pairs of answers by the records that only one of them has right, all classes counted.
 
     Parameters
     ----------
     targets, patients
-        Labels (records, 9) and patient of each record, of which the first record counts.
+        Labels (records, classes) and patient of each record, of which the first record counts.
     pairs
-        Name of a row → calls (records, 9) of both.
+        Name of a row → calls (records, classes) of both.
     names
         Of the two that each pair compares.
 

@@ -91,13 +91,12 @@ class AlteredECGMaster(ECGMasterSystem):
     pooling: Literal["attention", "mean", "max"] = "attention"
     denoised: bool = True
 
-    def network(self) -> ECGMaster:
+    def network(self, classes: int = len(CLASSES)) -> ECGMaster:
         """Make the network, untrained."""
         if self.pooling == "attention":
-            return super().network()
-        return PooledECGMaster(
-            self.pooling, width=self.width, kernel=self.kernel, depth=self.depth, dropout=self.dropout
-        )
+            return super().network(classes)
+        sizes: dict[str, Any] = {"width": self.width, "kernel": self.kernel, "depth": self.depth}
+        return PooledECGMaster(self.pooling, classes=classes, dropout=self.dropout, **sizes)
 
     def windows(self, signal: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """As the system's, with or without the wavelet's shrinkage."""

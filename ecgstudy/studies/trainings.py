@@ -203,7 +203,7 @@ class Ensemble:
 
     def test(self, cohort: Cohort) -> NDArray[np.intp]:
         """Records of the cohort that no member sees."""
-        return np.flatnonzero(cohort.folds(5, self.seed) == self.fold)
+        return cohort.test(self.seed, self.fold)
 
     def member(self, number: int, *, only_open: bool = False) -> training.Run | None:
         """Train one member, or open it."""

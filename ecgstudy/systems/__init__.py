@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ecgstudy.data.labels import CLASSES
 from ecgstudy.losses import LOSSES, Loss
 from ecgstudy.preprocessing import fit_length
 from ecgstudy.profiles import ProfileError, profile_values
@@ -161,8 +162,8 @@ class System(ABC):
         return cls(**settings)
 
     @abstractmethod
-    def network(self) -> nn.Module:
-        """Make the network, untrained: (batch, leads, samples) → logits (batch, 9)."""
+    def network(self, classes: int = len(CLASSES)) -> nn.Module:
+        """Make the network, untrained: (batch, leads, samples) → logits (batch, classes)."""
 
     @abstractmethod
     def windows(self, signal: NDArray[np.float32]) -> list[NDArray[np.float32]]:
