@@ -47,7 +47,9 @@ app = typer.Typer(
     rich_markup_mode=None,  # what a user wrote is shown as it is, brackets included
     help=__doc__,
 )
-data = typer.Typer(no_args_is_help=True, help="List, fetch and check the data sets of data_manifest.yaml; add cohorts of your own.")
+data = typer.Typer(
+    no_args_is_help=True, help="List, fetch and check the data sets of data_manifest.yaml; add cohorts of your own."
+)
 app.add_typer(data, name="data")
 
 Profile = Annotated[str, typer.Option(help="smoke, demo, real or paper: a column of notebooks/profiles.yaml.")]

@@ -18,20 +18,27 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 import torch
-from IPython.display import Markdown
+from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from pandas.io.formats.style import Styler
 
 from ecgstudy import metrics, training
-from ecgstudy.book import plots, report
+from ecgstudy.book import examples, explanation_tables, plots, report
 from ecgstudy.data.cohort import Cohort
+from ecgstudy.data.labels import CLASSES
+from ecgstudy.explain import evaluation, trials
+from ecgstudy.explain.cases import unkeyed_cases
+from ecgstudy.studies import explanations
 from ecgstudy.studies.trainings import Ensemble, together_by_name
 from ecgstudy.systems import System, parameter_count
 
 CHALLENGE = ("F2", "G2", "geometric mean")
 # What a mean over classes is called where it stands beside metrics of whole records.
 MACRO = {name: f"macro-{name}" for name in ("AUROC", "AUPRC", "F1", "F2", "G2")}
+
+# Trials that say nothing where nobody has marked the evidence.
+_NEED_KEY = (*trials.FAMILIES["localisation"], "mass", "wrong record")
 
 Reported = tuple[str, str, Mapping[str, float | str]]  # of whom, on which data, name of a metric → value
 
@@ -84,6 +91,17 @@ def _cells(system: System) -> int:
     return made[-1]
 
 
+def needs_key(*glued: str) -> None:
+    """Say in place of an output that it is left out for classes of one's own; ``glued`` are numbers of its prose."""
+    report.glue_all(dict.fromkeys(glued, "–"))
+    display(
+        Markdown(
+            "*Left out: this needs the answer key of simulated records, which is of the study's nine classes, and this "
+            "cohort has classes of its own.*"
+        )
+    )
+
+
 def difference_facts(name: str, difference: metrics.Difference) -> dict[str, str]:
     """Tell of a difference in texts for ``report.glue_all``: ``<name>`` with its interval, and ``<name>_p``."""
     value, low, high, p = difference
@@ -105,7 +123,7 @@ class Chapter:
     system
         The recipe.
     cohort, source
-        The records, and what they are: ``synthetic`` or ``real``.
+        The records, and what they are: ``synthetic``, ``real``, or the name of a cohort of one's own.
     test
         Records of the cohort that no member has seen.
     runs
@@ -123,6 +141,11 @@ class Chapter:
     runs: list[training.Run]
     repeats: int
     arms: Mapping[str, Self] = field(default_factory=dict)
+
+    @property
+    def has_key(self) -> bool:
+        """Whether the answer key of simulated records is of this cohort's classes, which are then the study's nine."""
+        return self.cohort.classes == CLASSES
 
     # What is known and what was answered, of the test records.
 
@@ -217,13 +240,70 @@ class Chapter:
         shown
             Metrics of ``metrics.summary`` that have a value for each class.
         more
-            Further columns, with a value for each of the cohort's classes.
+            Further columns, with a value for each of the nine classes; left out where the cohort has others.
         """
         table = {"class": self.cohort.classes, "test records": self.targets.sum(axis=0)}
         for metric in sorted(shown):
             rows = self.scores[self.scores["metric"] == metric].set_index("class").loc[list(self.cohort.classes)]
             table[metric] = report.intervals(rows)
-        return report.table(pd.DataFrame(table | dict(more or {})), caption)
+        return report.table(pd.DataFrame(table | dict((more or {}) if self.has_key else {})), caption)
+
+    def there(self, names: Sequence[str]) -> list[str]:
+        """Those of some metrics that are defined here: the challenge's own metric is not for classes of one's own."""
+        known = set(self.scores["metric"])
+        return [name for name in names if name in known]
+
+    def on_own_records(self, own_map: str, *, stepped: bool = False, unit: float = 1, most: int = 3) -> None:
+        """Of a cohort of one's own: draw maps over test records and show the trials that need no answer key.
+
+        Of each of the ``most`` commonest classes the test record is drawn that the first member is surest of. Of a
+        cohort of the study nothing is shown, for the chapter has shown it.
+
+        Parameters
+        ----------
+        own_map
+            Its name in ``System.own_maps``.
+        stepped, unit
+            As for ``examples.over_ecg``.
+        """
+        if not self.cohort.own:
+            return
+        run = self.runs[0]
+        probabilities, positives = self.each[0], self.targets.sum(axis=0)
+        common = [int(c) for c in np.argsort(-positives, kind="stable")[:most] if positives[c]]
+        display(
+            Markdown(
+                "*The maps of the first network over test records of your own. Nobody has marked there where the "
+                "evidence is, so that no map can be called right or wrong.*"
+            )
+        )
+        for c in common:
+            row = int(np.where(self.targets[:, c], probabilities[:, c], -1).argmax())
+            labels = tuple(np.array(self.cohort.classes)[self.targets[row]])
+            name = self.cohort.table["name"].iloc[self.test[row]]
+            title = f"{name} ({', '.join(labels)}), p = {report.number(probabilities[row, c], 2)}"
+            example = examples.Example(self.cohort[int(self.test[row])], self.cohort.fs, title, labels)
+            examples.class_map(example, self.cohort.classes[c], run, own_map, stepped=stepped, unit=unit)
+        cases = unkeyed_cases(self.cohort, self.test, per_class=5)
+        if cases is None or len(set(cases.patients)) < 2:
+            display(
+                Markdown(
+                    "*Trials left out: they need test records of two patients that have a class and lack another.*"
+                )
+            )
+            return
+        tried = evaluation.evaluate(self.system, run.network(), cases, [own_map, "input × gradient"])
+        rows = explanations.tidy(tried, cases, run, self.source, repeats=self.repeats)
+        rows = rows[(rows["class"] == "") & ~rows["trial"].isin(_NEED_KEY)]
+        shown = list(dict.fromkeys(rows["trial"]))
+        display(
+            explanation_tables.trials(
+                rows,
+                shown,
+                f"The trials that need no answer key, on {len(cases.classes)} maps of test records of the "
+                f"{self.source} cohort, means over classes with 95 % intervals.",
+            )
+        )
 
     def beside_paper(self, calls: Mapping[str, NDArray[np.bool_]], paper: Sequence[Reported]) -> Styler:
         """Table of the challenge's first metrics: calls of this page by name, then what the paper reports."""
@@ -261,7 +341,7 @@ class Chapter:
         return pd.DataFrame(rows)
 
     def paired(self, metric: metrics.Metric, pair: Mapping[str, NDArray], heading: str, column: str) -> pd.DataFrame:
-        """A row for a metric of each of two answers (records, classes) by name, and one for their difference with its p."""
+        """A row for a metric of each of two answers (records, classes) by name, and one for their difference and its p."""
         a, b = pair
         rows = [{heading: name, column: report.interval(*self.interval(metric, pair[name]))} for name in pair]
         last = self.differences(metric, {f"{a} − {b}": (pair[a], pair[b])}, column).rename(columns={"": heading})

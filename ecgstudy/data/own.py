@@ -240,6 +240,16 @@ def own(name: str) -> Own:
     return found
 
 
+def classes(cohort: str) -> tuple[str, ...]:
+    """Classes of the cohort that a parameter names: the study's nine, unless it is one of one's own."""
+    return own(cohort).classes if cohort in own_cohorts() else CLASSES
+
+
+def class_of(cohort: str) -> Callable[[str], str | None] | None:
+    """What tells the class of a code in one's own cohort; None for a cohort of the study."""
+    return _plan(own(cohort)).class_of if cohort in own_cohorts() else None
+
+
 def remove(name: str) -> Path:
     """Forget a cohort of one's own: its file is removed, recordings and tables stay. Give the removed file's path.
 

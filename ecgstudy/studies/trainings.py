@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ecgstudy import training, workers
 from ecgstudy.data.cohort import Cohort, named_cohort
-from ecgstudy.paths import cache_root, data_root
+from ecgstudy.paths import cache_root, data_root, own_cohorts
 from ecgstudy.profiles import profile_values
 from ecgstudy.systems import System
 from ecgstudy.systems.catalogue import by_name
@@ -108,7 +108,7 @@ class Records:
     @property
     def task(self) -> Task:
         """To make the cohort."""
-        number = f"{self.records:,} " if self.records else ""
+        number = f"{self.records:,} " if self.records and self.cohort not in own_cohorts() else ""
         return Task(f"{number}{self.cohort} records, {self.fs:g} Hz", Records.made, (self,))
 
     def made(self, *, only_open: bool = False, tell: bool = False) -> Cohort:
