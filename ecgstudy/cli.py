@@ -199,6 +199,42 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min"
 
 
+@app.command(cls=OfRepository)
+def score(
+    cohort: Annotated[str, typer.Argument(help="A cohort of your own: see `ecgstudy data add`.")],
+    entries: Annotated[list[str] | None, typer.Argument(help="Which entries, e.g. ECGMaster; by default all.")] = None,
+    train: Annotated[
+        bool, typer.Option("--train", help="Train them on the cohort's own folds, instead of the shipped networks.")
+    ] = False,
+    profile: Annotated[str, typer.Option(help="Whose sizes the trained ones have.")] = "real",
+    out: Annotated[Path | None, typer.Option(help="CSV for every metric with its interval.")] = None,
+) -> None:
+    """Score networks on a cohort of your own: those that ship with the study as they are, or trained on it."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from ecgstudy.studies import own_scores
+
+    check_profile(profile)
+    rows = own_scores.trained(cohort, entries, profile=profile) if train else own_scores.zero_shot(cohort, entries)
+    shown = rows[rows["metric"].isin(("AUROC", "F1"))].copy()
+    shown["text"] = [f"{r.value:.3f} ({r.low:.3f}-{r.high:.3f})" for r in shown.itertuples()]
+    wide = shown.pivot(index=["entry", "class"], columns="metric", values="text").reindex(
+        list(dict.fromkeys(zip(shown["entry"], shown["class"], strict=True)))
+    )
+    positives = shown[shown["metric"] == "AUROC"].set_index(["entry", "class"])["n"]
+    table = Table("entry", "class", "records", "AUROC", "F1", box=box.SIMPLE, pad_edge=False)
+    for (entry, name), row in wide.iterrows():
+        cells = (entry, name or "mean of classes", f"{positives[entry, name]:,}", row["AUROC"], row["F1"])
+        table.add_row(*(printable(cell.replace("nan (nan-nan)", "not defined")) for cell in cells))
+    Console(markup=False, highlight=False).print(table)
+    if out:
+        with written_whole(out.resolve()) as partial:
+            rows.to_csv(partial, index=False)
+        _say(f"{out}: {len(rows):,} numbers")
+
+
 @app.command("verify-results", cls=OfRepository)
 def verify_results(
     retrain: Annotated[

@@ -25,6 +25,7 @@ from pandas.io.formats.style import Styler
 
 from ecgstudy import metrics, training
 from ecgstudy.book import examples, explanation_tables, plots, report
+from ecgstudy.data import own
 from ecgstudy.data.cohort import Cohort
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.explain import evaluation, trials
@@ -49,13 +50,15 @@ def source(*things: Any) -> Markdown:
     return Markdown(f"```python\n{code}```")
 
 
-def facts(system: System, **others: Any) -> dict[str, str]:
+def facts(system: System, *, cohort: str = "", **others: Any) -> dict[str, str]:
     """Tell of a system, as trained here and as published, in texts for ``report.glue_all``.
 
     Parameters
     ----------
     system
         As the chapter trains it. As published is what its class makes of its defaults.
+    cohort
+        Name of the cohort that it is trained on, whose classes it answers.
     others
         More numbers of the chapter, each told as ``<name>_here``.
 
@@ -71,7 +74,7 @@ def facts(system: System, **others: Any) -> dict[str, str]:
     kept = {k: v for k, v in numbers.items() if isinstance(v, int | float) and not isinstance(v, bool)}
     told = {f"{name}_here": f"{number:g}" for name, number in kept.items()} | {"cells_here": f"{_cells(system)}"}
     for which, one in (("here", system), ("published", type(system).configured({}))):
-        network: Any = one.network()
+        network: Any = one.network(len(own.classes(cohort)) if which == "here" else len(CLASSES))
         told[f"parameters_{which}"] = f"{parameter_count(network):,}"
         told[f"cell_{which}"] = f"{network.stride / one.fs:.2f}"
         if hasattr(network, "receptive_field"):
@@ -287,9 +290,7 @@ class Chapter:
         cases = unkeyed_cases(self.cohort, self.test, per_class=5)
         if cases is None or len(set(cases.patients)) < 2:
             display(
-                Markdown(
-                    "*Trials left out: they need test records of two patients that have a class and lack another.*"
-                )
+                Markdown("*Trials left out: they need records of two patients that have a class and lack another.*")
             )
             return
         tried = evaluation.evaluate(self.system, run.network(), cases, [own_map, "input × gradient"])
@@ -341,7 +342,7 @@ class Chapter:
         return pd.DataFrame(rows)
 
     def paired(self, metric: metrics.Metric, pair: Mapping[str, NDArray], heading: str, column: str) -> pd.DataFrame:
-        """A row for a metric of each of two answers (records, classes) by name, and one for their difference and its p."""
+        """A row for a metric of each of two answers (records, classes) by name, and one for their difference."""
         a, b = pair
         rows = [{heading: name, column: report.interval(*self.interval(metric, pair[name]))} for name in pair]
         last = self.differences(metric, {f"{a} − {b}": (pair[a], pair[b])}, column).rename(columns={"": heading})

@@ -740,8 +740,11 @@ def _checked(
     )
     warnings = []
     total = len({r.patient_id for r in kept})
-    if total < FOLDS:
-        warnings.append(f"There are {total} patients, and the chapters make {FOLDS} folds: nothing can be trained.")
+    if total < 2 * FOLDS:
+        warnings.append(
+            f"There are {total} patients, and the chapters test on a fifth of them: they need {FOLDS} for that, and "
+            "two in each fifth for an interval."
+        )
     if none := [name for name, number in patients.items() if not number]:
         warnings.append(f"No record has {', '.join(none)}: what no record has can neither be learnt nor scored.")
     if rare := [f"{name} ({number})" for name, number in patients.items() if 0 < number < FOLDS]:
