@@ -699,12 +699,19 @@ def _checked(
     say("left out: the same signal under a second name", [f"{b} = {a}" for a, b in pairs if labels[a] == labels[b]])
     say("the same, and the labels differ", [f"{b} = {a}" for a, b in pairs if labels[a] != labels[b]])
     say("left out: not in the table", plan.without_row)
-    ignored = {c for c, n in _read_mapping(own.mapping).items() if n is None} if own.mapping else set()
+    mapped = _read_mapping(own.mapping) if own.mapping else {}
+    ignored = {code.casefold() for code, name in mapped.items() if name is None}
     unmapped = {code: n for code, n in found.items() if class_of(code) is None}
-    say("codes without a class, on purpose", [f"{c} ({unmapped[c]})" for c in sorted(unmapped) if c in ignored])
-    say("codes that mean no class", [f"{c} ({n})" for c, n in Counter(unmapped).most_common() if c not in ignored])
-    if own.mapping:
-        say("codes of the mapping that no record has", sorted(set(_read_mapping(own.mapping)) - set(found)))
+    say(
+        "codes without a class, on purpose",
+        [f"{c} ({unmapped[c]})" for c in sorted(unmapped) if c.casefold() in ignored],
+    )
+    say(
+        "codes that mean no class",
+        [f"{c} ({n})" for c, n in Counter(unmapped).most_common() if c.casefold() not in ignored],
+    )
+    there = {code.casefold() for code in found}
+    say("codes of the mapping that no record has", [code for code in mapped if code.casefold() not in there])
     say("without any label: taken as none of the classes", [r.name for r in kept if not labels[r.name]])
     unknown = [r.name for r in kept if r.patient_id == f"{own.name}/record {r.name}"]
     say("patient unknown: each taken as a patient of its own", unknown)
