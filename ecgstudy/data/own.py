@@ -169,14 +169,10 @@ def add_cohort(
         for what cannot be meant: names the file, the line and the remedy. Nothing is kept then.
     """
     _check_name(name)
-    folder, labels, mapping = (None if p is None else Path(p).expanduser().resolve() for p in (folder, labels, mapping))
-    assert folder
+    folder = Path(folder).expanduser().resolve()
     if not folder.is_dir():
         raise DataError(printable(f"{folder}: no such folder; name the one that holds the records"))
-    for given in (labels, mapping):
-        if given and not given.is_file():
-            raise DataError(printable(f"{given}: no such file"))
-    own = Own(name, folder, labels, mapping, (), fs, "")
+    own = Own(name, folder, _table_at(labels), _table_at(mapping), (), fs, "")
     plan = _plan(own)
     own = replace(own, files=_files(own, plan.paths))
     read: list[Record] = []
@@ -199,8 +195,8 @@ def add_cohort(
     about = {
         "name": name,
         "folder": str(folder),
-        "labels": labels and str(labels),
-        "mapping": mapping and str(mapping),
+        "labels": own.labels and str(own.labels),
+        "mapping": own.mapping and str(own.mapping),
         "classes": list(own.classes),
         "fs": fs,
         "files": own.files,
@@ -342,6 +338,15 @@ def _check_name(name: str) -> None:
             raise DataError(f"{name!r} differs from your cohort {other!r} in case only: take another name")
 
 
+def _table_at(path: str | Path | None) -> Path | None:
+    if path is None:
+        return None
+    file = Path(path).expanduser().resolve()
+    if not file.is_file():
+        raise DataError(printable(f"{file}: no such file"))
+    return file
+
+
 def _files(own: Own, paths: Mapping[str, Path]) -> str:
     """Hash of what the files are: of recordings their sizes and times, of tables their content."""
     digest = hashlib.sha256(cohorts.dependencies(list(paths.values())).encode())
@@ -391,7 +396,7 @@ def _read(own: Own, plan: _Plan) -> Iterator[Record | tuple[str, Exception]]:
             yield name, cohorts.told(path, error)[1]
             continue
         row = plan.rows.get(name)
-        codes = record.codes if row is None or row.codes is None else row.codes
+        codes: tuple[str, ...] = record.codes if row is None or row.codes is None else row.codes
         classes = frozenset(filter(None, map(plan.class_of, codes))) if plan.class_of else frozenset()
         if row and row.patient:
             patient = f"{own.name}/{row.patient}"
@@ -400,8 +405,7 @@ def _read(own: Own, plan: _Plan) -> Iterator[Record | tuple[str, Exception]]:
         else:
             patient = record.patient_id
         fold = row.fold if row else record.fold
-        given = {"name": name, "source": own.name, "patient_id": patient, "labels": classes, "codes": codes}
-        yield replace(record, **given, fold=fold)
+        yield replace(record, name=name, source=own.name, patient_id=patient, labels=classes, codes=codes, fold=fold)
 
 
 def _without_signal(record: Record) -> Record:
@@ -506,10 +510,9 @@ def _read_labels(file: Path, paths: Mapping[str, Path]) -> _Table:
         if name is None:
             unknown.append((number, row[record]))
             continue
+        codes: tuple[str, ...] | None = tuple(names[c] for c in flags if _truth(row[c])) if flags else None
         if texts is not None:
             codes = codes_in(row[texts])
-        else:
-            codes = tuple(names[c] for c in flags if _truth(row[c])) if flags else None
         told = _Row(
             printable(row[patient]) if patient is not None and row[patient].casefold() not in MISSING else "",
             None if fold is None else _fold(file, number, row[fold]),

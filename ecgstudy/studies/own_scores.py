@@ -1,6 +1,8 @@
 """Scores on a cohort of one's own: of the networks that ship with the study, and of entries trained on its folds."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from ecgstudy.data.manifest import DataError
 from ecgstudy.profiles import nearest
 from ecgstudy.studies import leaderboard
 from ecgstudy.studies.leaderboard import Answer
+from ecgstudy.systems import System
 from ecgstudy.systems.catalogue import CATALOGUE, by_name
 
 FOLDS = 5  # where the table gives none
@@ -74,7 +77,7 @@ def zero_shot(name: str, entries: Sequence[str] | None = None, *, repeats: int =
     for entry in entries or ():
         if entry not in runs:
             raise ValueError(f"no shipped networks {entry!r}; there are {', '.join(runs)}{nearest(entry, runs)}")
-    tables = []
+    tables: list[pd.DataFrame] = []
     for entry in entries or runs:
         system = runs[entry][0].system
         cohort = own.cohort_of(name, system.fs, tell=not tables)
@@ -127,37 +130,32 @@ def trained(
     """
     trees = leaderboard.BASELINES[0]
     everyone = [*CATALOGUE, trees]
-    tables = []
-    for entry in entries or everyone:
+    for entry in entries or ():
         if entry not in everyone:
             raise ValueError(f"no entry {entry!r}; there are {', '.join(everyone)}{nearest(entry, everyone)}")
+    tables: list[pd.DataFrame] = []
     for entry in entries or everyone:
         if entry == trees:
             cohort = own.cohort_of(name, 100, tell=not tables)
-
-            def of_fold(rest: NDArray[np.intp], test: NDArray[np.intp], cohort: Cohort = cohort) -> dict[str, Answer]:
-                return {"": leaderboard.baseline_answer(trees, cohort, rest, test)}
-
+            of_fold = partial(leaderboard.baseline_answer, trees, cohort)
         else:
             system, members = by_name(entry).of_profile(profile)
-            system = type(system)(**{**vars(system), **changes})
+            system = replace(system, **changes)
             cohort = own.cohort_of(name, system.fs, tell=not tables)
-
-            def of_fold(
-                rest: NDArray[np.intp],
-                test: NDArray[np.intp],
-                cohort: Cohort = cohort,
-                system: Any = system,
-                members: int = members,
-            ) -> dict[str, Answer]:
-                runs = training.train_members(system, cohort, test, members=members, quiet=quiet)
-                return {"": training.ensemble(runs, test)}
-
+            of_fold = partial(_ensemble, system, members, quiet, cohort)
         given = cohort.given_folds()
         fold = cohort.folds(FOLDS, 0) if given is None else given
-        answer = leaderboard.cross_validated(fold, cohort, of_fold)[""]
+        answer = leaderboard.cross_validated(fold, cohort, lambda rest, test, f=of_fold: {"": f(rest, test)})[""]
         tables.append(_scored(entry, cohort, answer, cohort.classes, range(len(cohort.classes)), repeats))
     return pd.concat(tables, ignore_index=True)
+
+
+def _ensemble(
+    system: System, members: int, quiet: bool, cohort: Cohort, rest: NDArray[np.intp], test: NDArray[np.intp]
+) -> Answer:
+    """What an ensemble that is trained on the rest answers to the records of a fold."""
+    runs = training.train_members(system, cohort, test, members=members, quiet=quiet)
+    return training.ensemble(runs, test)
 
 
 def _scored(
