@@ -3,6 +3,7 @@ import json
 import re
 import shlex
 from collections import Counter
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
-from ecgstudy import training
+from ecgstudy import metrics, training
 from ecgstudy.book import build
 from ecgstudy.cli import app
 from ecgstudy.data import audit, own
@@ -24,7 +25,7 @@ from ecgstudy.explain.cases import unkeyed_cases
 from ecgstudy.losses import LOSSES
 from ecgstudy.paths import REPOSITORY, own_cohorts
 from ecgstudy.profiles import ProfileError, typed
-from ecgstudy.studies import ablation_tables, leaderboard, own_scores
+from ecgstudy.studies import ablation_tables, ablations, leaderboard, own_scores
 from ecgstudy.systems import catalogue
 from ecgstudy.systems.cnn_gap import CNNGAPSystem
 
@@ -416,6 +417,9 @@ def test_a_network_learns_own_classes_and_its_run_knows_them(folder, tables):
     p = training.predict(system, run.network(), made, test)
     np.testing.assert_allclose(run.probabilities(test), p, atol=1e-5)
     assert ablation_tables.of_run(run, made.labels).probabilities.shape == (len(test), 2)
+    grid = SimpleNamespace(cohort="mine", losses=["macro-F2", "challenge metric"])
+    assert ablations.small_losses(grid) == ["macro-F2"]
+    assert ablations.small_losses(SimpleNamespace(cohort="real", losses=grid.losses)) == grid.losses
     with pytest.raises(ValueError, match="other classes"):
         own.add_cohort("nine", folder, labels=tables / "nine.csv")
         nine = own.cohort_of("nine", 125, tell=False)
@@ -427,6 +431,22 @@ def test_a_network_learns_own_classes_and_its_run_knows_them(folder, tables):
     assert all(
         made.labels[made.table["name"].tolist().index(n), c] for n, c in zip(cases.names, cases.classes, strict=True)
     )
+
+
+def test_one_class_is_enough(folder, tables):
+    own.add_cohort("one", folder, labels=tables / "labels.csv", classes=["wide QRS"])
+    made = own.cohort_of("one", 125, tell=False)
+    assert made.labels.shape == (30, 1) and made.classes == ("wide QRS",)
+    system, test = CNNGAPSystem(fs=125, width=0.03, epochs=1, batch=8), made.test(0)
+    (run,) = training.train_members(system, made, test, members=1, quiet=True)
+    p, called = training.ensemble([run], test)
+    patients = made.table["patient_id"].iloc[test].to_numpy()
+    rows = metrics.summary(made.labels[test], p, called, patients, made.classes, repeats=20)
+    expected = roc_auc_score(made.labels[test, 0], p[:, 0])
+    assert rows.set_index(["metric", "class"]).at[("AUROC", "wide QRS"), "value"] == pytest.approx(expected)
+    assert "challenge metric" not in set(rows["metric"])
+    # No other class is there to ask for the map of.
+    assert unkeyed_cases(made, test, per_class=3) is None
 
 
 def test_the_audit_counts_own_classes(simulated, folder, tables):
