@@ -3,17 +3,19 @@ import json
 import re
 import shlex
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 from ecgstudy import metrics, training
-from ecgstudy.book import build
+from ecgstudy.book import build, chapter, examples
 from ecgstudy.cli import app
 from ecgstudy.data import audit, own
 from ecgstudy.data.cohort import build_cohort, named_cohort
@@ -433,6 +435,39 @@ def test_a_network_learns_own_classes_and_its_run_knows_them(folder, tables):
     )
 
 
+def test_chapters_draw_maps_over_own_records_and_try_them_without_a_key(folder, tables, monkeypatch):
+    own.add_cohort("mine", folder, labels=tables / "labels.csv")
+    made = own.cohort_of("mine", 125, tell=False)
+    fold, system = made.folds(3, 0), CNNGAPSystem(fs=125, width=0.03, epochs=1, batch=8)
+    split = {part: np.flatnonzero(fold == f) for f, part in enumerate(("test", "valid", "train"))}
+    run = training.train(system, made, split, quiet=True)
+    ours = chapter.Chapter(system, made, "mine", split["test"], [run], 20)
+    shown, drawn = [], []
+    monkeypatch.setattr(chapter, "display", shown.append)
+    monkeypatch.setattr(examples, "over_ecg", lambda x, fs, cells, stride, titles, **_: drawn.extend(titles))
+    ours.on_own_records("CAM")
+    assert not ours.has_key and ours.there(["F2", "challenge metric"]) == ["F2"]
+    p = pd.DataFrame(
+        run.probabilities(split["test"]), columns=made.classes, index=made.table["name"].iloc[split["test"]]
+    )
+    for c, name in enumerate(made.classes):
+        surest = p[name][made.labels[split["test"], c]].idxmax()
+        assert sum(title.startswith(f"{surest} (") and title.endswith(f": {name}") for title in drawn) == 1
+    assert len(drawn) == 2 and "Nobody has marked" in shown[0].data
+    table = shown[-1].data
+    assert {"comprehensiveness", "infidelity", "random weights", "noise", "time shift"} <= set(table)
+    assert not {"mass", "excess mass", "pointing", "wrong record"} & set(table)
+    assert {"CAM", "input × gradient"} <= set(table["method"])
+    built_in = replace(ours, cohort=replace(made, own=False))
+    built_in.on_own_records("CAM")
+    assert len(drawn) == 2
+    # A figure of a class that the network does not know is left out in words.
+    said = []
+    monkeypatch.setattr(examples, "display", said.append)
+    assert examples.class_map(examples.Example.simulated("PVC", fs=125), "PVC", run, "CAM") is None
+    assert "a map of PVC" in said[0].data
+
+
 def test_one_class_is_enough(folder, tables):
     own.add_cohort("one", folder, labels=tables / "labels.csv", classes=["wide QRS"])
     made = own.cohort_of("one", 125, tell=False)
@@ -443,7 +478,7 @@ def test_one_class_is_enough(folder, tables):
     patients = made.table["patient_id"].iloc[test].to_numpy()
     rows = metrics.summary(made.labels[test], p, called, patients, made.classes, repeats=20)
     expected = roc_auc_score(made.labels[test, 0], p[:, 0])
-    assert rows.set_index(["metric", "class"]).at[("AUROC", "wide QRS"), "value"] == pytest.approx(expected)
+    assert rows.set_index(["metric", "class"]).loc[("AUROC", "wide QRS"), "value"] == pytest.approx(expected)
     assert "challenge metric" not in set(rows["metric"])
     # No other class is there to ask for the map of.
     assert unkeyed_cases(made, test, per_class=3) is None

@@ -161,7 +161,7 @@ def own_maps(
         return None
     known = {name for run, _, _ in columns.values() for name in run.classes}
     if lacking := {label: None for _, _, labels in columns.values() for label in labels if label not in known}:
-        display(Markdown(f"*Left out: a map of {' and '.join(lacking)}, which are not among this cohort's classes.*"))
+        display(Markdown(f"*Left out: a map of {' and '.join(lacking)}. This cohort has other classes.*"))
         return None
     drawn, evidence = [], []
     for run, own_map, labels in columns.values():
