@@ -249,7 +249,9 @@ class Chapter:
         for metric in sorted(shown):
             rows = self.scores[self.scores["metric"] == metric].set_index("class").loc[list(self.cohort.classes)]
             table[metric] = report.intervals(rows)
-        return report.table(pd.DataFrame(table | dict((more or {}) if self.has_key else {})), caption)
+        if more and not self.has_key:
+            return report.table(pd.DataFrame(table), "By class, 95 % intervals.")
+        return report.table(pd.DataFrame(table | dict(more or {})), caption)
 
     def there(self, names: Sequence[str]) -> list[str]:
         """Those of some metrics that are defined here: the challenge's own metric is not for classes of one's own."""

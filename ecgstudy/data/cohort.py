@@ -476,7 +476,11 @@ def dependencies(paths: Sequence[Path]) -> str:
 @cache
 def reader() -> str:
     """Hash of the code that reads, since other code may find other labels in the same files."""
-    code = [*Path(__file__).parent.glob("*.py"), Path(__file__).parents[1] / "preprocessing.py"]
+    code = [
+        *Path(__file__).parent.glob("*.py"),
+        *Path(__file__).parent.glob("devices/*.py"),
+        Path(__file__).parents[1] / "preprocessing.py",
+    ]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(code))).hexdigest()
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import pandas as pd
 
 from ecgstudy.data import cohort as cohorts
+from ecgstudy.data import devices
 from ecgstudy.data.cohort import Cohort
 from ecgstudy.data.labels import CLASSES, MISSING, classes_of, codes_in, spelled
 from ecgstudy.data.manifest import DataError
@@ -32,6 +33,7 @@ FOLDS = 5  # of the chapters: a fifth of the patients is tested on
 MOST_CLASSES = 100
 _BUILT_IN = ("synthetic", "real", "by-source", "synthetic-large", "paper", "all")
 _LARGEST_TABLE = 2**26  # bytes
+_SUFFIXES = (".hea", ".mat", ".npy", ".csv", *devices.SUFFIXES)
 _RECORD, _PATIENT, _FOLD = ("record", "name", "file", "filename"), ("patient", "patient_id"), ("fold", "strat_fold")
 _LABELS = ("labels", "label", "codes", "code", "diagnosis", "diagnoses", "classes", "class")
 _NOT_CLASSES = ("age", "sex", "gender", "fs", "rate", "height", "weight", "date")
@@ -363,11 +365,11 @@ def _plan(own: Own) -> _Plan:
         raise DataError(printable(f"{unlisted[0]}: may not be listed; allow it, or move it elsewhere"))
     if not found:
         raise DataError(printable(f"{own.folder}: holds no records that can be read here"))
-    short = Counter(path.relative_to(own.folder).with_suffix("") for path in found)
+    short = Counter(map(_bare, found))
     paths = {}
     for path in found:
-        below = path.relative_to(own.folder)
-        paths[printable((below.with_suffix("") if short[below.with_suffix("")] == 1 else below).as_posix())] = path
+        named = _bare(path) if short[_bare(path)] == 1 else path
+        paths[printable(named.relative_to(own.folder).as_posix())] = path
     table = _read_labels(own.labels, paths) if own.labels else _Table()
     if own.labels:
         chosen = {name: path for name, path in paths.items() if name in table.rows}
@@ -376,6 +378,11 @@ def _plan(own: Own) -> _Plan:
         chosen, without_row = paths, []
     class_of = _class_of(own, table) if own.classes else None
     return _Plan(chosen, table.rows, class_of, without_row, table)
+
+
+def _bare(path: Path) -> Path:
+    """A record without the suffix of its format; a UID, as DICOM's files are called, has none."""
+    return path.with_suffix("") if path.suffix.lower() in _SUFFIXES else path
 
 
 def _thinned(plan: _Plan, limit: int | None) -> _Plan:
@@ -546,7 +553,7 @@ def _by_any_name(paths: Mapping[str, Path]) -> dict[str, list[str]]:
     """Every way to write a record → the records that it may mean."""
     known: dict[str, list[str]] = {}
     for name, path in paths.items():
-        for word in {name, f"{name}{path.suffix}", path.stem, path.name}:
+        for word in {name, f"{name}{path.suffix}", _bare(path).name, path.name}:
             known.setdefault(word, []).append(name)
     return known
 
