@@ -85,7 +85,7 @@ def zero_shot(name: str, entries: Sequence[str] | None = None, *, repeats: int =
         probabilities = np.stack([training.predict(system, run.network(), cohort, every) for run in runs[entry]])
         thresholds = np.array([list(run.card["thresholds"].values()) for run in runs[entry]])
         p, called = system.vote(probabilities.astype(np.float32), thresholds)
-        ours, theirs = ([of.index(c) for c in shared] for of in (cohort.classes, CLASSES))
+        ours, theirs = ([names.index(c) for c in shared] for names in (cohort.classes, CLASSES))
         tables.append(_scored(entry, cohort, (p[:, theirs], called[:, theirs]), shared, ours, repeats))
     return pd.concat(tables, ignore_index=True)
 
