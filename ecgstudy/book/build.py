@@ -13,7 +13,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from ecgstudy.data import own
 from ecgstudy.paths import (
     NOTEBOOKS,
     PACKAGE,
@@ -56,6 +55,12 @@ def _state() -> bytes:
     for path in [*files_below(root), *label_tables([root])]:
         digest.update(os.fsencode(os.path.relpath(path, root)) + f" {stamp(path)}".encode())
     return digest.digest()
+
+
+def _state_of_own(cohort: str) -> bytes:
+    from ecgstudy.data import own  # which loads pandas
+
+    return own.state(cohort).encode()
 
 
 def _hashes() -> dict[str, str]:
@@ -132,7 +137,7 @@ def run_notebooks(
         values = known[name] | given
         source = NOTEBOOKS / f"{name}.ipynb"
         cohort = values.get("cohort", "")
-        mine = own.state(cohort).encode() if cohort in own_cohorts() else b""
+        mine = _state_of_own(cohort) if cohort in own_cohorts() else b""
         key = hashlib.sha256(
             state + source.read_bytes() + json.dumps(values, sort_keys=True).encode() + mine
         ).hexdigest()

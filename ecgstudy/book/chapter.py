@@ -15,6 +15,7 @@ from functools import cached_property
 from types import SimpleNamespace
 from typing import Any, Self
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
@@ -288,7 +289,9 @@ class Chapter:
             name = self.cohort.table["name"].iloc[self.test[row]]
             title = f"{name} ({', '.join(labels)}), p = {report.number(probabilities[row, c], 2)}"
             example = examples.Example(self.cohort[int(self.test[row])], self.cohort.fs, title, labels)
-            examples.class_map(example, self.cohort.classes[c], run, own_map, stepped=stepped, unit=unit)
+            figure = examples.class_map(example, self.cohort.classes[c], run, own_map, stepped=stepped, unit=unit)
+            display(figure)
+            plt.close(figure)
         cases = unkeyed_cases(self.cohort, self.test, per_class=5)
         if cases is None or len(set(cases.patients)) < 2:
             display(

@@ -1,6 +1,6 @@
 """Scores on a cohort of one's own: of the networks that ship with the study, and of entries trained on its folds."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -145,9 +145,15 @@ def trained(
             of_fold = partial(_ensemble, system, members, quiet, cohort)
         given = cohort.given_folds()
         fold = cohort.folds(FOLDS, 0) if given is None else given
-        answer = leaderboard.cross_validated(fold, cohort, lambda rest, test, f=of_fold: {"": f(rest, test)})[""]
+        answer = leaderboard.cross_validated(fold, cohort, partial(_alone, of_fold))[""]
         tables.append(_scored(entry, cohort, answer, cohort.classes, range(len(cohort.classes)), repeats))
     return pd.concat(tables, ignore_index=True)
+
+
+def _alone(
+    of_fold: Callable[[NDArray[np.intp], NDArray[np.intp]], Answer], rest: NDArray[np.intp], test: NDArray[np.intp]
+) -> dict[str, Answer]:
+    return {"": of_fold(rest, test)}
 
 
 def _ensemble(
