@@ -259,6 +259,7 @@ BAD = {
     "two columns": ("record,labels,Labels\necg001,a,b\n", "its first line names 'labels' twice"),
     "unquoted": ("record,labels\necg001,a,b\n", "line 2 has 3 cells, its first line 2: put quotes"),
     "quote": ('record,labels\necg001,"a\n', "labels.csv: line 2: unexpected end of data; correct its quotes"),
+    "two": ("record,a\necg001,1\necg002,2\necg003,0\n", "line 3: '2' in the column 'a' is neither 0 nor 1"),
     "fold": ("record,fold,labels\necg001,train,a\n", "line 2: fold 'train' is no whole number"),
     "reserved": ("record,labels\necg001,split\n", "a class called 'split' would be taken for another column"),
     "binary": (b"\0\1\2record", "is no text; save it as CSV"),
@@ -466,6 +467,15 @@ def test_chapters_draw_maps_over_own_records_and_try_them_without_a_key(folder, 
     monkeypatch.setattr(examples, "display", said.append)
     assert examples.class_map(examples.Example.simulated("PVC", fs=125), "PVC", run, "CAM") is None
     assert "a map of PVC" in said[0].data
+
+
+def test_columns_of_something_else_are_said(folder, tables):
+    text = (tables / "columns.csv").read_text().splitlines()
+    lines = [f"{line},{'hospital,Age' if not n else f'H{n},{n % 2}'}" for n, line in enumerate(text)]
+    (tables / "more.csv").write_text("\n".join(lines))
+    checked = own.add_cohort("more", folder, labels=tables / "more.csv")
+    assert checked.own.classes == ("wide QRS", "irregular")
+    assert counts(checked)["columns of the table that are not read"] == 2
 
 
 def test_one_class_is_enough(folder, tables):

@@ -495,9 +495,17 @@ def _read_labels(file: Path, paths: Mapping[str, Path]) -> _Table:
     table = _Table()
     flags = []
     for c in others if texts is None else ():
-        unclear = next(((number, row[c]) for number, row in body if _truth(row[c]) is None), None)
-        if unclear is None and names[c].casefold() not in _NOT_CLASSES:
-            flags.append(c)
+        if names[c].casefold() in _NOT_CLASSES:
+            continue
+        unclear = [(number, row[c]) for number, row in body if _truth(row[c]) is None]
+        if 2 * len(unclear) >= len(body):
+            continue  # of something else
+        if unclear:
+            number, cell = unclear[0]
+            raise DataError(
+                printable(f"{file}: line {number}: {cell!r} in the column {names[c]!r} is neither 0 nor 1: correct it")
+            )
+        flags.append(c)
     table.unread = [names[c] for c in others if c not in flags]
     table.columns = tuple(printable(names[c]) for c in flags)
     table.coded = texts is not None or bool(flags)
