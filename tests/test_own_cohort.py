@@ -383,7 +383,7 @@ def test_changed_files_are_read_anew_and_told(folder, tables, capsys):
     table.write_text("\n".join(lines))
     after = own.cohort_of("mine", 125)
     assert "Files of the cohort 'mine' changed since it was added" in capsys.readouterr().out
-    assert before.labels[0].all() and after.checksum != before.checksum
+    assert before.labels[0].tolist() == [True, False] and after.checksum != before.checksum
     assert after.labels[0].tolist() == [False, True] and own.state("mine") != state
 
 
