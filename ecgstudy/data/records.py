@@ -45,7 +45,7 @@ class Record:
     patient_id
         Unique across data sets; ``<source>/<name>`` where the patient is unknown.
     labels
-        Those of ``labels.CLASSES`` that the codes name.
+        Those of ``labels.CLASSES`` that the codes name; in a cohort of one's own, those of its classes.
     codes
         Diagnoses as the data set writes them, none dropped.
     age, sex
