@@ -1,0 +1,481 @@
+"""What the networks that ship answer to one ECG, and why.
+
+``explain(record)`` gives every number that the page of ``reading.page`` shows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+from torch import Tensor, nn
+
+from ecgstudy import maps
+from ecgstudy.data.labels import CLASSES
+from ecgstudy.data.records import LEADS, Record
+from ecgstudy.explain import methods
+from ecgstudy.preprocessing import fill_gaps, resample
+from ecgstudy.profiles import nearest
+from ecgstudy.reading.calibration import sigmoid
+from ecgstudy.reading.shipped import OWN, Shipped, shipped
+from ecgstudy.reading.waves import PARTS, Parts, delineate
+from ecgstudy.systems import System
+from ecgstudy.systems.local_evidence import LocalEvidence
+
+SHORTEST, LONGEST = 2.0, 144.0  # s; of a longer record the first so many are read, as long as CPSC 2018's longest
+BY_LEAD = "input × gradient"  # what tells leads apart where a system's own map does not
+ERASED = ("P", "QRS", "ST", "T")  # what is bridged, in all beats
+
+
+class UnreadableError(ValueError):
+    """A record that the networks cannot be asked about: which, why, and what helps."""
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """Sum that makes the own network's logits: (members, 9, cells) values, each at a sample (cells,); bias (members, 9)."""
+
+    values: NDArray[np.float64]
+    at: NDArray[np.intp]
+    bias: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """A stretch of the record as the networks saw it.
+
+    Attributes
+    ----------
+    first, fs
+        Its first sample in the record at the system's rate, and that rate in Hz.
+    signal
+        (12, samples) in mV, before the system's own preprocessing.
+    x
+        What the networks are given, (leads, samples); and where in it (samples,) the record is, and no padding.
+    parts
+        Its beats and parts; None where fewer than two beats are found in the record.
+    logits
+        (members, 9).
+    maps
+        (members, 9, samples), or (members, 9, 12, samples) where the method tells leads apart; zero for classes that
+        were not asked for.
+    terms
+        What the own network's logit is the sum of; None of other systems.
+    """
+
+    first: int
+    fs: float
+    signal: NDArray[np.float32]
+    x: Tensor
+    there: NDArray[np.bool_]
+    parts: Parts | None
+    logits: NDArray[np.float64]
+    maps: NDArray[np.float32]
+    terms: Terms | None
+
+    @property
+    def start(self) -> float:
+        """Where it begins, in seconds of the record."""
+        return self.first / self.fs
+
+    @property
+    def stop(self) -> float:
+        """Where it ends, in seconds of the record."""
+        return (self.first + self.signal.shape[1]) / self.fs
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """The answer to one record, and why.
+
+    Attributes
+    ----------
+    record
+        What was read.
+    shipped
+        The networks that were asked, their calibration, scores and card.
+    method
+        Of the maps.
+    quality, unlike
+        Whether the record is fit to be read, and whether it is unlike the training data: of ``data.quality`` and
+        ``explain.unlike``.
+    asked
+        Classes that have maps.
+    windows
+        Stretches that were read; empty where there is no answer, because the record is unfit.
+    seen
+        Which members (members,) learned from this very record.
+    members
+        Calibrated probabilities (members, 9), the mean over the windows.
+    bridged
+        Change of each class's probability (4, 9) when every P, QRS, ST or T is replaced by a straight line; None unless
+        it was asked for.
+    lead_maps
+        (asked, 12, samples): ``BY_LEAD`` of the shown window of each class asked for, the mean of the members; None
+        unless it was asked for.
+    """
+
+    record: Record
+    shipped: Shipped
+    method: str
+    quality: Any
+    unlike: Any
+    asked: tuple[str, ...] = ()
+    windows: tuple[Window, ...] = ()
+    seen: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    members: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, len(CLASSES))))
+    bridged: pd.DataFrame | None = None
+    lead_maps: NDArray[np.float64] | None = None
+
+    @property
+    def answered(self) -> bool:
+        """Whether there is an answer."""
+        return bool(self.windows)
+
+    @property
+    def system(self) -> System:
+        """The recipe of the networks."""
+        return self.shipped.system
+
+    @property
+    def used(self) -> NDArray[np.bool_]:
+        """Members (members,) whose answer counts: those that have not seen the record or, if all have, all."""
+        return self.seen if self.seen.all() else ~self.seen
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """Calibrated probability of each class, (9,): the mean of the members used."""
+        return self.members[self.used].mean(axis=0)
+
+    @property
+    def thresholds(self) -> NDArray[np.float64]:
+        """Probability from which each class is called, (9,): the mean of the members used."""
+        return self.shipped.thresholds[self.used].mean(axis=0)
+
+    @property
+    def called(self) -> NDArray[np.bool_]:
+        """Classes that are called, (9,)."""
+        return self.probabilities >= self.thresholds
+
+    @property
+    def saying_yes(self) -> NDArray[np.intp]:
+        """How many of the members call each class at their own threshold, (9,)."""
+        return (self.members >= self.shipped.thresholds).sum(axis=0)
+
+    @property
+    def answer(self) -> pd.DataFrame:
+        """Of each class: class, probability, threshold, called, yes (members that call it), members."""
+        columns = {"class": CLASSES, "probability": self.probabilities, "threshold": self.thresholds}
+        return pd.DataFrame({**columns, "called": self.called, "yes": self.saying_yes, "members": len(self.members)})
+
+    @property
+    def read(self) -> str:
+        """Which seconds were read."""
+        return " and ".join(f"{w.start:.4g} to {w.stop:.4g} s" for w in self.windows)
+
+    def window(self, name: str) -> Window:
+        """The stretch in which the members find most of a class."""
+        c = CLASSES.index(name)
+        return max(self.windows, key=lambda w: sigmoid(w.logits[self.used, c]).mean())
+
+    def member_maps(self, name: str) -> NDArray[np.float64]:
+        """Map of a class in its window by each member: (members, samples), leads summed where there are several."""
+        if name not in self.asked:
+            raise ValueError(f"the map of {name} was not asked for; there are {', '.join(self.asked) or 'none'}")
+        own = self.window(name).maps[:, CLASSES.index(name)].astype(np.float64)
+        return own.sum(axis=1) if own.ndim == 3 else own
+
+    def map(self, name: str) -> NDArray[np.float64]:
+        """Map of a class in its window, (samples,): the mean of the members used."""
+        return self.member_maps(name)[self.used].mean(axis=0)
+
+    def lead_map(self, name: str) -> NDArray[np.float64] | None:
+        """Map by lead, (12, samples): the method's own if it tells leads apart, else ``lead_maps``."""
+        own = self.window(name).maps[:, CLASSES.index(name)]
+        if own.ndim == 3:
+            return own[self.used].mean(axis=0, dtype=np.float64)
+        return None if self.lead_maps is None else self.lead_maps[self.asked.index(name)]
+
+    @property
+    def tells_leads_apart(self) -> bool:
+        """Whether the maps themselves are by lead."""
+        return self.windows[0].maps.ndim == 4
+
+    def shares(self, name: str) -> pd.DataFrame:
+        """Share of the map's positive mass in each part of the beat, beside that of the time.
+
+        Returns
+        -------
+        DataFrame
+            A row a part: ``share``, ``chance``, ``low`` and ``high`` (of the members), and, where there is a map by
+            lead, one column a lead. Without beats it is empty.
+        """
+        if (parts := self.window(name).parts) is None:
+            return pd.DataFrame()
+        each = parts.shares(self.member_maps(name))
+        columns = {"share": parts.shares(self.map(name)), "chance": parts.chance}
+        columns |= {"low": np.fmin.reduce(each), "high": np.fmax.reduce(each)}
+        table = pd.DataFrame(columns, index=list(PARTS))
+        by_lead = self.lead_map(name)
+        return table if by_lead is None else table.join(pd.DataFrame(parts.shares(by_lead).T, list(PARTS), list(LEADS)))
+
+    def leads(self, name: str) -> NDArray[np.float64] | None:
+        """Share of the positive mass of the map by lead that each lead has, (12,); None without such a map."""
+        by_lead = self.lead_map(name)
+        if by_lead is None:
+            return None
+        mass = by_lead.clip(min=0).sum(axis=1)
+        return mass / mass.sum() if mass.sum() > 0 else np.full(len(LEADS), np.nan)
+
+    def agreement(self, name: str) -> NDArray[np.float64]:
+        """Rank correlation (Spearman) of the maps of every two members; empty where there is one."""
+        ranks = stats.rankdata(self.member_maps(name), axis=1)
+        ranks -= ranks.mean(axis=1, keepdims=True)
+        size = np.sqrt((ranks**2).sum(axis=1))
+        pairs = list(combinations(range(len(ranks)), 2))
+        return np.array([ranks[a] @ ranks[b] / (size[a] * size[b]) if size[a] * size[b] else np.nan for a, b in pairs])
+
+    def terms(self, name: str) -> pd.DataFrame:
+        """Sum that makes the own network's logit, in the window of a class.
+
+        Returns
+        -------
+        DataFrame
+            A row a cell: ``seconds`` of its middle in the record, ``part`` of the beat, and one column a member (from
+            1). The last row has the bias, without a time. The sum of a column is that member's logit.
+
+        Raises
+        ------
+        ValueError
+            of a system whose logit is no such sum.
+        """
+        window, c = self.window(name), CLASSES.index(name)
+        if window.terms is None:
+            raise ValueError(f"a logit of {self.shipped.name} is no sum over time; that of {OWN} is")
+        at, values = window.terms.at, window.terms.values[:, c]
+        part = [""] * len(at) if window.parts is None else [PARTS[i] for i in window.parts.of_sample[at]]
+        frame = pd.DataFrame({"seconds": window.start + at / self.system.fs, "part": part})
+        frame = frame.join(pd.DataFrame(values.T, columns=range(1, len(values) + 1)))
+        bias = {"seconds": np.nan, "part": "bias"} | dict(enumerate(window.terms.bias[:, c], 1))
+        return pd.concat([frame, pd.DataFrame([bias])], ignore_index=True)
+
+
+def explain(
+    record: Record,
+    *,
+    system: str | Shipped = OWN,
+    classes: Sequence[str] | None = None,
+    method: str | None = None,
+    bridge: bool = False,
+    by_lead: bool = False,
+    even_if_unfit: bool = False,
+) -> Explanation:
+    """Ask the networks that ship about a record: what they answer, and why.
+
+    The record is resampled and cut as the system's chapter does it; its own labels are not looked at.
+
+    Parameters
+    ----------
+    record
+        Of ``read_record``, with all twelve leads, at least ``SHORTEST`` seconds of them. Of a record longer than
+        ``LONGEST`` its beginning is read.
+    system
+        A name in ``shipped.ENTRIES``, or what ``shipped`` opened.
+    classes
+        Those that get maps; by default all.
+    method
+        Of the maps: one of ``explain.methods.methods`` of the system; by default its own.
+    bridge
+        Also bridge the waves: ``Explanation.bridged``.
+    by_lead
+        Also split the maps by lead: ``Explanation.lead_maps``.
+    even_if_unfit
+        Answer although the record is unfit to be read.
+
+    Raises
+    ------
+    UnreadableError
+        when leads are missing, or the record is too short.
+    ValueError
+        for a system, a class or a method that there is not.
+    """
+    ships = shipped(system) if isinstance(system, str) else system
+    recipe = ships.system
+    own = next(iter(recipe.own_maps))
+    known = methods.methods(recipe)
+    if method is not None and method not in known:
+        raise ValueError(f"no map {method!r} of {ships.name}; there are {', '.join(known)}{nearest(method, known)}")
+    for name in classes or ():
+        if name not in CLASSES:
+            raise ValueError(f"no class {name!r}; there are {', '.join(CLASSES)}{nearest(name, CLASSES)}")
+    signal = prepared(record, recipe.fs)
+    quality, unlike = _judged(record, ships)
+    explanation = Explanation(record, ships, method or own, quality, unlike)
+    if quality is not None and not quality.fit and not even_if_unfit:
+        return explanation
+
+    asked = tuple(classes) if classes is not None else CLASSES
+    windows = _windows(ships, signal, method or own, asked)
+    logits = np.stack([window.logits for window in windows], axis=1)  # members, windows, classes
+    members = ships.calibration(sigmoid(logits).mean(axis=1))
+    explanation = replace(explanation, asked=asked, windows=windows, seen=ships.seen(record), members=members)
+    if bridge:
+        explanation = replace(explanation, bridged=_bridged(explanation, signal))
+    if by_lead and not explanation.tells_leads_apart:
+        explanation = replace(explanation, lead_maps=_lead_maps(explanation))
+    return explanation
+
+
+def prepared(record: Record, fs: float) -> NDArray[np.float32]:
+    """Twelve leads of a record at ``fs`` Hz, its gaps filled, its first ``LONGEST`` seconds: (12, samples) in mV.
+
+    Raises
+    ------
+    UnreadableError
+        when leads are missing, or the record is too short.
+    """
+    if tuple(record.leads) != LEADS:
+        lacking = [lead for lead in LEADS if lead not in record.leads]
+        raise UnreadableError(
+            f"{record.name} lacks {', '.join(lacking)}: the networks need all twelve leads; export it with all of them"
+        )
+    if record.seconds < SHORTEST:
+        raise UnreadableError(
+            f"{record.name} lasts {record.seconds:.2g} s: no beat can be judged by its neighbours in less than "
+            f"{SHORTEST:g} s; export a longer stretch"
+        )
+    signal = record.signal[:, : round(LONGEST * record.fs)]
+    return resample(fill_gaps(signal), record.fs, fs)
+
+
+def main_classes(explanation: Explanation) -> tuple[str, ...]:
+    """Classes that are called, the most probable first; where none is, the one that is nearest to it."""
+    p, called = explanation.probabilities, explanation.called
+    order = np.argsort(-p, kind="stable")
+    if not called.any():
+        order = order[np.argsort(-(p / explanation.thresholds)[order], kind="stable")][:1]
+        return (CLASSES[order[0]],)
+    return tuple(CLASSES[c] for c in order if called[c])
+
+
+def _judged(record: Record, ships: Shipped) -> tuple[Any, Any]:
+    """Quality of a record, and how unlike the training data it is."""
+    try:
+        from ecgstudy.data.quality import quality
+        from ecgstudy.explain.unlike import unlikeness
+    except ImportError:
+        return None, None
+    return quality(record), unlikeness(ships.runs, record)
+
+
+def _windows(ships: Shipped, signal: NDArray[np.float32], method: str, asked: Sequence[str]) -> tuple[Window, ...]:
+    """Stretches of a prepared record, with what every member answers to each and why."""
+    recipe, samples = ships.system, signal.shape[1]
+    x = torch.from_numpy(np.stack(recipe.windows(signal)))
+    length = x.shape[-1]
+    # Where inputs are cut from a longer record: ``clip_thrice``, or its beginning alone.
+    first = [round((samples - length) * place) for place in (0, 0.5, 1)][: len(x)] if samples > length else [0]
+    there = _there(recipe, samples, length)
+    parts = delineate(signal, recipe.fs)
+    answers = [_ask(network, recipe, method, x, there, asked) for network in ships.networks]
+    windows = []
+    for i, begin in enumerate(first):
+        end = min(begin + length, samples)
+        logits, made, values = (np.stack([answer[part][i] for answer in answers]) for part in range(3))
+        windows.append(
+            Window(
+                begin,
+                recipe.fs,
+                signal[:, begin:end],
+                x[i],
+                there,
+                parts and parts.cut(begin, end),
+                logits,
+                made,
+                _terms(ships, values, there) if values.size else None,
+            )
+        )
+    return tuple(windows)
+
+
+def _there(recipe: System, samples: int, length: int) -> NDArray[np.bool_]:
+    """Where a record of so many samples lies in an input, (length,): found by a record that is nowhere zero."""
+    if samples >= length:
+        return np.ones(length, dtype=bool)
+    noise = np.random.default_rng(0).normal(size=(len(LEADS), samples)).astype(np.float32)
+    return maps.validity(torch.from_numpy(np.stack(recipe.windows(noise))))[0]
+
+
+def _ask(
+    network: nn.Module, recipe: System, method: str, x: Tensor, there: NDArray[np.bool_], asked: Sequence[str]
+) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float64]]:
+    """Logits (windows, 9), maps (windows, 9, …, samples) and terms (windows, 9, cells; empty: none) of one member."""
+    cells, values = None, np.zeros((len(x), 0))
+    with torch.no_grad(), maps.evaluating(network):
+        if isinstance(network, LocalEvidence):  # its map is the sum that makes the logit: once is enough
+            cells = network.contributions(x)
+            logits, values = cells.sum(dim=-1) + network.bias, cells.double().numpy()
+        else:
+            logits = maps.logits_of(network, x)
+            cells = recipe.own_maps[method](network, x) if method in recipe.own_maps else None
+    if method in recipe.own_maps and cells is not None:
+        stride: Any = network.stride
+        made = maps.at_samples(cells, stride, x.shape[-1])[..., there]
+        made[:, [name not in asked for name in CLASSES]] = 0
+        return logits.double().numpy(), made, values
+    classes = torch.tensor([CLASSES.index(name) for name in asked])
+    rows, of_row = x.repeat_interleave(len(asked), dim=0), classes.repeat(len(x))
+    some = methods.explain(recipe, method, network, rows, of_row, by_lead=True)
+    made = np.zeros((len(x), len(CLASSES), *some.shape[1:]), dtype=np.float32)
+    made[:, classes.numpy()] = some.reshape(len(x), len(asked), *some.shape[1:])
+    return logits.double().numpy(), made, values
+
+
+def _terms(ships: Shipped, values: NDArray[np.float64], there: NDArray[np.bool_]) -> Terms:
+    """Terms of the own network's logits, those of padding left out: they are zero."""
+    own: Any = ships.networks
+    stride = own[0].stride
+    cells = np.flatnonzero(there[::stride])
+    begins = int(there.argmax())
+    at = np.minimum(cells * stride + stride // 2 - begins, int(there.sum()) - 1)
+    return Terms(values[..., cells], at, np.stack([network.bias.detach().double().numpy() for network in own]))
+
+
+def _bridged(explanation: Explanation, signal: NDArray[np.float32]) -> pd.DataFrame | None:
+    """Change of the probabilities when a wave of all beats is a straight line: (4, 9); None without beats."""
+    ships, recipe = explanation.shipped, explanation.system
+    parts = delineate(signal, recipe.fs)
+    if parts is None:
+        return None
+    whole = torch.from_numpy(signal)[None]
+    inputs = []
+    for wave in ERASED:
+        mask = torch.from_numpy(parts.of_sample == PARTS.index(wave))[None, None]
+        inputs.append(np.stack(recipe.windows(maps.erase(whole, mask, "bridge")[0].numpy())))
+    x = torch.from_numpy(np.concatenate(inputs))
+    raw = []
+    for network in ships.networks:
+        with torch.no_grad(), maps.evaluating(network):
+            raw.append(sigmoid(maps.logits_of(network, x).double().numpy()).reshape(len(ERASED), -1, len(CLASSES)))
+    after = ships.calibration(np.stack(raw).mean(axis=2))[explanation.used].mean(axis=0)
+    return pd.DataFrame(after - explanation.probabilities, index=list(ERASED), columns=list(CLASSES))
+
+
+def _lead_maps(explanation: Explanation) -> NDArray[np.float64]:
+    """Maps by lead (asked, 12, samples) of the classes asked for, each of its window: the mean of the members used."""
+    made = []
+    for name in explanation.asked:
+        window, c = explanation.window(name), CLASSES.index(name)
+        of_members = []
+        for network in (n for n, use in zip(explanation.shipped.networks, explanation.used, strict=True) if use):
+            with maps.gradients(network):
+                x = window.x[None].clone().requires_grad_()
+                (gradient,) = torch.autograd.grad(maps.logits_of(network, x)[0, c], x)
+            of_members.append((gradient * window.x)[0, : len(LEADS)].detach().double().numpy()[:, window.there])
+        made.append(np.mean(of_members, axis=0))
+    return np.stack(made)
