@@ -3,8 +3,8 @@
 ``explain(record)`` gives every number that the page of ``reading.page`` shows.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -38,7 +38,7 @@ class UnreadableError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Terms:
-    """Sum that makes the own network's logits: (members, 9, cells) values, each at a sample (cells,); bias (members, 9)."""
+    """What the own network sums: values (members, 9, cells), each at a sample (cells,), and bias (members, 9)."""
 
     values: NDArray[np.float64]
     at: NDArray[np.intp]
@@ -62,8 +62,7 @@ class Window:
     logits
         (members, 9).
     maps
-        (members, 9, samples), or (members, 9, 12, samples) where the method tells leads apart; zero for classes that
-        were not asked for.
+        The first of the system's own maps, (members, 9, samples).
     terms
         What the own network's logit is the sum of; None of other systems.
     """
@@ -104,20 +103,16 @@ class Explanation:
     quality, unlike
         Whether the record is fit to be read, and whether it is unlike the training data: of ``data.quality`` and
         ``explain.unlike``.
-    asked
-        Classes that have maps.
+    signal
+        What was read, (12, samples) in mV at the system's rate.
     windows
-        Stretches that were read; empty where there is no answer, because the record is unfit.
+        Stretches of it that the networks saw; empty where there is no answer, because the record is unfit.
     seen
         Which members (members,) learned from this very record.
     members
         Calibrated probabilities (members, 9), the mean over the windows.
-    bridged
-        Change of each class's probability (4, 9) when every P, QRS, ST or T is replaced by a straight line; None unless
-        it was asked for.
-    lead_maps
-        (asked, 12, samples): ``BY_LEAD`` of the shown window of each class asked for, the mean of the members; None
-        unless it was asked for.
+
+    What is not needed for the answer is computed when it is asked for, once.
     """
 
     record: Record
@@ -125,12 +120,11 @@ class Explanation:
     method: str
     quality: Any
     unlike: Any
-    asked: tuple[str, ...] = ()
+    signal: NDArray[np.float32]
     windows: tuple[Window, ...] = ()
     seen: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
     members: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, len(CLASSES))))
-    bridged: pd.DataFrame | None = None
-    lead_maps: NDArray[np.float64] | None = None
+    _made: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def answered(self) -> bool:
@@ -183,28 +177,64 @@ class Explanation:
         c = CLASSES.index(name)
         return max(self.windows, key=lambda w: sigmoid(w.logits[self.used, c]).mean())
 
+    @property
+    def used_networks(self) -> list[nn.Module]:
+        """Members whose answer counts."""
+        return [network for network, use in zip(self.shipped.networks, self.used, strict=True) if use]
+
+    @property
+    def main(self) -> tuple[str, ...]:
+        """Classes that are called, the most probable first; where none is, the one that is nearest to it."""
+        p, called = self.probabilities, self.called
+        if not called.any():
+            return (CLASSES[int(np.argmax(p / self.thresholds))],)
+        return tuple(CLASSES[c] for c in np.argsort(-p, kind="stable") if called[c])
+
+    @property
+    def tells_leads_apart(self) -> bool:
+        """Whether the maps themselves are by lead."""
+        return self.method not in self.system.own_maps and methods.METHODS[self.method].gives != "layer"
+
+    def _raw_maps(self, name: str) -> NDArray[np.float64]:
+        """Map of a class in its window by each member: (members, samples), or (members, 12, samples)."""
+        window, c = self.window(name), CLASSES.index(name)
+        if self.method == next(iter(self.system.own_maps)):
+            return window.maps[:, c].astype(np.float64)
+        if name not in self._made:
+            x, classes = window.x[None], torch.tensor([c])
+            each = [
+                methods.explain(self.system, self.method, network, x, classes, by_lead=True)[0]
+                for network in self.shipped.networks
+            ]
+            self._made[name] = np.array(each, dtype=np.float64)
+        return self._made[name]
+
     def member_maps(self, name: str) -> NDArray[np.float64]:
         """Map of a class in its window by each member: (members, samples), leads summed where there are several."""
-        if name not in self.asked:
-            raise ValueError(f"the map of {name} was not asked for; there are {', '.join(self.asked) or 'none'}")
-        own = self.window(name).maps[:, CLASSES.index(name)].astype(np.float64)
-        return own.sum(axis=1) if own.ndim == 3 else own
+        maps_ = self._raw_maps(name)
+        return maps_.sum(axis=1) if maps_.ndim == 3 else maps_
 
     def map(self, name: str) -> NDArray[np.float64]:
         """Map of a class in its window, (samples,): the mean of the members used."""
         return self.member_maps(name)[self.used].mean(axis=0)
 
-    def lead_map(self, name: str) -> NDArray[np.float64] | None:
-        """Map by lead, (12, samples): the method's own if it tells leads apart, else ``lead_maps``."""
-        own = self.window(name).maps[:, CLASSES.index(name)]
-        if own.ndim == 3:
-            return own[self.used].mean(axis=0, dtype=np.float64)
-        return None if self.lead_maps is None else self.lead_maps[self.asked.index(name)]
+    def lead_map(self, name: str) -> NDArray[np.float64]:
+        """Map of a class in its window by lead, (12, samples), the mean of the members used.
 
-    @property
-    def tells_leads_apart(self) -> bool:
-        """Whether the maps themselves are by lead."""
-        return self.windows[0].maps.ndim == 4
+        The method's own, if it tells leads apart; else that of ``BY_LEAD``.
+        """
+        if self.tells_leads_apart:
+            return self._raw_maps(name)[self.used].mean(axis=0)
+        if (key := f"{name} by lead") not in self._made:
+            window, c = self.window(name), CLASSES.index(name)
+            each = []
+            for network in self.used_networks:
+                with maps.gradients(network):
+                    x = window.x[None].clone().requires_grad_()
+                    (gradient,) = torch.autograd.grad(maps.logits_of(network, x)[0, c], x)
+                each.append((gradient[0] * window.x)[: len(LEADS)].double().numpy()[:, window.there])
+            self._made[key] = np.mean(each, axis=0)
+        return self._made[key]
 
     def shares(self, name: str) -> pd.DataFrame:
         """Share of the map's positive mass in each part of the beat, beside that of the time.
@@ -212,24 +242,24 @@ class Explanation:
         Returns
         -------
         DataFrame
-            A row a part: ``share``, ``chance``, ``low`` and ``high`` (of the members), and, where there is a map by
-            lead, one column a lead. Without beats it is empty.
+            A row a part: ``share``, ``chance``, ``low`` and ``high`` (of the members). Without beats it is empty.
         """
         if (parts := self.window(name).parts) is None:
             return pd.DataFrame()
         each = parts.shares(self.member_maps(name))
         columns = {"share": parts.shares(self.map(name)), "chance": parts.chance}
         columns |= {"low": np.fmin.reduce(each), "high": np.fmax.reduce(each)}
-        table = pd.DataFrame(columns, index=list(PARTS))
-        by_lead = self.lead_map(name)
-        return table if by_lead is None else table.join(pd.DataFrame(parts.shares(by_lead).T, list(PARTS), list(LEADS)))
+        return pd.DataFrame(columns, index=list(PARTS))
 
-    def leads(self, name: str) -> NDArray[np.float64] | None:
-        """Share of the positive mass of the map by lead that each lead has, (12,); None without such a map."""
-        by_lead = self.lead_map(name)
-        if by_lead is None:
-            return None
-        mass = by_lead.clip(min=0).sum(axis=1)
+    def shares_by_lead(self, name: str) -> pd.DataFrame:
+        """Share of the map by lead in each part of the beat, (6, 12), parts by leads; without beats it is empty."""
+        if (parts := self.window(name).parts) is None:
+            return pd.DataFrame()
+        return pd.DataFrame(parts.shares(self.lead_map(name)).T, index=list(PARTS), columns=list(LEADS))
+
+    def leads(self, name: str) -> NDArray[np.float64]:
+        """Share of the positive mass of the map by lead that each lead has, (12,); NaN where nothing is positive."""
+        mass = self.lead_map(name).clip(min=0).sum(axis=1)
         return mass / mass.sum() if mass.sum() > 0 else np.full(len(LEADS), np.nan)
 
     def agreement(self, name: str) -> NDArray[np.float64]:
@@ -239,6 +269,27 @@ class Explanation:
         size = np.sqrt((ranks**2).sum(axis=1))
         pairs = list(combinations(range(len(ranks)), 2))
         return np.array([ranks[a] @ ranks[b] / (size[a] * size[b]) if size[a] * size[b] else np.nan for a, b in pairs])
+
+    @cached_property
+    def bridged(self) -> pd.DataFrame:
+        """Change of each probability (4, 9) when P, QRS, ST or T of all beats is a straight line; empty without beats.
+
+        The bridged record goes the whole way again: without QRS complexes the networks find no beats, either.
+        """
+        parts = delineate(self.signal, self.system.fs)
+        if parts is None:
+            return pd.DataFrame()
+        whole, inputs = torch.from_numpy(self.signal)[None], []
+        for wave in ERASED:
+            mask = torch.from_numpy(parts.of_sample == PARTS.index(wave))[None, None]
+            inputs.append(np.stack(self.system.windows(maps.erase(whole, mask, "bridge")[0].numpy())))
+        x = torch.from_numpy(np.concatenate(inputs))
+        raw = []
+        for network in self.used_networks:
+            with torch.no_grad(), maps.evaluating(network):
+                raw.append(sigmoid(maps.logits_of(network, x).double().numpy()).reshape(len(ERASED), -1, len(CLASSES)))
+        after = self.shipped.calibration(np.stack(raw).mean(axis=2)).mean(axis=0)
+        return pd.DataFrame(after - self.probabilities, index=list(ERASED), columns=list(CLASSES))
 
     def terms(self, name: str) -> pd.DataFrame:
         """Sum that makes the own network's logit, in the window of a class.
@@ -266,14 +317,7 @@ class Explanation:
 
 
 def explain(
-    record: Record,
-    *,
-    system: str | Shipped = OWN,
-    classes: Sequence[str] | None = None,
-    method: str | None = None,
-    bridge: bool = False,
-    by_lead: bool = False,
-    even_if_unfit: bool = False,
+    record: Record, *, system: str | Shipped = OWN, method: str | None = None, even_if_unfit: bool = False
 ) -> Explanation:
     """Ask the networks that ship about a record: what they answer, and why.
 
@@ -286,14 +330,8 @@ def explain(
         ``LONGEST`` its beginning is read.
     system
         A name in ``shipped.ENTRIES``, or what ``shipped`` opened.
-    classes
-        Those that get maps; by default all.
     method
         Of the maps: one of ``explain.methods.methods`` of the system; by default its own.
-    bridge
-        Also bridge the waves: ``Explanation.bridged``.
-    by_lead
-        Also split the maps by lead: ``Explanation.lead_maps``.
     even_if_unfit
         Answer although the record is unfit to be read.
 
@@ -302,33 +340,22 @@ def explain(
     UnreadableError
         when leads are missing, or the record is too short.
     ValueError
-        for a system, a class or a method that there is not.
+        for a system or a method that there is not.
     """
     ships = shipped(system) if isinstance(system, str) else system
     recipe = ships.system
-    own = next(iter(recipe.own_maps))
     known = methods.methods(recipe)
     if method is not None and method not in known:
         raise ValueError(f"no map {method!r} of {ships.name}; there are {', '.join(known)}{nearest(method, known)}")
-    for name in classes or ():
-        if name not in CLASSES:
-            raise ValueError(f"no class {name!r}; there are {', '.join(CLASSES)}{nearest(name, CLASSES)}")
     signal = prepared(record, recipe.fs)
     quality, unlike = _judged(record, ships)
-    explanation = Explanation(record, ships, method or own, quality, unlike)
+    explanation = Explanation(record, ships, method or known[0], quality, unlike, signal)
     if quality is not None and not quality.fit and not even_if_unfit:
         return explanation
-
-    asked = tuple(classes) if classes is not None else CLASSES
-    windows = _windows(ships, signal, method or own, asked)
+    windows = _windows(ships, signal)
     logits = np.stack([window.logits for window in windows], axis=1)  # members, windows, classes
     members = ships.calibration(sigmoid(logits).mean(axis=1))
-    explanation = replace(explanation, asked=asked, windows=windows, seen=ships.seen(record), members=members)
-    if bridge:
-        explanation = replace(explanation, bridged=_bridged(explanation, signal))
-    if by_lead and not explanation.tells_leads_apart:
-        explanation = replace(explanation, lead_maps=_lead_maps(explanation))
-    return explanation
+    return replace(explanation, windows=windows, seen=ships.seen(record), members=members)
 
 
 def prepared(record: Record, fs: float) -> NDArray[np.float32]:
@@ -353,16 +380,6 @@ def prepared(record: Record, fs: float) -> NDArray[np.float32]:
     return resample(fill_gaps(signal), record.fs, fs)
 
 
-def main_classes(explanation: Explanation) -> tuple[str, ...]:
-    """Classes that are called, the most probable first; where none is, the one that is nearest to it."""
-    p, called = explanation.probabilities, explanation.called
-    order = np.argsort(-p, kind="stable")
-    if not called.any():
-        order = order[np.argsort(-(p / explanation.thresholds)[order], kind="stable")][:1]
-        return (CLASSES[order[0]],)
-    return tuple(CLASSES[c] for c in order if called[c])
-
-
 def _judged(record: Record, ships: Shipped) -> tuple[Any, Any]:
     """Quality of a record, and how unlike the training data it is."""
     try:
@@ -373,7 +390,7 @@ def _judged(record: Record, ships: Shipped) -> tuple[Any, Any]:
     return quality(record), unlikeness(ships.runs, record)
 
 
-def _windows(ships: Shipped, signal: NDArray[np.float32], method: str, asked: Sequence[str]) -> tuple[Window, ...]:
+def _windows(ships: Shipped, signal: NDArray[np.float32]) -> tuple[Window, ...]:
     """Stretches of a prepared record, with what every member answers to each and why."""
     recipe, samples = ships.system, signal.shape[1]
     x = torch.from_numpy(np.stack(recipe.windows(signal)))
@@ -382,25 +399,26 @@ def _windows(ships: Shipped, signal: NDArray[np.float32], method: str, asked: Se
     first = [round((samples - length) * place) for place in (0, 0.5, 1)][: len(x)] if samples > length else [0]
     there = _there(recipe, samples, length)
     parts = delineate(signal, recipe.fs)
-    answers = [_ask(network, recipe, method, x, there, asked) for network in ships.networks]
-    windows = []
-    for i, begin in enumerate(first):
-        end = min(begin + length, samples)
-        logits, made, values = (np.stack([answer[part][i] for answer in answers]) for part in range(3))
-        windows.append(
-            Window(
-                begin,
-                recipe.fs,
-                signal[:, begin:end],
-                x[i],
-                there,
-                parts and parts.cut(begin, end),
-                logits,
-                made,
-                _terms(ships, values, there) if values.size else None,
-            )
+    answers = [_ask(network, recipe, x) for network in ships.networks]
+    logits = np.stack([one for one, _ in answers]).astype(np.float64)  # members, windows, classes
+    cells = torch.stack([own for _, own in answers])  # members, windows, classes, cells
+    own: Any = ships.networks[0]
+    made = maps.at_samples(cells, own.stride, length)[..., there]
+    terms = [None] * len(x) if not isinstance(own, LocalEvidence) else _terms(ships, cells, there)
+    return tuple(
+        Window(
+            begin,
+            recipe.fs,
+            signal[:, begin : begin + length],
+            x[i],
+            there,
+            parts and parts.cut(begin, min(begin + length, samples)),
+            logits[:, i],
+            made[:, i],
+            terms[i],
         )
-    return tuple(windows)
+        for i, begin in enumerate(first)
+    )
 
 
 def _there(recipe: System, samples: int, length: int) -> NDArray[np.bool_]:
@@ -411,71 +429,22 @@ def _there(recipe: System, samples: int, length: int) -> NDArray[np.bool_]:
     return maps.validity(torch.from_numpy(np.stack(recipe.windows(noise))))[0]
 
 
-def _ask(
-    network: nn.Module, recipe: System, method: str, x: Tensor, there: NDArray[np.bool_], asked: Sequence[str]
-) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float64]]:
-    """Logits (windows, 9), maps (windows, 9, …, samples) and terms (windows, 9, cells; empty: none) of one member."""
-    cells, values = None, np.zeros((len(x), 0))
-    with torch.no_grad(), maps.evaluating(network):
+@torch.no_grad()
+def _ask(network: nn.Module, recipe: System, x: Tensor) -> tuple[NDArray[np.float32], Tensor]:
+    """Logits (windows, 9) and own maps (windows, 9, cells) of one member."""
+    with maps.evaluating(network):
         if isinstance(network, LocalEvidence):  # its map is the sum that makes the logit: once is enough
             cells = network.contributions(x)
-            logits, values = cells.sum(dim=-1) + network.bias, cells.double().numpy()
-        else:
-            logits = maps.logits_of(network, x)
-            cells = recipe.own_maps[method](network, x) if method in recipe.own_maps else None
-    if method in recipe.own_maps and cells is not None:
-        stride: Any = network.stride
-        made = maps.at_samples(cells, stride, x.shape[-1])[..., there]
-        made[:, [name not in asked for name in CLASSES]] = 0
-        return logits.double().numpy(), made, values
-    classes = torch.tensor([CLASSES.index(name) for name in asked])
-    rows, of_row = x.repeat_interleave(len(asked), dim=0), classes.repeat(len(x))
-    some = methods.explain(recipe, method, network, rows, of_row, by_lead=True)
-    made = np.zeros((len(x), len(CLASSES), *some.shape[1:]), dtype=np.float32)
-    made[:, classes.numpy()] = some.reshape(len(x), len(asked), *some.shape[1:])
-    return logits.double().numpy(), made, values
+            return (cells.sum(dim=-1) + network.bias).numpy(), cells
+        own = next(iter(recipe.own_maps.values()))
+        return maps.logits_of(network, x).numpy(), own(network, x)
 
 
-def _terms(ships: Shipped, values: NDArray[np.float64], there: NDArray[np.bool_]) -> Terms:
-    """Terms of the own network's logits, those of padding left out: they are zero."""
+def _terms(ships: Shipped, cells: Tensor, there: NDArray[np.bool_]) -> list[Terms]:
+    """Terms of the own network's logits in each window, without those of padding, which are zero."""
     own: Any = ships.networks
-    stride = own[0].stride
-    cells = np.flatnonzero(there[::stride])
-    begins = int(there.argmax())
-    at = np.minimum(cells * stride + stride // 2 - begins, int(there.sum()) - 1)
-    return Terms(values[..., cells], at, np.stack([network.bias.detach().double().numpy() for network in own]))
-
-
-def _bridged(explanation: Explanation, signal: NDArray[np.float32]) -> pd.DataFrame | None:
-    """Change of the probabilities when a wave of all beats is a straight line: (4, 9); None without beats."""
-    ships, recipe = explanation.shipped, explanation.system
-    parts = delineate(signal, recipe.fs)
-    if parts is None:
-        return None
-    whole = torch.from_numpy(signal)[None]
-    inputs = []
-    for wave in ERASED:
-        mask = torch.from_numpy(parts.of_sample == PARTS.index(wave))[None, None]
-        inputs.append(np.stack(recipe.windows(maps.erase(whole, mask, "bridge")[0].numpy())))
-    x = torch.from_numpy(np.concatenate(inputs))
-    raw = []
-    for network in ships.networks:
-        with torch.no_grad(), maps.evaluating(network):
-            raw.append(sigmoid(maps.logits_of(network, x).double().numpy()).reshape(len(ERASED), -1, len(CLASSES)))
-    after = ships.calibration(np.stack(raw).mean(axis=2))[explanation.used].mean(axis=0)
-    return pd.DataFrame(after - explanation.probabilities, index=list(ERASED), columns=list(CLASSES))
-
-
-def _lead_maps(explanation: Explanation) -> NDArray[np.float64]:
-    """Maps by lead (asked, 12, samples) of the classes asked for, each of its window: the mean of the members used."""
-    made = []
-    for name in explanation.asked:
-        window, c = explanation.window(name), CLASSES.index(name)
-        of_members = []
-        for network in (n for n, use in zip(explanation.shipped.networks, explanation.used, strict=True) if use):
-            with maps.gradients(network):
-                x = window.x[None].clone().requires_grad_()
-                (gradient,) = torch.autograd.grad(maps.logits_of(network, x)[0, c], x)
-            of_members.append((gradient * window.x)[0, : len(LEADS)].detach().double().numpy()[:, window.there])
-        made.append(np.mean(of_members, axis=0))
-    return np.stack(made)
+    stride, values = own[0].stride, cells.double().numpy()
+    inside = np.flatnonzero(there[::stride])
+    at = np.minimum(inside * stride + stride // 2 - int(there.argmax()), int(there.sum()) - 1)
+    bias = np.stack([network.bias.detach().double().numpy() for network in own])
+    return [Terms(values[:, i][..., inside], at, bias) for i in range(values.shape[1])]
