@@ -381,13 +381,15 @@ def prepared(record: Record, fs: float) -> NDArray[np.float32]:
 
 
 def _judged(record: Record, ships: Shipped) -> tuple[Any, Any]:
-    """Quality of a record, and how unlike the training data it is."""
+    """Quality of a record, and how unlike the training data it is: None for networks of which that is not known."""
     try:
         from ecgstudy.data.quality import quality
-        from ecgstudy.explain.unlike import unlikeness
-    except ImportError:
+        from ecgstudy.explain.unlike import references, unlikeness
+    except ImportError:  # until both are merged
         return None, None
-    return quality(record), unlikeness(ships.runs, record)
+    known = references()
+    like = unlikeness(ships.runs, record) if all(run.folder.name in known for run in ships.runs) else None
+    return quality(record), like
 
 
 def _windows(ships: Shipped, signal: NDArray[np.float32]) -> tuple[Window, ...]:

@@ -187,8 +187,8 @@ def card(ships: Shipped) -> str:
         f"Macro-AUROC there {auroc.value:.3f} (95 % interval {auroc.low:.3f} to {auroc.high:.3f}), macro-F1 "
         f"{f1.value:.2f} ({f1.low:.2f} to {f1.high:.2f}).{mean} Probabilities are calibrated by Platt's scaling of "
         f"these held-out answers. Those of each fold, calibrated by the other folds', have a calibration error of "
-        f"{errors[1]} (raw {errors[0]}) and a Brier score of {briers[1]} (raw {briers[0]}). Thresholds were chosen on validation "
-        f"records. Runs: {', '.join(run.folder.name for run in ships.runs)}."
+        f"{errors[1]} (raw {errors[0]}) and a Brier score of {briers[1]} (raw {briers[0]}). Thresholds were chosen "
+        f"on validation records. Runs: {', '.join(run.folder.name for run in ships.runs)}."
     )
 
 
@@ -202,12 +202,13 @@ _DELINEATION = (
 def _quality(quality: Any) -> SimpleNamespace:
     if quality is None:
         return SimpleNamespace(kind="note", sentence=_NOT_JUDGED, findings=[])
-    verdicts = {finding.verdict for finding in quality.findings}
+    verdicts = {one.verdict for one in quality.findings}
     kind = "unfit" if not quality.fit else "note" if "note" in verdicts else "ok"
-    rows = [
-        (f.name, f.verdict, f"{f.value:.3g} {f.unit}".strip() if f.value is not None else "", ", ".join(f.leads), f.how)
-        for f in quality.findings
-    ]
+    rows = []
+    for one in quality.findings:
+        value = "" if np.isnan(one.value) else f"{one.value:.3g} {one.unit}"
+        how = f"{one.how}; {one.detail}" if one.detail else one.how
+        rows.append((one.name, one.verdict, value, ", ".join(one.leads), how))
     return SimpleNamespace(kind=kind, sentence=quality.sentence, findings=rows)
 
 
