@@ -1,9 +1,12 @@
 """A simulated record without one of its findings: what the finding does not touch is the same to the microvolt."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from ecgstudy.book import counterfactual_figures
 from ecgstudy.data.labels import CLASSES
+from ecgstudy.data.records import LEADS
 from ecgstudy.data.simulator import synthetic
 from ecgstudy.reading import counterfactual
 from ecgstudy.reading.shipped import OWN
@@ -126,3 +129,20 @@ def test_a_file_of_the_simulator_is_told_from_others(tmp_path):
     assert counterfactual.of_file(path, shifted, OWN) == {}
     (tmp_path / "parameters.json").write_text("[]")
     assert counterfactual.of_file(path, other, OWN) == {}
+
+
+def test_figure_and_table_show_the_numbers():
+    several = [counterfactual.compare(name, 3, 0, labels=frozenset({name})) for name in ("PVC", "STE")]
+    figure = counterfactual_figures.with_and_without(several, leads=["II", "V2"], start=2, seconds=4)
+    axes = np.array(figure.axes).reshape(2, 2)
+    for column, one in enumerate(several):
+        time, drawn = axes[0, column].lines[1].get_data()
+        lead = one.has.record.signal[LEADS.index(("II", "V2")[column])]
+        np.testing.assert_array_equal(drawn, lead[1000:3000])
+        assert time[0] == 2 and axes[0, column].get_title(loc="left").startswith(one.name)
+        numbers = one.numbers()
+        told = [text.get_text() for text in axes[1, column].get_legend().get_texts()]
+        assert told == [f"without it: {numbers['without']:.2f}", f"with it: {numbers['probability']:.2f}"]
+    rows = pd.DataFrame([{"class": one.name, "record": "r", **one.numbers()} for one in several])
+    shown = counterfactual_figures.counterfactual_table(rows).to_html()
+    assert f"{rows['probability'][0]:.2f}" in shown and "records" in shown

@@ -66,8 +66,9 @@ def chart(
             first, x = place * span, _LEFT + round(place * span * _MM_S)
             i = LEADS.index(lead)
             if levels is not None:
-                at = levels[i, round(first * map_fs) : round((first + span) * map_fs)]
-                under.append(_shade(at, x, _TOP + row * _ROW + 60, _MM_S / map_fs, _ROW - 120))
+                begin = round(first * map_fs)
+                at, where = levels[i, begin : round((first + span) * map_fs)], _LEFT + begin / map_fs * _MM_S
+                under.append(_shade(at, where, _TOP + row * _ROW + 60, _MM_S / map_fs, _ROW - 120))
             y = zero[i, round(first * fs) : round((first + span) * fs)]
             over.append(_trace(y, x, base, _MM_S / fs))
             if place:

@@ -27,6 +27,7 @@ from ecgstudy.text import no_formula, printable, without_folders
 
 TABLE, INDEX = "table.csv", "index.html"
 _CHUNK = 32  # records that a process takes at a time, at most
+_SHARE = 16  # records for which another process is worth the seconds that it takes to start
 _LONGEST_NAME = 120  # characters of a page's file name, of the 255 bytes that file systems allow
 
 
@@ -123,7 +124,7 @@ def read_many(paths: Iterable[Path], out: Path, settings: Settings, jobs: int | 
     todo = targets(paths, settings.systems)
     for name in settings.systems:
         shipped(name)  # which says what is missing before anything is read
-    workers_ = min(jobs or workers.processes(), -(-len(todo) // 16))
+    workers_ = min(jobs or workers.processes(), -(-len(todo) // _SHARE))
     size = max(1, min(_CHUNK, -(-len(todo) // max(workers_, 1))))
     parts = [todo[i : i + size] for i in range(0, len(todo), size)]
     work = [

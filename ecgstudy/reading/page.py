@@ -354,7 +354,7 @@ def _chart(e: Explanation, name: str, number: int, file: str) -> Markup:
     beginning = f" Of this record the first {LONGEST:g} s were read." * (e.record.seconds > LONGEST)
     own = "the network's own" if e.method in e.system.own_maps else e.method
     text = f"Map of {name}, {WORDS[name]} ({own}). {finding(e, name)} {leads}{more}{cut}{beginning}"
-    return _figure(drawn, text)
+    return _figure(drawn, text, f"Chart with the map of {name}")
 
 
 def _rhythm(e: Explanation, name: str) -> str:
@@ -369,12 +369,12 @@ def _bare(e: Explanation, file: str) -> Markup:
     """Chart of a record that was not answered."""
     about = "The record without a map, since no network was asked."
     title = f"12-lead ECG {printable(file)}"
-    return _figure(chart(_drawn(e, 0, SECONDS), DRAWN, title=title, description=about), about)
+    return _figure(chart(_drawn(e, 0, SECONDS), DRAWN, title=title, description=about), about, "Chart")
 
 
-def _figure(drawn: Markup, text: str) -> Markup:
-    box = Markup('<div class="wide" tabindex="0" role="region" aria-label="Chart, scrolls sideways">{}</div>')
-    return Markup("<figure>{}<figcaption>{}</figcaption></figure>").format(box.format(drawn), text)
+def _figure(drawn: Markup, text: str, label: str) -> Markup:
+    box = Markup('<div class="wide" tabindex="0" role="region" aria-label="{}, scrolls sideways">{}</div>')
+    return Markup("<figure>{}<figcaption>{}</figcaption></figure>").format(box.format(label, drawn), text)
 
 
 def style() -> Markup:
