@@ -124,10 +124,10 @@ def test_names_are_no_markup_and_no_formula(tmp_path):
 
 
 def test_an_unfit_record_is_told_and_not_answered(folder, tmp_path, monkeypatch):
-    def judged(record, _):
-        return SimpleNamespace(fit=record.name != "3-000000", sentence="Judged.", findings=()), None
+    def quality(record):
+        return SimpleNamespace(fit=record.name != "3-000000", sentence="Judged.", findings=())
 
-    monkeypatch.setattr(explanation, "_judged", judged)
+    monkeypatch.setattr(explanation, "_quality", quality)
     (folder / "bad.hea").unlink()
     table = read_many([folder], tmp_path / "out", ONE)
     assert table["fit"].tolist() == ["no", "yes", "yes"] and exit_code(table) == 3

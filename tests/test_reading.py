@@ -216,7 +216,7 @@ def test_gaps_and_flat_leads_are_read(record):
 
 def test_an_unfit_record_gets_no_answer_unless_asked(record, monkeypatch):
     unfit = type("Quality", (), {"fit": False, "sentence": "Not fit.", "findings": ()})()
-    monkeypatch.setattr(explanation, "_judged", lambda *_: (unfit, None))
+    monkeypatch.setattr(explanation, "_quality", lambda _: unfit)
     e = explain(record)
     assert not e.answered and not e.windows
     assert explain(record, even_if_unfit=True).answered
@@ -276,13 +276,17 @@ class Planted(nn.Module):
 
     stride = 1
 
+    def __init__(self):
+        super().__init__()
+        self.join = nn.Identity()
+
     def contributions(self, x):
         parts = x.new_zeros(len(x), len(CLASSES), x.shape[-1])
         parts[:, CLASSES.index("RBBB")] = 40 * (x[:, LEADS.index("V1")] - 0.5).clamp(min=0) / x.shape[-1]
         return parts
 
     def forward(self, x):
-        return self.contributions(x).sum(dim=-1) - 3
+        return self.contributions(self.join(x)).sum(dim=-1) - 3
 
 
 def test_of_a_planted_network_all_is_as_planted():

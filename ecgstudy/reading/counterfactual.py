@@ -56,7 +56,7 @@ class Counterfactual:
         window = self.answer.window(self.name)
         difference = resample(self.difference, self.has.record.fs, window.fs)
         first = window.first
-        return (np.abs(difference[:, first : first + window.signal.shape[1]]) >= SEEN).any(axis=0)
+        return np.any(np.abs(difference[:, first : first + window.signal.shape[1]]) >= SEEN, axis=0)
 
     def numbers(self) -> dict[str, float]:
         """What changes, in numbers.

@@ -65,6 +65,8 @@ class Window:
         The first of the system's own maps, (members, 9, samples).
     terms
         What the own network's logit is the sum of; None of other systems.
+    features
+        Mean over time of each channel of the system's feature layer, (members, channels).
     """
 
     first: int
@@ -76,6 +78,7 @@ class Window:
     logits: NDArray[np.float64]
     maps: NDArray[np.float32]
     terms: Terms | None
+    features: NDArray[np.float64]
 
     @property
     def start(self) -> float:
@@ -348,14 +351,15 @@ def explain(
     if method is not None and method not in known:
         raise ValueError(f"no map {method!r} of {ships.name}; there are {', '.join(known)}{nearest(method, known)}")
     signal = prepared(record, recipe.fs)
-    quality, unlike = _judged(record, ships)
-    explanation = Explanation(record, ships, method or known[0], quality, unlike, signal)
+    quality = _quality(record)
+    explanation = Explanation(record, ships, method or known[0], quality, None, signal)
     if quality is not None and not quality.fit and not even_if_unfit:
         return explanation
     windows = _windows(ships, signal)
     logits = np.stack([window.logits for window in windows], axis=1)  # members, windows, classes
     members = ships.calibration(sigmoid(logits).mean(axis=1))
-    return replace(explanation, windows=windows, seen=ships.seen(record), members=members)
+    unlike = _unlike(ships, windows)
+    return replace(explanation, unlike=unlike, windows=windows, seen=ships.seen(record), members=members)
 
 
 def prepared(record: Record, fs: float) -> NDArray[np.float32]:
@@ -380,16 +384,29 @@ def prepared(record: Record, fs: float) -> NDArray[np.float32]:
     return resample(fill_gaps(signal), record.fs, fs)
 
 
-def _judged(record: Record, ships: Shipped) -> tuple[Any, Any]:
-    """Quality of a record, and how unlike the training data it is: None for networks of which that is not known."""
+def _quality(record: Record) -> Any:
     try:
         from ecgstudy.data.quality import quality
-        from ecgstudy.explain.unlike import references, unlikeness
-    except ImportError:  # until both are merged
-        return None, None
+    except ImportError:  # until it is merged
+        return None
+    return quality(record)
+
+
+def _unlike(ships: Shipped, windows: tuple[Window, ...]) -> Any:
+    """How unlike the training data a record is, by what the networks have just made of it; None where nobody knows.
+
+    It is ``explain.unlike.unlikeness`` of the record, without asking the networks twice.
+    """
+    try:
+        from ecgstudy.explain.unlike import judged, references
+    except ImportError:  # until it is merged
+        return None
     known = references()
-    like = unlikeness(ships.runs, record) if all(run.folder.name in known for run in ships.runs) else None
-    return quality(record), like
+    if not all(run.folder.name in known for run in ships.runs):
+        return None
+    features = np.mean([window.features for window in windows], axis=0)
+    each = [known[run.folder.name].distance(one[None])[0] for run, one in zip(ships.runs, features, strict=True)]
+    return judged(float(np.mean(each)))
 
 
 def _windows(ships: Shipped, signal: NDArray[np.float32]) -> tuple[Window, ...]:
@@ -401,9 +418,10 @@ def _windows(ships: Shipped, signal: NDArray[np.float32]) -> tuple[Window, ...]:
     first = [round((samples - length) * place) for place in (0, 0.5, 1)][: len(x)] if samples > length else [0]
     there = _there(recipe, samples, length)
     parts = delineate(signal, recipe.fs)
-    answers = [_ask(network, recipe, x) for network in ships.networks]
-    logits = np.stack([one for one, _ in answers]).astype(np.float64)  # members, windows, classes
-    cells = torch.stack([own for _, own in answers])  # members, windows, classes, cells
+    answers = [_ask(network, recipe, x, there) for network in ships.networks]
+    logits = np.stack([one for one, _, _ in answers]).astype(np.float64)  # members, windows, classes
+    cells = torch.stack([own for _, own, _ in answers])  # members, windows, classes, cells
+    features = np.stack([one for _, _, one in answers]).astype(np.float64)  # members, windows, channels
     own: Any = ships.networks[0]
     made = maps.at_samples(cells, own.stride, length)[..., there]
     terms = [None] * len(x) if not isinstance(own, LocalEvidence) else _terms(ships, cells, there)
@@ -418,6 +436,7 @@ def _windows(ships: Shipped, signal: NDArray[np.float32]) -> tuple[Window, ...]:
             logits[:, i],
             made[:, i],
             terms[i],
+            features[:, i],
         )
         for i, begin in enumerate(first)
     )
@@ -432,14 +451,24 @@ def _there(recipe: System, samples: int, length: int) -> NDArray[np.bool_]:
 
 
 @torch.no_grad()
-def _ask(network: nn.Module, recipe: System, x: Tensor) -> tuple[NDArray[np.float32], Tensor]:
-    """Logits (windows, 9) and own maps (windows, 9, cells) of one member."""
-    with maps.evaluating(network):
-        if isinstance(network, LocalEvidence):  # its map is the sum that makes the logit: once is enough
-            cells = network.contributions(x)
-            return (cells.sum(dim=-1) + network.bias).numpy(), cells
-        own = next(iter(recipe.own_maps.values()))
-        return maps.logits_of(network, x).numpy(), own(network, x)
+def _ask(
+    network: nn.Module, recipe: System, x: Tensor, there: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], Tensor, NDArray[np.float32]]:
+    """Logits (windows, 9), own maps (windows, 9, cells) and features (windows, channels) of one member."""
+    made: list[Tensor] = []
+    layer = network.get_submodule(recipe.feature_layer)
+    hook = layer.register_forward_hook(lambda module, inputs, output: made.append(output))
+    try:
+        with maps.evaluating(network):
+            if isinstance(network, LocalEvidence):  # its map is the sum that makes the logit: once is enough
+                cells = network.contributions(x)
+                logits = cells.sum(dim=-1) + network.bias
+            else:
+                logits, cells = maps.logits_of(network, x), next(iter(recipe.own_maps.values()))(network, x)
+    finally:
+        hook.remove()
+    inside = there[:: x.shape[-1] // made[0].shape[-1]][: made[0].shape[-1]]
+    return logits.numpy(), cells, made[0].float().numpy()[..., inside].mean(axis=-1)
 
 
 def _terms(ships: Shipped, cells: Tensor, there: NDArray[np.bool_]) -> list[Terms]:

@@ -274,7 +274,13 @@ def _write(table: pd.DataFrame, out: Path, settings: Settings) -> None:
         cells = [SimpleNamespace(text=percent(one[name]), called=name in called) for name in CLASSES]
         there = told["page"] and told[CLASSES[0]] != ""
         rows.append(told | {"cells": cells if there else [], "href": quote(str(told["page"]))})
-    context = {"rows": rows, "style": style(), "use": USE, "classes": CLASSES, "summary": summary(table)}
+    context: dict[str, Any] = {
+        "rows": rows,
+        "style": style(),
+        "use": USE,
+        "classes": CLASSES,
+        "summary": summary(table),
+    }
     context["several"] = len(settings.systems) > 1
     with written_whole(out / INDEX) as partial_:
         partial_.write_text(template(INDEX).render(context), encoding="utf-8")

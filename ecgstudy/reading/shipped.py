@@ -104,7 +104,7 @@ class Shipped:
             groups = patient_groups(self.records.assign(signal_hash=self.records["name"]))
             fold = groups % 5
         calibrated = cross_fitted(self.answers, self.targets, fold)
-        columns: dict[str, Sequence] = {"class": CLASSES}
+        columns: dict[str, Any] = {"class": CLASSES}
         for word, p in (("raw", self.answers), ("calibrated", calibrated)):
             columns[f"Brier score, {word}"] = metrics.brier(self.targets, p)
             columns[f"calibration error, {word}"] = metrics.calibration_error(self.targets, p)
