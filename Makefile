@@ -69,7 +69,7 @@ $(TESTS): $(READY) requirements-test.lock
 
 # What only CUDA builds of torch want is left out: such a build brings the exact packages it needs.
 lock: $(TESTS)  ## pin the newest versions that pyproject.toml allows
-	$(COMPILE) --upgrade pyproject.toml -o requirements-all.new
+	$(COMPILE) --upgrade --extra devices pyproject.toml -o requirements-all.new
 	awk '/^[^ ]/ {keep = !/^(nvidia-|cuda-|triton|torch=)/} keep' requirements-all.new > requirements.lock
 	$(COMPILE) --upgrade --all-extras --constraint requirements-all.new pyproject.toml -o requirements-test.new
 	awk 'NR == FNR {if (/^[^ ]/) known[$$1]; next} /^[^ ]/ {keep = !($$1 in known)} keep' \

@@ -251,16 +251,31 @@ def exact_match(
 # --- scores ----------------------------------------------------------------------------------------------------------
 
 
-def _ranked(targets: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Per class, the weight of positives and of negatives at each distinct score, ascending: (..., distinct) each."""
-    for target, score in zip(targets.T, scores.T, strict=True):
-        order = np.argsort(score, kind="stable")
-        starts = np.flatnonzero(np.diff(score[order], prepend=-np.inf))
-        weight = weights[..., order]
-        positive, negative = weight * target[order], weight * ~target[order]
-        if len(starts) < len(order):
-            positive, negative = (np.add.reduceat(part, starts, axis=-1) for part in (positive, negative))
-        yield positive, negative
+class _Ascending(NamedTuple):
+    """Records of one kind in the order of their scores (n,), and the weight of the first none, one, … n: (n + 1, ...).
+
+    Weights are (records, ...), since whole rows are copied and added in a third of the time that columns take.
+    """
+
+    scores: np.ndarray
+    summed: np.ndarray
+
+    @classmethod
+    def of(cls, chosen: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> "_Ascending":
+        order = np.flatnonzero(chosen)
+        order = order[np.argsort(scores[order], kind="stable")]
+        summed = np.empty((len(order) + 1, *weights.shape[1:]))
+        summed[0] = 0
+        np.cumsum(weights[order], axis=0, out=summed[1:])
+        return cls(scores[order], summed)
+
+    def below(self, scores: np.ndarray, *, ties: bool = False) -> np.ndarray:
+        """Weight of those with a lower score than each given one, or with the same."""
+        return self.summed[np.searchsorted(self.scores, scores, side="right" if ties else "left")]
+
+
+def _by_record(weights: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(np.moveaxis(weights, -1, 0))
 
 
 def auroc(targets: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -268,11 +283,14 @@ def auroc(targets: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = 
 
     NaN for a class without positives or without negatives.
     """
-    areas = []
-    for positive, negative in _ranked(*_scored(targets, scores, weights)):
-        below = np.cumsum(negative, axis=-1) - negative / 2
-        pairs = positive.sum(axis=-1) * negative.sum(axis=-1)
-        areas.append(_ratio((positive * below).sum(axis=-1), pairs))
+    targets, scores, weights = _scored(targets, scores, weights)
+    weights, areas = _by_record(weights), []
+    for target, score in zip(targets.T, scores.T, strict=True):
+        negative, positive = _Ascending.of(~target, score, weights), weights[target]
+        below = negative.below(score[target])
+        below += negative.below(score[target], ties=True)
+        below *= positive
+        areas.append(_ratio(below.sum(axis=0) / 2, positive.sum(axis=0) * negative.summed[-1]))
     return np.stack(areas, axis=-1)
 
 
@@ -281,12 +299,17 @@ def auprc(targets: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = 
 
     NaN for a class without positives or without negatives.
     """
-    areas = []
-    for positive, negative in _ranked(*_scored(targets, scores, weights)):
-        tp, predicted = (np.cumsum(part[..., ::-1], axis=-1) for part in (positive, positive + negative))
-        precision = np.divide(tp, predicted, out=np.zeros_like(tp), where=predicted > 0)
-        area = _ratio((positive[..., ::-1] * precision).sum(axis=-1), positive.sum(axis=-1))
-        areas.append(np.where(negative.sum(axis=-1) > 0, area, np.nan))
+    targets, scores, weights = _scored(targets, scores, weights)
+    weights, areas = _by_record(weights), []
+    for target, score in zip(targets.T, scores.T, strict=True):
+        positive, negative = (_Ascending.of(kind, score, weights) for kind in (target, ~target))
+        # What is called positive at the score of each positive: all that is there or above.
+        tp = positive.summed[-1] - positive.below(score[target])
+        called = tp + (negative.summed[-1] - negative.below(score[target]))
+        precision = np.divide(tp, called, out=np.zeros_like(tp), where=called > 0)
+        precision *= weights[target]
+        area = _ratio(precision.sum(axis=0), positive.summed[-1])
+        areas.append(np.where(negative.summed[-1] > 0, area, np.nan))
     return np.stack(areas, axis=-1)
 
 

@@ -34,13 +34,14 @@ def test_a_share_is_tried_and_counted():
 def test_the_whole_attack_is_as_large_as_it_says():
     counted = {kind.name: kind.tries for kind in kinds.all_kinds()}
     assert sum(tries for name, tries in counted.items() if name.startswith("changed")) == 100_000
+    assert sum(tries for name, tries in counted.items() if name.startswith("of a device")) == 8_000
     assert sum(tries for name, tries in counted.items() if name.startswith("kills")) == 50
     assert counted["faults of a server"] >= 30 and counted["archives and lists"] >= 30
 
 
-@pytest.mark.parametrize("name", list(mutations.cases()))
+@pytest.mark.parametrize("name", [*mutations.cases(), *mutations.device_cases()])
 def test_a_format_unchanged_is_read_and_changed_does_no_harm(tmp_path, name):
-    case = mutations.cases()[name]
+    case = (mutations.cases() | mutations.device_cases())[name]
     for file, data in case.files.items():
         (tmp_path / file).write_bytes(data)
     assert mutations.judge(lambda: case.read(tmp_path), case.error, tmp_path, 1 << 20) == READ

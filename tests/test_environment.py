@@ -117,9 +117,10 @@ def test_environment_yml_holds_the_pins_of_the_lock_and_the_package():
 
 
 def test_every_dependency_is_pinned():
-    names = {re.match(r"[\w.-]+", d).group().lower() for d in project()["dependencies"]}
+    extras = project()["optional-dependencies"]
+    names = {re.match(r"[\w.-]+", d).group().lower() for d in project()["dependencies"] + extras["devices"]}
     assert names <= set(lock())
-    extra = {re.match(r"[\w.-]+", d).group().lower() for d in project()["optional-dependencies"]["test"]}
+    extra = {re.match(r"[\w.-]+", d).group().lower() for d in extras["test"]}
     assert extra <= set(lock("requirements-test.lock"))
 
 

@@ -12,11 +12,13 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from ecgdatakit.parsing.parsers import sierra_xml
 
 import ecgstudy
 from ecgstudy import metrics, workers
 from ecgstudy.book import computed, report
 from ecgstudy.data import audit
+from ecgstudy.data.devices import common
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.simulator import synthetic
 from ecgstudy.explain import blind
@@ -240,6 +242,8 @@ def of_rerun():
     yield "Python 3.11 or newer"
     yield f"memory: {workers._MEMORY >> 30} GiB each"
     yield f"this study reads, {len(audit.committed()):,} in all."
+    yield f"Philips Sierra {min(sierra_xml._SUPPORTED_VERSIONS)} to {max(sierra_xml._SUPPORTED_VERSIONS)} "
+    yield f"more than {common._OLDEST:g} years are told as {common.age_in_years(99, []):g}."
     whole, _ = by_name("xECGNet").of_profile("paper")
     assert whole.epochs == 1000
     yield f"see {whole.seconds:g} s at {whole.fs:g} Hz"

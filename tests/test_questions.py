@@ -208,8 +208,7 @@ def test_a_subject_is_an_ensemble_of_which_the_first_is_explained(monkeypatch):
     first, second = nn.Identity(), nn.Flatten()
     runs = [Finished(CNNGAPSystem(fs=100), first, "a"), Finished(CNNGAPSystem(fs=100), second, "b")]
     subject = questions.Subject(runs)
-    assert subject.networks == [first, second] and subject.others == {"members": second}
-    assert questions.Subject(runs[:1]).others == {}
+    assert subject.networks == [first, second]
     assert (subject.fs, subject.names, subject.own) == (100, "a b", ("CAM",))
     # CNN-GAP's Grad-CAM is its CAM and so explains nothing more.
     assert subject.chosen(["Grad-CAM", "saliency"]) == ["CAM", "saliency"]

@@ -51,10 +51,11 @@ def test_equal_tasks_are_done_once_and_what_is_there_is_opened():
 
 def test_jobs_have_names_of_their_own_and_come_after_what_they_need():
     needed = Task("records", remember, ("records",))
-    tasks = [Task("it", remember, (name,), needed) for name in ("a", "b")]
-    made = jobs([*tasks, *tasks])
+    tasks = [Task("it", remember, (name,), (needed,)) for name in ("a", "b")]
+    last = Task("last", remember, ("c",), tuple(tasks))
+    made = jobs([last, *tasks, *tasks])
     assert [(job.name, job.after) for job in made.values()] == [
-        ("records", ()), ("it", ("records",)), ("it (2)", ("records",))
+        ("records", ()), ("it", ("records",)), ("it (2)", ("records",)), ("last", ("it", "it (2)"))
     ]  # fmt: skip
 
 
@@ -119,7 +120,7 @@ def test_a_chapter_trains_its_members_and_its_arms():
     ours, *_, plain = (task.arguments[0] for task in tasks)
     assert ours.system == XECGNetSystem.configured(vars(p)) and plain.system.gamma == 0 != ours.system.gamma
     assert ours.records == plain.records == Records("synthetic", 125, 2000, 1, p.seed)
-    assert {task.needs for task in tasks} == {ours.records.task}
+    assert {task.needs for task in tasks} == {(ours.records.task,)}
     butt = chapters.planned("05_butt", values("05_butt", "demo"))
     assert [task.arguments[0].system.mask for task in butt] == ["correct"] * 3 + ["published"]
     assert chapters.planned("01_data_audit", values("01_data_audit", "demo")) == []
@@ -133,9 +134,13 @@ def test_chapter_09_wants_what_other_chapters_train_and_small_networks():
     ]
     p = values("09_cam_analysis", "demo")
     tasks = chapters.planned("09_cam_analysis", p)
-    small = [task for task in tasks if task not in others]
-    assert [task.note.removeprefix("small network, ") for task in small] == list(questions.small_arms("demo"))
-    assert len(tasks) - len(small) == 4 * p.members + p.members
+    own = [task for task in tasks if task not in others]
+    small = [task.note.removeprefix("small network, ") for task in own if task.note.startswith("small network")]
+    tried = [task for task in own if task.note.endswith("trials of its maps")]
+    assert small == list(questions.small_arms("demo")) and len(small) + len(tried) == len(own)
+    assert [task.note.split(":")[0] for task in tried] == p.systems
+    assert all(one in others for task in tried for one in task.needs)
+    assert len(tasks) - len(own) == 4 * p.members + p.members
 
 
 def test_chapter_12_trains_the_first_member_with_the_key_and_on_simulated_records_alone(system):

@@ -155,7 +155,7 @@ def _work_off(todo: Mapping[str, tuple[SimpleNamespace, tuple[Any, ...]]], worke
     """
     from ecgstudy.book.execute import execute  # these bring torch and Jupyter, which take seconds
     from ecgstudy.studies.chapters import planned
-    from ecgstudy.studies.trainings import jobs
+    from ecgstudy.studies.trainings import in_order, jobs
     from ecgstudy.workers import Job, WorkerError, work_off
 
     tasks = {name: planned(name, values) for name, (values, _) in todo.items()}
@@ -163,10 +163,8 @@ def _work_off(todo: Mapping[str, tuple[SimpleNamespace, tuple[Any, ...]]], worke
     # Chapters that train come first, each right after its trainings; the others fill what is left.
     order: dict[str, Job] = {}
     for name in sorted(todo, key=lambda name: not tasks.get(name)):
-        for task in tasks.get(name, ()):
-            for one in (task.needs, task):
-                if one:
-                    order[made[one].name] = made[one]
+        for task in in_order(tasks.get(name, ())):
+            order[made[task].name] = made[task]
         needed = tuple(dict.fromkeys(made[task].name for task in tasks.get(name, ())))
         order[name] = Job(name, partial(execute, *todo[name][1]), needed)
     failed: dict[str, BaseException] = {}

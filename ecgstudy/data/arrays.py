@@ -20,9 +20,9 @@ from ecgstudy.data.formats import (
     LEADS,
     Reading,
     RecordError,
-    _source,
     check_values,
     checked_size,
+    source_of,
 )
 
 _MISSING = {"", "-", "nan", "-nan", "na", "n/a", "<na>", "#n/a", "#na", "null", "none"}  # in place of a sample
@@ -117,7 +117,7 @@ def read_array(file: Path, source: str | None, leads: Sequence[str] | None) -> R
         raise
     except Exception as error:  # numpy and pandas raise many kinds
         raise RecordError(f"is not an array of numbers ({type(error).__name__}: {error}); export it again") from error
-    return Reading(signal=signal, leads=names, source=source or _source(file), fs=table.fs, notes=table.notes)
+    return Reading(signal=signal, leads=names, source=source or source_of(file), fs=table.fs, notes=table.notes)
 
 
 def holds_samples(file: Path) -> bool:

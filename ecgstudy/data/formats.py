@@ -135,6 +135,7 @@ class Reading:
     sex: str | None = None
     patient_id: str | None = None
     fold: int | None = None
+    identity: dict[str, str] = field(default_factory=dict)  # only if it was asked for
     notes: list[str] = field(default_factory=list)
 
 
@@ -332,7 +333,7 @@ def read_wfdb(header: Path, source: str | None, leads: Sequence[str] | None) -> 
     reading = Reading(
         signal=np.empty((0, 0), np.float32),
         leads=[line[8] for line in described],
-        source=source or _source(header, files[0]),
+        source=source or source_of(header, files[0]),
         fs=parsed.fs,
         notes=parsed.notes,
     )
@@ -713,7 +714,7 @@ def _flac(file: Path, specs: list[_Spec], n_samples: int) -> np.ndarray:
     return values.reshape(n_samples, per_frame, len(specs)).transpose(0, 2, 1).reshape(n_samples, -1)
 
 
-def _source(file: Path, signal_file: str = "") -> str:
+def source_of(file: Path, signal_file: str = "") -> str:
     """The data set, by the nearest folder with a known name, else by the name of a Challenge record."""
     if re.fullmatch(r"\d{5}_[lh]r", file.stem):
         return "PTB-XL"

@@ -2,13 +2,14 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from ecgstudy.data import devices
 from ecgstudy.data.arrays import holds_samples, read_array
 from ecgstudy.data.formats import Reading, read_struct, read_wfdb
 from ecgstudy.data.formats import RecordError as RecordError
@@ -23,6 +24,7 @@ _LOWEST_ECG = 0.05  # mV from peak to peak in the largest lead of a second or mo
 _HIGHEST_VALUE = 1e6  # mV, beyond any amplifier: refused
 _MOST_LEADS = 1000  # body surface maps have up to 256
 _CONSTANT_EDGE = 0.05  # s
+_OURS = (".hea", ".mat", ".npy", ".csv")  # suffixes of WFDB, CPSC 2018 and plain arrays
 _SAME_SPAN = 1e-4  # of three leads or more: no heart does that
 _CLIPPED = 0.02  # s at the extreme value, which is …
 _CLIPPED_FROM_MEAN = 1.0  # … at least so many mV from the mean: a quantised baseline, too, can rest at an extreme
@@ -56,6 +58,8 @@ class Record:
         What was unusual in the files and how the reader handled it, each "kind: detail".
     fold
         The data set's official fold (PTB-XL's ``strat_fold``, 1 to 10), None where there is none.
+    identity
+        What a device's file says of who it is, where and when: empty unless ``show_identity`` asked for it.
 
     In all of these texts, characters that do not print are written as their escapes.
     """
@@ -72,6 +76,7 @@ class Record:
     sex: str | None = None
     notes: tuple[str, ...] = ()
     fold: int | None = None
+    identity: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Make every text printable, for the tables, pages and terminals that show it."""
@@ -80,6 +85,7 @@ class Record:
                 object.__setattr__(self, name, printable(value))
             elif isinstance(value, tuple):
                 object.__setattr__(self, name, tuple(printable(v) if isinstance(v, str) else v for v in value))
+        object.__setattr__(self, "identity", {key: printable(text) for key, text in self.identity.items()})
 
     @property
     def seconds(self) -> float:
@@ -106,6 +112,7 @@ def read_record(
     fs: float | None = None,
     leads: Sequence[str] | None = None,
     source: str | None = None,
+    show_identity: bool = False,
 ) -> Record:
     """Read one ECG with its labels.
 
@@ -119,6 +126,12 @@ def read_record(
     three of ``georgia`` whose amplitudes are those of the others. The gain is therefore taken from the source,
     and a note tells where the header differs. LUDB's headers state each lead's own range as its gain, so that every
     lead would span 1 mV. Its steps are microvolts and are read as such, with a note.
+
+    It also reads the files of devices: DICOM ECG, SCP-ECG, HL7 aECG, GE MUSE and Philips Sierra XML, EDF, EDF+, BDF
+    and ISHNE, recognised by their content. These need the extra ``devices``. The rhythm is read, not the median beats
+    beside it; limb leads that are not stored are computed from I and II; a sample that stands for none, or a pause, is
+    NaN. Nothing is taken from a file that states no unit of voltage. Age and sex are kept (more than 89 years are told
+    as 90). Names, identifiers, dates and places stay out of record, notes and errors.
 
     Notes also say what is wrong with the leads but was left unchanged: limb leads that contradict each other, by how
     much and why (see `ecgstudy.data.leads`); missing, flat and clipped leads; a scale that was lost
@@ -137,6 +150,8 @@ def read_record(
         Names of the leads: of an array (default: the twelve of LEADS in order), or in place of the header's.
     source
         Name of the data set, default from the folder.
+    show_identity
+        Whether to put what a device's file says of who it is, where and when into ``identity``.
 
     Raises
     ------
@@ -150,8 +165,11 @@ def read_record(
     file = Path(path).absolute()
     try:
         file = _find(file)
-        read = {".hea": read_wfdb, ".mat": read_struct}.get(file.suffix, read_array)
         with np.errstate(over="ignore", under="ignore"):  # an overflow gives infinity, which is refused as such
+            if file.suffix not in _OURS:
+                name = file.stem if file.suffix.lower() in devices.SUFFIXES else file.name  # DICOM's may be a UID
+                return _record(devices.read_device(file, source, leads, show_identity), name, fs, None)
+            read = {".hea": read_wfdb, ".mat": read_struct}.get(file.suffix, read_array)
             return _record(read(file, source, leads), file.stem, fs, leads)
     except RecordError as error:
         raise RecordError(printable(f"{file}: {error}")) from error.__cause__
@@ -163,7 +181,8 @@ def read_record(
 def find_records(folder: str | Path, unlisted: list[Path] | None = None) -> list[Path]:
     """Every record under a folder, sorted, each once: paths for `read_record`.
 
-    A ``.csv`` counts if its first line is all numbers or names a standard lead. Files that systems and editors leave
+    A ``.csv`` counts if its first line is all numbers or names a standard lead, an ``.xml``, ``.dcm`` or ``.ecg`` and a
+    file without suffix if its content is that of a device's ECG. Files that systems and editors leave
     beside data (``._1.hea``, ``1.hea~``) do not count, but a folder where a record belongs (``1.hea/``) does: reading
     tells. Links to folders are followed. Folders that may not be listed are skipped and added to ``unlisted``.
 
@@ -193,6 +212,8 @@ def find_records(folder: str | Path, unlisted: list[Path] | None = None) -> list
                 found.append(path)
             case ".csv" if is_file(path) and holds_samples(path):
                 found.append(path)
+            case _ if devices.holds_ecg(path):
+                found.append(path)
     return sorted(found)
 
 
@@ -201,10 +222,18 @@ def _find(path: Path) -> Path:
     if path.suffix in (".hea", ".dat", ".mat"):
         candidates = [path.with_suffix(".hea"), path]
     else:
-        candidates = [path, *(Path(f"{path}{suffix}") for suffix in (".hea", ".mat", ".npy", ".csv"))]
+        candidates = [path, *(Path(f"{path}{suffix}") for suffix in (*_OURS, *devices.SUFFIXES))]
+    known = {*_OURS, *devices.SUFFIXES}
     for candidate in candidates:
-        if candidate.suffix in (".hea", ".mat", ".npy", ".csv") and candidate.is_file():
+        if candidate.suffix.lower() in known and candidate.is_file():
             return candidate
+    if path.is_file() and path.suffix != ".dat":
+        if devices.format_of(path):
+            return path
+        raise RecordError(
+            "is of no format that is read: WFDB (name its .hea), Challenge or CPSC .mat, CSV, NumPy, DICOM, SCP-ECG, "
+            "HL7 aECG, GE MUSE or Philips Sierra XML, EDF, BDF, ISHNE; export it as one of them"
+        )
     if path.is_dir():
         raise RecordError("is a folder, not a record; name a record in it, or allow that it is listed")
     names = ", ".join(dict.fromkeys(candidate.name for candidate in candidates))
@@ -255,6 +284,7 @@ def _record(reading: Reading, name: str, fs: float | None, leads: Sequence[str] 
         sex=reading.sex,
         notes=tuple(notes),
         fold=reading.fold,
+        identity=reading.identity,
     )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ecgstudy import workers
+from ecgstudy.data import devices
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import Record, RecordError, find_records, read_record
 from ecgstudy.paths import listed, written_whole
@@ -28,6 +29,7 @@ from ecgstudy.text import no_formula, printable, without_folders
 TABLE, INDEX = "table.csv", "index.html"
 _CHUNK = 32  # records that a process takes at a time, at most
 _SHARE = 16  # records for which another process is worth the seconds that it takes to start
+_SUFFIXES = {".hea", ".dat", ".mat", ".npy", ".csv", *devices.SUFFIXES}  # that a page's name lacks
 _LONGEST_NAME = 120  # characters of a page's file name, of the 255 bytes that file systems allow
 
 
@@ -86,7 +88,7 @@ def targets(paths: Iterable[Path], systems: Sequence[str]) -> list[Target]:
     taken: set[str] = set()
     named = []
     for path, file in found(paths):
-        stem = re.sub(r"\.(hea|dat|mat|npy|csv)$", "", file)
+        stem = file[: -len(suffix)] if (suffix := Path(file).suffix).lower() in _SUFFIXES else file
         stem = "/".join(
             re.sub(r"[^\w+ ().@-]", "_", part)[-_LONGEST_NAME:].strip(". ") or "_" for part in stem.split("/")
         )
@@ -153,7 +155,7 @@ def _read_some(some: Sequence[Target], out: Path, settings: Settings) -> list[di
 
 def _read_one(target: Target, out: Path, settings: Settings) -> list[dict[str, Any]]:
     try:
-        record = read_record(target.path)
+        record = read_record(target.path, show_identity=settings.show_identity)
     except RecordError as error:
         return [_failed(target, system, error) for system in settings.systems]
     rows = []
@@ -197,7 +199,7 @@ def _digest(record: Record, file: str, system: str, settings: Settings) -> str:
     own = asdict(settings) | {"systems": system}
     about = [record.signal_hash, record.leads, record.notes, sorted(record.labels), record.source, record.name, file]
     if settings.show_identity:
-        about.append(repr(record))
+        about.append(repr((record, dict(record.identity))))
     runs = [run.folder.name for run in shipped(system).runs]
     return hashlib.sha256(json.dumps([own, about, runs, _code()], default=str).encode()).hexdigest()
 

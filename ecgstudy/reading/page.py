@@ -234,7 +234,7 @@ def _seen(e: Explanation) -> str:
 def _identity(e: Explanation) -> list[tuple[str, str]]:
     record = e.record
     told = {"patient": record.patient_id, "age": record.age, "sex": record.sex, "codes": ", ".join(record.codes)}
-    told |= dict(getattr(record, "identity", {}))
+    told |= dict(record.identity)
     return [(key, printable(str(value))) for key, value in told.items() if value not in (None, "")]
 
 

@@ -289,7 +289,7 @@ def small_tasks(p: SimpleNamespace) -> dict[str, list[Task]]:
     records = small_records(p)
     arms = {loss: replace(system, loss=loss, epochs=p.epochs) for loss in p.losses}
     return {
-        loss: [Task(f"{loss}, fold {f + 1}", train_fold, (arm, records, f), records.task) for f in range(p.folds)]
+        loss: [Task(f"{loss}, fold {f + 1}", train_fold, (arm, records, f), (records.task,)) for f in range(p.folds)]
         for loss, arm in arms.items()
     }
 

@@ -1,12 +1,13 @@
-"""What the chapters train: known from their parameters, before the first of them is executed."""
+"""What the chapters train and try: known from their parameters, before the first of them is executed."""
 
 from collections.abc import Callable, Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from ecgstudy.studies import ablations, questions, single_beats
+from ecgstudy.studies import ablations, explanations, questions, single_beats
 from ecgstudy.studies.trainings import Ensemble, Task
 from ecgstudy.systems.catalogue import CATALOGUE, with_chapter
+from ecgstudy.systems.local_evidence import LocalEvidenceSystem
 
 
 def planned(chapter: str, p: SimpleNamespace) -> list[Task]:
@@ -27,20 +28,20 @@ def _all(tasks: Mapping[Any, Iterable[Task]]) -> list[Task]:
 
 
 def _explained(p: SimpleNamespace) -> list[Task]:
-    """Chapter 09 explains the networks of other chapters, and trains small ones."""
+    """Chapter 09 tries the maps of other chapters' networks, and trains small ones."""
     found = []
-    for name in p.systems:
-        ensemble = Ensemble.of_profile(name, p.profile, p.seed)
-        found += ensemble.tasks(p.members)
+    for one in explanations.trials_of_systems(p).values():
+        found += [*one.ensemble.tasks(p.members), one.task]
     if "xECGNet" in p.systems:  # the second question
         found += Ensemble.of_profile("xECGNet", p.profile, p.seed, gamma=0).tasks(p.members)
     return [*found, *questions.small_tasks(p).values()]
 
 
 def _others_maps(p: SimpleNamespace) -> list[Task]:
-    """Chapter 12 shows a map of every system's first network."""
+    """Chapter 12 tries its system's maps, and shows one of every other's first network."""
+    found = [explanations.trials_of_chapter(LocalEvidenceSystem.configured(vars(p)), p).task]
     others = [cls.name for cls in with_chapter() if cls.chapter != "12_local_evidence"]
-    return [task for name in others for task in Ensemble.of_profile(name, p.profile, p.seed).tasks(1)]
+    return [*found, *(task for name in others for task in Ensemble.of_profile(name, p.profile, p.seed).tasks(1))]
 
 
 _OTHERS: dict[str, Callable[[SimpleNamespace], list[Task]]] = {

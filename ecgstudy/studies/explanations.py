@@ -8,8 +8,9 @@ records, and the sixth, are answered here.
 """
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,10 @@ from ecgstudy.explain.cases import Cases, ludb_cases, real_st_cases, synthetic_c
 from ecgstudy.paths import RESULTS, told_if_broken, written_table
 from ecgstudy.profiles import profile_values
 from ecgstudy.studies import leaderboard, questions, read_committed
+from ecgstudy.studies.map_trials import MapTrials
 from ecgstudy.studies.questions import ANSWER, SIX
 from ecgstudy.studies.trainings import Ensemble
+from ecgstudy.systems import System
 
 FILE = RESULTS / "explanations.csv.gz"
 COLUMNS = ("system", "method", "trial", "cohort", "trained", "class", "value", "low", "high", "n", "run")
@@ -98,6 +101,28 @@ def chapter_runs(
         Fields of the system that differ.
     """
     return replace(Ensemble.of_profile(name, profile, seed, **changes), fold=fold, reseed=reseed).runs(most)
+
+
+def map_trials(ensemble: Ensemble, p: SimpleNamespace, methods: Sequence[str]) -> MapTrials:
+    """Trials of an ensemble's maps by these methods, as the parameters of chapter 09 or 12 have them."""
+    return MapTrials(
+        ensemble, p.members, tuple(methods), p.per_class, CASE_SEED, costly_every=p.costly_every, seed=p.seed
+    )
+
+
+def trials_of_chapter(system: System, p: SimpleNamespace) -> MapTrials:
+    """Chapter 12's trials: the system's own map, its gradient and occlusion."""
+    ensemble = Ensemble.of_chapter(system, p)
+    return map_trials(ensemble, p, questions.chosen(system, ["input × gradient", "occlusion"]))
+
+
+def trials_of_systems(p: SimpleNamespace) -> dict[str, MapTrials]:
+    """Chapter 09's trials by system: its own maps, and the general methods that explain it."""
+    found = {}
+    for name in p.systems:
+        ensemble = Ensemble.of_profile(name, p.profile, p.seed)
+        found[name] = map_trials(ensemble, p, questions.chosen(ensemble.system, p.methods))
+    return found
 
 
 def tidy(

@@ -73,18 +73,18 @@ class Subject:
         """Names of the system's own maps."""
         return tuple(self.system.own_maps)
 
-    @property
-    def others(self) -> dict[str, nn.Module]:
-        """Another member of the ensemble, under the trial that compares with it, if there is one."""
-        return dict(zip(("members",), self.networks[1:], strict=False))
-
     def chosen(self, general: Sequence[str]) -> list[str]:
         """The system's own maps, then those of the general methods that explain it."""
-        return [*self.own, *(method for method in general if method in methods.methods(self.system))]
+        return chosen(self.system, general)
 
     def maps(self, method: str, cases: Cases) -> NDArray[np.floating]:
         """Maps (rows, n) by a method, or by a baseline, of cases at the system's rate."""
         return evaluation.make_maps(method, self.system, self.networks[0], cases)
+
+
+def chosen(system: System, general: Sequence[str]) -> list[str]:
+    """Names of a system's own maps, then of those general methods that explain it."""
+    return [*system.own_maps, *(method for method in general if method in methods.methods(system))]
 
 
 @dataclass(frozen=True)
@@ -482,7 +482,7 @@ def small_tasks(p: SimpleNamespace) -> dict[str, Task]:
             f"small network, {arm}",
             train_small,
             (SmallGAPSystem(fs=records.fs, epochs=p.small_epochs, **options), records, arm == SHUFFLED),
-            records.task,
+            (records.task,),
         )
         for arm, options in small_arms(p.profile).items()
     }

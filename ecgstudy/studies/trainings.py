@@ -34,13 +34,13 @@ class Task:
     function, arguments
         What does it. With ``only_open=True`` besides, it opens what is there, and gives None if there is nothing.
     needs
-        A task that should be done before.
+        Tasks that should be done before.
     """
 
     note: str = field(compare=False)
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
-    needs: "Task | None" = None
+    needs: "tuple[Task, ...]" = ()
 
     def __call__(self, *, only_open: bool = False) -> Any:
         """Do it, or open what was done."""
@@ -50,13 +50,19 @@ class Task:
 def jobs(tasks: Iterable[Task]) -> dict[Task, workers.Job]:
     """Make a job of each task, and of each that one needs; in order, what is needed before."""
     made: dict[Task, workers.Job] = {}
-    for task in tasks:
-        for one in (task.needs, task):
-            if one and one not in made:
-                names = [job.name for job in made.values()]
-                name = next(n for n in _numbered(one.note) if n not in names)
-                made[one] = workers.Job(name, one, (made[one.needs].name,) if one.needs else ())
+    for task in in_order(tasks):
+        names = [job.name for job in made.values()]
+        name = next(n for n in _numbered(task.note) if n not in names)
+        made[task] = workers.Job(name, task, tuple(made[one].name for one in task.needs))
     return made
+
+
+def in_order(tasks: Iterable[Task]) -> list[Task]:
+    """Tasks and all that they need, each once: what is needed before."""
+    found: dict[Task, None] = {}
+    for task in tasks:
+        found |= dict.fromkeys([*in_order(task.needs), task])
+    return list(found)
 
 
 def _numbered(note: str) -> Iterator[str]:
@@ -183,7 +189,7 @@ class Ensemble:
     def tasks(self, most: int | None = None) -> list[Task]:
         """The first members, all by default."""
         number = min(most or self.members, self.members)
-        return [Task(self._note(m), Ensemble.member, (self, m), self.records.task) for m in range(number)]
+        return [Task(self._note(m), Ensemble.member, (self, m), (self.records.task,)) for m in range(number)]
 
     def all_tasks(self, p: SimpleNamespace) -> dict[str, list[Task]]:
         """Everything that the chapter with these parameters trains: its members under ``""``, its arms by name."""

@@ -6,6 +6,7 @@ import os
 import resource
 import socket
 import struct
+import tempfile
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from ecgstudy.data.delineations import read_delineation
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.manifest import DataError, load_manifest, read_checksums
 from ecgstudy.data.records import LEADS, RecordError, find_records, read_record
+from tests import device_files
 from tests.attack.runner import READ, REFUSED, Kind
 
 MEMORY = 200 << 20  # bytes beyond …
@@ -180,6 +182,32 @@ def cases() -> dict[str, Case]:
         ("m.yaml",),
         DataError,
     )
+    return found
+
+
+@lru_cache
+def device_cases() -> dict[str, Case]:
+    """Name → a file of each device format."""
+    beat = np.exp(-0.5 * ((np.arange(500) % 400 - 200) / 12.0) ** 2)
+    one, two = (np.rint(height * beat).astype(np.int64) for height in (300, 800))
+    limb = [one, two, two - one, -(one + two) // 2, one - two // 2, two - one // 2]
+    counts = np.array(
+        [*limb, *(np.rint(height * beat).astype(np.int64) for height in (-300, 500, 900, 1200, 900, 700))]
+    )
+    found = {}
+    for name, suffix, write, rows in (
+        ("DICOM", "dcm", device_files.write_dicom, LEADS),
+        ("EDF", "edf", device_files.write_edf, LEADS),
+        ("BDF", "bdf", device_files.write_bdf, LEADS),
+        ("ISHNE", "ecg", device_files.write_ishne, LEADS),
+        ("SCP-ECG", "scp", device_files.write_scp, LEADS),
+        ("HL7 aECG", "xml", device_files.write_aecg, LEADS),
+        ("GE MUSE", "xml", device_files.write_muse, device_files.EIGHT),
+        ("Philips Sierra", "xml", device_files.write_sierra, LEADS),
+    ):
+        with tempfile.TemporaryDirectory() as folder:
+            write(path := Path(folder) / f"r.{suffix}", counts[[LEADS.index(lead) for lead in rows]], 500, rows, 1)
+            found[name] = Case({path.name: path.read_bytes()}, record(path.name), (path.name,))
     return found
 
 
@@ -351,11 +379,11 @@ def judge(read: Callable[[], object], error: type[Exception], folder: Path, plai
 
 def attempt(name: str, seed: int, number: int, folder: Path) -> str:
     """Change a file of a format, and read it."""
-    case = cases()[name]
+    case = (cases() | device_cases())[name]
     rng = np.random.default_rng([seed, number, zlib.crc32(name.encode())])
     changed = case.changed[rng.integers(len(case.changed))]
     for file, data in case.files.items():
-        text = file.endswith((".hea", ".csv", ".yaml", "sums"))
+        text = file.endswith((".hea", ".csv", ".yaml", "sums", ".xml"))
         (folder / file).write_bytes(mutate(data, text, rng) if file == changed else data)
     size = sum(file.stat().st_size for file in folder.iterdir())
     return judge(lambda: case.read(folder), case.error, folder, max(size, case.plain))
@@ -368,6 +396,11 @@ def kinds(tries: int) -> list[Kind]:
         Kind(f"changed: {name}", tries // len(names) + (place < tries % len(names)), partial(attempt, name))
         for place, name in enumerate(names)
     ]
+
+
+def device_kinds(tries: int) -> list[Kind]:
+    """One kind a device format, each with so many tries."""
+    return [Kind(f"of a device: {name}", tries, partial(attempt, name)) for name in device_cases()]
 
 
 # Files that are none
