@@ -76,7 +76,7 @@ def chart(
             over.append(f'<text x="{x + 80}" y="{base - 800}" font-weight="bold">{lead}</text>')
     below = "" if maps is None else _strip(maps, map_fs, seconds, parts, _TOP + len(CHART) * _ROW + _GAP)
     bottom = _TOP + len(CHART) * _ROW
-    said = "25 mm/s, 10 mm/mV" + (f", from second {start:.4g}" if start else "")
+    said = "25 mm/s, 10 mm/mV" + (f", from second {start:.1f}" if start else "")
     name = f"chart{number}"
     return Markup(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '

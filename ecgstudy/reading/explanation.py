@@ -32,6 +32,11 @@ BY_LEAD = "input × gradient"  # what tells leads apart where a system's own map
 ERASED = ("P", "QRS", "ST", "T")  # what is bridged, in all beats
 
 
+def short(seconds: float) -> str:
+    """Seconds to a tenth."""
+    return f"{seconds:.1f}".removesuffix(".0")
+
+
 class UnreadableError(ValueError):
     """A record that the networks cannot be asked about: which, why, and what helps."""
 
@@ -173,7 +178,8 @@ class Explanation:
     @property
     def read(self) -> str:
         """Which seconds were read."""
-        return " and ".join(f"{w.start:.4g} to {w.stop:.4g} s" for w in self.windows)
+        spans = [f"{short(w.start)} to {short(w.stop)}" for w in self.windows]
+        return f"{spans[0]} s" if len(spans) == 1 else f"{', '.join(spans[:-1])} and {spans[-1]} s"
 
     def window(self, name: str) -> Window:
         """The stretch in which the members find most of a class."""

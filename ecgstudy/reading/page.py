@@ -18,7 +18,7 @@ from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS
 from ecgstudy.preprocessing import fill_gaps, resample
 from ecgstudy.reading.chart import DRAWN, SECONDS, bar, chart
-from ecgstudy.reading.explanation import BY_LEAD, LONGEST, Explanation
+from ecgstudy.reading.explanation import BY_LEAD, LONGEST, Explanation, short
 from ecgstudy.reading.shipped import USE, Shipped
 from ecgstudy.reading.waves import AGREES, PARTS
 from ecgstudy.text import printable
@@ -102,6 +102,7 @@ def page(
         "quality": _quality(e.quality),
         "unlike": _unlike(e.unlike),
         "seen": _seen(e),
+        "seconds": short(e.record.seconds),
         "sentence": sentence(e),
         "charts": [_chart(e, name, number, file) for number, name in enumerate(names)] or [_bare(e, file)],
         "chart_names": names,
@@ -348,7 +349,7 @@ def _chart(e: Explanation, name: str, number: int, file: str) -> Markup:
     more = f" Of {len(e.windows)} stretches that were read, this is the one in which it is found most." * (
         len(e.windows) > 1
     )
-    cut = f" The chart shows {SECONDS:g} of its {window.stop - window.start:.4g} s." * (
+    cut = f" The chart shows {SECONDS:g} of its {short(window.stop - window.start)} s." * (
         window.stop - window.start > SECONDS + 0.01
     )
     beginning = f" Of this record the first {LONGEST:g} s were read." * (e.record.seconds > LONGEST)
