@@ -48,11 +48,11 @@ _NOT_JUDGED = "Not judged."
 _LARGEST = 10  # terms that are shown one by one
 
 
-def percent(p: float) -> str:
+def percent(share: float) -> str:
     """A probability or share as a percentage: whole from ten on, with a decimal below."""
-    if not np.isfinite(p):
+    if not np.isfinite(share):
         return "–"
-    return f"{100 * p:.0f}{_PERCENT}" if p >= 0.0995 else f"{100 * p:.1f}{_PERCENT}"
+    return f"{100 * share:.0f}{_PERCENT}" if share >= 0.0995 else f"{100 * share:.1f}{_PERCENT}"
 
 
 def span(low: float, high: float) -> str:
