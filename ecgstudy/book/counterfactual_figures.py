@@ -37,13 +37,13 @@ def with_and_without(
             (one.lacks, one.without, _LACKS, "without"),
             (one.has, one.answer, _HAS, "with"),
         ):
-            p = answer.probabilities[c]
+            probability = answer.probabilities[c]
             top.plot(at / fs, simulated.record.signal[LEADS.index(lead), at], color=colour, linewidth=0.9)
             window = answer.window(one.name)
             m = answer.map(one.name)
             time = window.start + np.arange(len(m)) / window.fs
             shown = (time >= start) & (time < start + seconds)
-            bottom.plot(time[shown], m[shown], color=colour, linewidth=0.9, label=f"{word} it: {p:.2f}")
+            bottom.plot(time[shown], m[shown], color=colour, linewidth=0.9, label=f"{word} it: {probability:.2f}")
         window = one.answer.window(one.name)
         time = window.start + np.arange(len(one.changed)) / window.fs
         shown = (time >= start) & (time < start + seconds)

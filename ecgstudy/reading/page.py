@@ -100,7 +100,7 @@ def page(
         "row": json.dumps(row(e, file), ensure_ascii=False),
         "identity": _identity(e) if show_identity else [],
         "quality": _quality(e.quality),
-        "unlike": _unlike(e.unlike),
+        "unlike": _unlike(e),
         "seen": _seen(e),
         "seconds": short(e.record.seconds),
         "sentence": sentence(e),
@@ -213,10 +213,11 @@ def _quality(quality: Any) -> SimpleNamespace:
     return SimpleNamespace(kind=kind, sentence=quality.sentence, findings=rows)
 
 
-def _unlike(unlike: Any) -> SimpleNamespace:
-    if unlike is None:
-        return SimpleNamespace(kind="note", sentence=_NOT_JUDGED)
-    return SimpleNamespace(kind="note" if unlike.unlike else "ok", sentence=unlike.sentence)
+def _unlike(e: Explanation) -> SimpleNamespace:
+    if e.unlike is None:
+        why = "not known for these networks" if e.answered else "no network was asked"
+        return SimpleNamespace(kind="note", sentence=f"Not judged: {why}.")
+    return SimpleNamespace(kind="note" if e.unlike.unlike else "ok", sentence=e.unlike.sentence)
 
 
 def _seen(e: Explanation) -> str:
