@@ -1,15 +1,17 @@
 """A simulated record without one of its findings: what the finding does not touch is the same to the microvolt."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from ecgstudy.book import counterfactual_figures
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.data.records import LEADS
+from ecgstudy.data.records import LEADS, read_record
 from ecgstudy.data.simulator import synthetic
 from ecgstudy.reading import counterfactual
-from ecgstudy.reading.shipped import OWN
+from ecgstudy.reading.explanation import explain
 
 SETS = [{"AF"}, {"I-AVB"}, {"LBBB"}, {"RBBB"}, {"PAC"}, {"PVC"}, {"STD"}, {"STE"}]
 SETS += [{"RBBB", "PVC"}, {"PAC", "PVC"}, {"AF", "RBBB"}, {"AF", "PVC"}, {"I-AVB", "STE"}, {"RBBB", "PAC", "STE"}]
@@ -116,19 +118,20 @@ def test_numbers_of_a_counterfactual():
 
 
 def test_a_file_of_the_simulator_is_told_from_others(tmp_path):
-    from ecgstudy.data.records import read_record
-
     made = [synthetic.simulate(i, 5, balance=1) for i in range(3)]
     synthetic.write(made, tmp_path)
     for one in made:
         path = tmp_path / f"{one.record.name}.hea"
-        answers = counterfactual.of_file(path, read_record(path), OWN)
-        assert set(answers) == {*one.parameters["truth"]} - {"NSR"}
-    other = read_record(path)
-    shifted = type(other)(**{**vars(other), "signal": np.roll(other.signal, 100, axis=1)})
-    assert counterfactual.of_file(path, shifted, OWN) == {}
+        answer = explain(read_record(path), even_if_unfit=True)
+        several = counterfactual.of_file(path, answer)
+        assert {each.name for each in several} == {*one.parameters["truth"]} - {"NSR"}
+        for each in several:
+            mass, changed = each.numbers()["mass"], each.numbers()["time"]
+            assert each.answer is answer and (0 <= mass <= 1 or (changed > 0.9 and np.isnan(mass)))
+    shifted = dataclasses.replace(answer.record, signal=np.roll(answer.record.signal, 100, axis=1))
+    assert counterfactual.of_file(path, explain(shifted, even_if_unfit=True)) == []
     (tmp_path / "parameters.json").write_text("[]")
-    assert counterfactual.of_file(path, other, OWN) == {}
+    assert counterfactual.of_file(path, answer) == []
 
 
 def test_figure_and_table_show_the_numbers():

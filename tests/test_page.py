@@ -70,7 +70,7 @@ def table(parsed, heading):
 
 
 def test_numbers_of_the_answer_are_the_apis(answer, text):
-    rows = table(Parsed(text), "Finding")[1:]
+    rows = table(Parsed(text), "Called from")[1:]
     assert [row[0].split()[0] for row in rows] == list(CLASSES)
     for c, row in enumerate(rows):
         assert row[1] == percent(answer.probabilities[c]) and row[3] == percent(answer.thresholds[c])
@@ -82,6 +82,8 @@ def test_numbers_of_the_answer_are_the_apis(answer, text):
         assert row[8] == str(held_out[0].sum())
         value, low, high = answer.shipped.score("AUROC", CLASSES[c])
         assert row[9] == f"{value:.2f} ({low:.2f} – {high:.2f})"
+    for c, row in enumerate(table(Parsed(text), "No. 1")[1:]):
+        assert row == [CLASSES[c], *map(percent, answer.members[:, c])]
 
 
 def test_numbers_of_map_sum_and_bridges_are_the_apis(answer, text):
@@ -157,22 +159,25 @@ def test_the_page_asks_no_host(text):
 
 def test_whose_it_is_stays_off_the_page_unless_asked(answer):
     about = {"patient_id": "SMITH^JANE", "age": 61.0, "sex": "F", "codes": ("Dr. Jones saw it",), "name": "hospital-7"}
+    about["identity"] = {"hospital": "St. Elsewhere"}
     record = dataclasses.replace(answer.record, **about)
     text = page(dataclasses.replace(answer, record=record), file="a.hea")
     for secret in ("SMITH", "JANE", "Jones", "hospital-7", "61"):
         assert secret not in "".join(Parsed(text.partition("<svg")[0] + text.rpartition("</svg>")[2]).words), secret
-    for secret in ("SMITH", "Jones", "hospital-7"):
+    for secret in ("SMITH", "Jones", "hospital-7", "Elsewhere"):
         assert secret not in text
     shown = page(dataclasses.replace(answer, record=record), file="a.hea", show_identity=True)
-    assert "SMITH^JANE" in shown and "Dr. Jones saw it" in shown
+    assert "SMITH^JANE" in shown and "St. Elsewhere" in shown and "Dr. Jones saw it" in shown
 
 
 def test_every_map_and_the_simulated_heart_without_a_finding_are_told(simulated, answer):
-    without = counterfactual.compare("PVC", 3, 0, labels=frozenset({"RBBB", "PVC"})).without
-    text = page(answer, file="r", classes=["RBBB", "AF", "STE"], without={"PVC": without})
+    one = counterfactual.compare("PVC", 3, 0, labels=frozenset({"RBBB", "PVC"}))
+    text = page(answer, file="r", classes=["RBBB", "AF", "STE"], without=[one])
     assert text.count("<svg xmlns") == 3 and "The map of AF" in text and "The map of STE" in text
     (rows,) = [t for t in Parsed(text).tables if t[0][0] == "Without" and t[1][0] == "PVC"]
-    assert rows[1][1:] == [signed(100 * v, 0) for v in without.probabilities - answer.probabilities]
+    assert rows[1][1:10] == [signed(100 * v, 0) for v in one.without.probabilities - answer.probabilities]
+    numbers = one.numbers()
+    assert rows[1][10:] == [f"{numbers['ECG']:.2f}", percent(numbers["time"]), percent(numbers["mass"])]
 
 
 @pytest.mark.parametrize("name", ["CNN-GAP", "xECGNet", "BUTTeam", "ECGMaster", "Local evidence, simulated"])

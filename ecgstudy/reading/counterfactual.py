@@ -15,7 +15,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.data.records import Record
 from ecgstudy.data.simulator import synthetic
 from ecgstudy.explain.trials import agreement, localisation
 from ecgstudy.preprocessing import resample
@@ -63,13 +62,14 @@ class Counterfactual:
 
         Name → value: ``probability`` of the finding with it and ``without`` it, and whether it is ``called`` and
         ``called without``; ``others``, the largest change of another class's probability; ``ECG``, the largest
-        difference in mV, and ``time``, the share of the time in which it can be seen; ``excess mass`` of the map there
-        (0 by chance, 1 all of it); ``maps``, how its maps with and without the finding agree (see
+        difference in mV, and ``time``, the share of the time in which it can be seen; ``mass`` of the map there, and
+        its ``excess mass`` (0 by chance, 1 all of it); ``maps``, how its maps with and without the finding agree (see
         ``trials.agreement``), NaN where both are level.
         """
         c = CLASSES.index(self.name)
         before, after = self.answer.probabilities, self.without.probabilities
         one, other = self.answer.map(self.name)[None], self.without.map(self.name)[None]
+        located = localisation(one, self.changed[None])
         return {
             "probability": float(before[c]),
             "without": float(after[c]),
@@ -78,7 +78,8 @@ class Counterfactual:
             "others": float(np.delete(np.abs(after - before), c).max()),
             "ECG": float(np.abs(self.difference).max()),
             "time": float(self.changed.mean()),
-            "excess mass": float(localisation(one, self.changed[None])["excess mass"][0]),
+            "mass": float(located["mass"][0]),
+            "excess mass": float(located["excess mass"][0]),
             "maps": float(agreement(one, other)[0]) if one.shape == other.shape else float("nan"),
         }
 
@@ -122,29 +123,31 @@ def _having(name: str, records: int, seed: int, balance: float) -> Iterable[int]
         index += 1
 
 
-def of_file(path: Path, record: Record, system: str) -> dict[str, Explanation]:
-    """Answers to a record of ``ecgstudy data simulate`` without each of its findings; none of any other record.
+def of_file(path: Path, answer: Explanation) -> list[Counterfactual]:
+    """What a record of ``ecgstudy data simulate`` is without each of its findings; nothing for any other record.
 
     The folder's ``parameters.json`` says what was drawn; what is drawn again must be the record's own signal.
     """
-    table = path.parent / "parameters.json"
+    record, table = answer.record, path.parent / "parameters.json"
     seed, _, index = record.name.partition("-")
     if not (seed.isdecimal() and index.isdecimal() and table.is_file()):
-        return {}
+        return []
     try:
         drawn = json.loads(table.read_text(encoding="utf-8"))[record.name]
         settings: dict[str, Any] = {"fs": record.fs, "seconds": record.seconds, "noise": float(drawn["noise"])}
         settings["labels"] = frozenset(drawn["truth"])
-        again = synthetic.simulate(int(index), int(seed), **settings).record
-        if again.signal.shape != record.signal.shape or np.abs(again.signal - record.signal).max() > 1e-3:
-            return {}
+        again = synthetic.simulate(int(index), int(seed), **settings)
+        ecg = again.record.signal
+        if ecg.shape != record.signal.shape or np.abs(ecg - record.signal).max() > 1e-3:
+            return []
     except (KeyError, TypeError, ValueError):  # another simulator's, or another version's
-        return {}
-    answers = {}
+        return []
+    found = []
     for name in sorted(settings["labels"], key=CLASSES.index):
         try:
-            without = synthetic.without(name, int(index), int(seed), **settings)
+            lacks = synthetic.without(name, int(index), int(seed), **settings)
         except ValueError:  # one that cannot be taken away alone
             continue
-        answers[name] = explain(without.record, system=system, even_if_unfit=True)
-    return answers
+        without = explain(lacks.record, system=answer.shipped, even_if_unfit=True)
+        found.append(Counterfactual(name, again, lacks, answer, without))
+    return found

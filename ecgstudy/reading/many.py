@@ -170,7 +170,7 @@ def _read_one(target: Target, out: Path, settings: Settings) -> list[dict[str, A
                     file=target.file,
                     classes=settings.classes or None,
                     show_identity=settings.show_identity,
-                    without=counterfactual.of_file(target.path, record, system) if e.answered else None,
+                    without=counterfactual.of_file(target.path, e) if e.answered else (),
                     made_of=made_of,
                 )
                 told = row(e, target.file)

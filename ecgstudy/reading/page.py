@@ -4,11 +4,11 @@ Every number on it is one of ``Explanation``'s, rounded here.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 import numpy as np
@@ -22,6 +22,9 @@ from ecgstudy.reading.explanation import BY_LEAD, LONGEST, Explanation, short
 from ecgstudy.reading.shipped import USE, Shipped
 from ecgstudy.reading.waves import AGREES, PARTS
 from ecgstudy.text import printable
+
+if TYPE_CHECKING:
+    from ecgstudy.reading.counterfactual import Counterfactual
 
 WORDS = {
     "NSR": "normal sinus rhythm",
@@ -72,7 +75,7 @@ def page(
     file: str,
     classes: Sequence[str] | None = None,
     show_identity: bool = False,
-    without: Mapping[str, Explanation] | None = None,
+    without: Sequence["Counterfactual"] = (),
     made_of: str = "",
 ) -> str:
     """Write the page of one record.
@@ -86,7 +89,7 @@ def page(
     show_identity
         Also show what the file says of the patient.
     without
-        Of a simulated record: finding → the answer to the same record without it.
+        Of a simulated record: the same record without each of its findings.
     made_of
         Hash of what the page follows from, kept in it: see ``reading.many``.
     """
@@ -119,11 +122,8 @@ def page(
         "file_says": ", ".join(name for name in CLASSES if name in e.record.labels),
     }
     if e.answered:
-        context |= {"answers": _answers(e), "first": _first(e, names[0]), "bridged": _bridged(e)}
-        context["without"] = [
-            _cells(name, [signed(100 * v, 0) for v in other.probabilities - e.probabilities])
-            for name, other in (without or {}).items()
-        ]
+        context |= {"answers": _answers(e), "each": _members(e), "first": _first(e, names[0]), "bridged": _bridged(e)}
+        context["without"] = [_without(e, one) for one in without]
     return template("page.html").render(context)
 
 
@@ -311,6 +311,16 @@ def _agreement(e: Explanation, name: str) -> str:
 
 def _bridged(e: Explanation) -> list[SimpleNamespace]:
     return [_cells(str(wave), [signed(100 * v, 0) for v in change]) for wave, change in e.bridged.iterrows()]
+
+
+def _without(e: Explanation, one: "Counterfactual") -> SimpleNamespace:
+    numbers = one.numbers()
+    changes = [signed(100 * v, 0) for v in one.without.probabilities - e.probabilities]
+    return _cells(one.name, [*changes, f"{numbers['ECG']:.2f}", percent(numbers["time"]), percent(numbers["mass"])])
+
+
+def _members(e: Explanation) -> list[SimpleNamespace]:
+    return [_cells(name, [percent(p) for p in e.members[:, c]]) for c, name in enumerate(CLASSES)]
 
 
 def _cells(name: str, cells: Sequence[str], kind: str = "") -> SimpleNamespace:
