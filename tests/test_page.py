@@ -343,9 +343,15 @@ def test_levels_of_the_map_can_be_told_apart_in_grey_and_under_the_trace():
     assert min(ratios) > 1.25 and (grey[-1] + 0.05) / (luminance("rgb(26, 26, 26)") + 0.05) > 3
 
 
-def test_it_prints_on_one_sheet_across_and_one_upright(opened, tmp_path):
-    one, _, _ = opened
-    one.pdf(path=tmp_path / "r1.pdf", prefer_css_page_size=True, print_background=True)
-    boxes = re.findall(rb"/MediaBox ?\[ ?0 0 ([\d.]+) ([\d.]+) ?\]", (tmp_path / "r1.pdf").read_bytes())
-    sizes = [tuple(round(float(v) / 72 * 25.4) for v in box) for box in boxes]
-    assert sizes == [(297, 210), (210, 297)]
+def test_it_prints_on_one_sheet_across_and_one_upright(browser, answer, text, tmp_path):
+    several = [counterfactual.compare(name, 3, 0, labels=frozenset({"RBBB", "PVC"})) for name in ("RBBB", "PVC")]
+    for number, one in enumerate((text, page(answer, file="r", without=several))):
+        path = tmp_path / f"{number}.html"
+        path.write_text(one, encoding="utf-8")
+        opened = browser.new_page()
+        opened.goto(path.as_uri())
+        opened.pdf(path=tmp_path / "r1.pdf", prefer_css_page_size=True, print_background=True)
+        opened.close()
+        boxes = re.findall(rb"/MediaBox ?\[ ?0 0 ([\d.]+) ([\d.]+) ?\]", (tmp_path / "r1.pdf").read_bytes())
+        sizes = [tuple(round(float(v) / 72 * 25.4) for v in box) for box in boxes]
+        assert sizes == [(297, 210), (210, 297)]
