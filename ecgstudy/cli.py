@@ -14,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from ecgstudy import __version__
 from ecgstudy.data.manifest import DataError
-from ecgstudy.paths import RESULTS, data_root, needs_checkout, written_whole
+from ecgstudy.paths import RESULTS, data_root, needs_checkout, own_cohorts, written_whole
 from ecgstudy.profiles import BookError, ProfileError, check_profile, nearest
 from ecgstudy.text import printable
 
@@ -47,7 +47,9 @@ app = typer.Typer(
     rich_markup_mode=None,  # what a user wrote is shown as it is, brackets included
     help=__doc__,
 )
-data = typer.Typer(no_args_is_help=True, help="List, fetch and check the data sets of data_manifest.yaml.")
+data = typer.Typer(
+    no_args_is_help=True, help="List, fetch and check the data sets of data_manifest.yaml; add cohorts of your own."
+)
 app.add_typer(data, name="data")
 
 Profile = Annotated[str, typer.Option(help="smoke, demo, real or paper: a column of notebooks/profiles.yaml.")]
@@ -145,7 +147,7 @@ def train(
         list[str] | None,
         typer.Option(
             help='real, by-source, synthetic, synthetic-large, paper, "ablations real", "ablations synthetic", '
-            "explanations or realism (repeatable); by default all but paper."
+            "explanations, realism, fitness or unlike (repeatable); by default all but paper."
         ),
     ] = None,
     again: Annotated[bool, typer.Option(help="Also those that have committed answers.")] = False,
@@ -195,6 +197,42 @@ def _duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:,.0f} {unit}"
     return f"{seconds / 60:.0f} min"
+
+
+@app.command(cls=OfRepository)
+def score(
+    cohort: Annotated[str, typer.Argument(help="A cohort of your own: see `ecgstudy data add`.")],
+    entries: Annotated[list[str] | None, typer.Argument(help="Which entries, e.g. ECGMaster; by default all.")] = None,
+    train: Annotated[
+        bool, typer.Option("--train", help="Train them on the cohort's own folds, instead of the shipped networks.")
+    ] = False,
+    profile: Annotated[str, typer.Option(help="Whose sizes the trained ones have.")] = "real",
+    out: Annotated[Path | None, typer.Option(help="CSV for every metric with its interval.")] = None,
+) -> None:
+    """Score networks on a cohort of your own: those that ship with the study as they are, or trained on it."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from ecgstudy.studies import own_scores
+
+    check_profile(profile)
+    rows = own_scores.trained(cohort, entries, profile=profile) if train else own_scores.zero_shot(cohort, entries)
+    shown = rows[rows["metric"].isin(("AUROC", "F1"))].copy()
+    shown["text"] = [f"{r.value:.3f} ({r.low:.3f}-{r.high:.3f})" for r in shown.itertuples()]
+    wide = shown.pivot(index=["entry", "class"], columns="metric", values="text").reindex(
+        list(dict.fromkeys(zip(shown["entry"], shown["class"], strict=True)))
+    )
+    positives = shown[shown["metric"] == "AUROC"].set_index(["entry", "class"])["n"]
+    table = Table("entry", "class", "records", "AUROC", "F1", box=box.SIMPLE, pad_edge=False)
+    for (entry, name), row in wide.iterrows():
+        cells = (entry, name or "mean of classes", f"{positives[entry, name]:,}", row["AUROC"], row["F1"])
+        table.add_row(*(printable(cell.replace("nan (nan-nan)", "not defined")) for cell in cells))
+    Console(markup=False, highlight=False).print(table)
+    if out:
+        with written_whole(out.resolve()) as partial:
+            rows.to_csv(partial, index=False)
+        _say(f"{out}: {len(rows):,} numbers")
 
 
 @app.command("verify-results", cls=OfRepository)
@@ -315,6 +353,73 @@ def data_list() -> None:
         table.add_row(title, dataset.version, dataset.licence, records, state)
     _say(f"Data sets under {data_root()}")
     Console(markup=False, highlight=False).print(table)
+    _say_own()
+
+
+def _say_own() -> None:
+    """Tell of the user's own cohorts, whatever became of their folders."""
+    from ecgstudy.data import own
+
+    for name in own_cohorts():
+        try:
+            known = own.own(name)
+        except (DataError, ValueError) as error:
+            _say(f"Your cohort {name}: {error}")
+        else:
+            _say(f"Your cohort {name}: {known.folder}; {len(known.classes)} classes: {', '.join(known.classes)}")
+
+
+@data.command("add")
+def data_add(
+    name: Annotated[str, typer.Argument(help="What the cohort shall be called.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the records.")],
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="CSV: record, patient, fold, and labels or a column of 0 and 1 for each class."),
+    ] = None,
+    mapping: Annotated[Path | None, typer.Option(help="CSV of code and class.")] = None,
+    classes: Annotated[str | None, typer.Option(help="Names of the classes with commas, in their order.")] = None,
+    fs: Annotated[float | None, typer.Option(help="Rate in Hz of arrays that state none.")] = None,
+) -> None:
+    """Make a folder of records of your own known as a cohort: -p cohort=NAME. Recordings are only read."""
+    from rich import box
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.table import Column, Table
+
+    from ecgstudy.data import own
+
+    names = None if classes is None else [part.strip() for part in classes.split(",")]
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
+    with Progress(*columns, transient=True) as bar:
+        task = bar.add_task("reading", total=None)
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        checked = own.add_cohort(name, folder, labels=labels, mapping=mapping, classes=names, fs=fs, progress=show)
+    console = Console(markup=False, highlight=False)
+    for frame in (checked.findings, checked.classes):
+        numbers = [isinstance(cell, int) for cell in frame.astype(object).iloc[0]]
+        titles = [
+            Column(str(title), justify="right" if number else "left", min_width=8 if number else 20, overflow="fold")
+            for title, number in zip(frame, numbers, strict=True)
+        ]
+        table = Table(*titles, box=box.SIMPLE, pad_edge=False)
+        for row in frame.astype(object).itertuples(index=False):
+            table.add_row(*(f"{cell:,}" if isinstance(cell, int) else printable(cell) for cell in row))
+        console.print(table)
+    for warning in checked.warnings:
+        _say(f"Warning: {warning}")
+    _say(f"{checked.own.file}: {name}, for example `ecgstudy run 04_xecgnet --profile smoke -p cohort={name}`")
+
+
+@data.command("remove")
+def data_remove(name: Annotated[str, typer.Argument(help="A cohort of your own.")]) -> None:
+    """Forget a cohort of your own; recordings and tables stay where they are."""
+    from ecgstudy.data import own
+
+    _say(f"{own.remove(name)}: removed; the recordings are as they were")
 
 
 @data.command("fetch")

@@ -191,6 +191,16 @@ def attention_regulariser(
     return torch.linalg.vector_norm(reference - attention, dim=1).mean()
 
 
+def _challenge_loss(positives: Tensor | Sequence[float]) -> Loss:
+    rewards = challenge_rewards(CHALLENGE_CODES)
+    if len(positives) != len(rewards):
+        raise ValueError(
+            f"the loss 'challenge metric' rewards the study's nine classes, and this cohort has {len(positives)}: "
+            "take another loss"
+        )
+    return partial(soft_challenge_metric, rewards=torch.from_numpy(rewards))
+
+
 # name → what takes (positives, records) of the training cohort and returns the loss: one signature for an ablation.
 LOSSES: dict[str, Callable[[Tensor | Sequence[float], int], Loss]] = {
     "cross-entropy": lambda positives, records: cross_entropy,
@@ -201,9 +211,7 @@ LOSSES: dict[str, Callable[[Tensor | Sequence[float], int], Loss]] = {
     "weighted focal": lambda positives, records: partial(weighted_focal, positives=positives, records=records),
     "macro-F1": lambda positives, records: partial(soft_macro_f, beta=1),
     "macro-F2": lambda positives, records: partial(soft_macro_f, beta=2),
-    "challenge metric": lambda positives, records: partial(
-        soft_challenge_metric, rewards=torch.from_numpy(challenge_rewards(CHALLENGE_CODES))
-    ),
+    "challenge metric": lambda positives, records: _challenge_loss(positives),
 }
 
 

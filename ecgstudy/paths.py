@@ -47,6 +47,11 @@ def cache_root() -> Path:
     return _resolved(os.environ.get("ECGSTUDY_CACHE") or default)
 
 
+def own_cohorts() -> dict[str, Path]:
+    """Files that say what each cohort of one's own is (``data.own``), by its name."""
+    return {path.stem: path for path in listed(cache_root() / "own", "*.json")}
+
+
 def needs_checkout(what: str) -> None:
     """Raise an error unless the package is in a checkout of the repository, with its chapters, pages and results.
 

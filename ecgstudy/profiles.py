@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from ecgstudy.paths import NOTEBOOKS
+from ecgstudy.paths import NOTEBOOKS, own_cohorts
 
 PROFILES = ("smoke", "demo", "real", "paper")
 # What IPython itself puts into a notebook's namespace; everything else there was declared or passed in.
@@ -115,9 +115,10 @@ def typed(name: str, value: Any, notebook: str = "", *, names: bool = True) -> A
             return read
         wanted = "true or false (bool)"
     elif name in _CHOICES:
-        if isinstance(value, str) and value in _CHOICES[name]:
+        choices = [*_CHOICES[name], *(own_cohorts() if name == "cohort" else ())]
+        if isinstance(value, str) and value in choices:
             return value
-        wanted = f"one of {', '.join(_CHOICES[name])} (text)"
+        wanted = f"one of {', '.join(choices)} (text)"
     elif name in _LISTS:
         items = list(read) if isinstance(read, list | tuple) else []
         there = _there_is(name) if names else items

@@ -26,7 +26,6 @@ from torch import Tensor, nn
 
 from ecgstudy import layers, workers
 from ecgstudy.data.cohort import Cohort
-from ecgstudy.data.labels import CLASSES
 from ecgstudy.paths import (
     RESULTS,
     alone,
@@ -68,8 +67,8 @@ class Run:
             return pd.read_parquet(self.folder / "predictions.parquet")
 
     def probabilities(self, records: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Saved probabilities (records, 9) of records outside training."""
-        return self.predictions.set_index("record").loc[records, list(CLASSES)].to_numpy(dtype=np.float32)
+        """Saved probabilities (records, classes) of records outside training."""
+        return self.predictions.set_index("record").loc[records, list(self.classes)].to_numpy(dtype=np.float32)
 
     @cached_property
     def card(self) -> dict[str, Any]:
@@ -77,9 +76,14 @@ class Run:
         with told_if_broken(self.folder):
             return json.loads((self.folder / "card.json").read_text(encoding="utf-8"))
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What the network's outputs mean, in their order: the classes of the cohort that it was trained on."""
+        return tuple(self.card["thresholds"])
+
     def network(self) -> nn.Module:
         """Load the trained network, in evaluation mode."""
-        network = self.system.network()
+        network = self.system.network(len(self.classes))
         with told_if_broken(self.folder):
             network.load_state_dict(load_file(self.folder / "weights.safetensors"))
         return network.eval()
@@ -160,6 +164,8 @@ def _config(system: System, cohort: Cohort, split: Split, seed: int, start: Run 
         raise ValueError("a record is in two parts of the split")
     config = system.config | {"seed": seed, "cohort": cohort.checksum, "split": split_names(split)}
     if start:
+        if start.classes != cohort.classes:
+            raise ValueError(f"{start.folder.name} knows {', '.join(start.classes)}, the cohort other classes")
         config["start"] = start.folder.name
     return config
 
@@ -244,7 +250,7 @@ def train_members(
 
 
 def ensemble(runs: Sequence[Run], records: NDArray[np.intp]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Probabilities and predictions (records, 9) of the members together, as their system joins them."""
+    """Probabilities and predictions (records, classes) of the members together, as their system joins them."""
     probabilities = np.stack([run.probabilities(records) for run in runs])
     thresholds = np.array([list(run.card["thresholds"].values()) for run in runs])
     return runs[0].system.vote(probabilities, thresholds)
@@ -282,7 +288,7 @@ def inputs(system: System, cohort: Cohort, records: NDArray[np.intp]) -> tuple[T
 
 
 def predict(system: System, network: nn.Module, cohort: Cohort, records: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Probabilities (records, 9): the mean over each record's windows, network in evaluation mode."""
+    """Probabilities (records, classes): the mean over each record's windows, network in evaluation mode."""
     # Part by part, so that memory does not grow with the cohort.
     parts = [_predict(network, *inputs(system, cohort, p)) for p in np.array_split(records, -(-len(records) // 1024))]
     return np.concatenate(parts)
@@ -342,7 +348,7 @@ def _fit(
     valid_y = cohort.labels[split["valid"]]
 
     torch.manual_seed(seed)
-    network = system.network()
+    network = system.network(len(cohort.classes))
     if start:
         network.load_state_dict(start.network().state_dict())
     network = network.to(device)
@@ -416,7 +422,7 @@ def _predictions(system: System, network: nn.Module, cohort: Cohort, split: Spli
     tables = []
     for part, records in split.items():
         if part != "train":
-            p = pd.DataFrame(predict(system, network, cohort, records), columns=list(CLASSES))
+            p = pd.DataFrame(predict(system, network, cohort, records), columns=list(cohort.classes))
             about = {"record": records, "name": cohort.table["name"].iloc[records].to_numpy(), "split": part}
             tables.append(pd.concat([pd.DataFrame(about), p], axis=1))
     return pd.concat(tables, ignore_index=True)
@@ -424,7 +430,7 @@ def _predictions(system: System, network: nn.Module, cohort: Cohort, split: Spli
 
 def _scores(system: System, cohort: Cohort, predictions: pd.DataFrame) -> dict[str, float]:
     return {
-        part: system.selection(cohort.labels[rows["record"]], rows[list(CLASSES)].to_numpy())
+        part: system.selection(cohort.labels[rows["record"]], rows[list(cohort.classes)].to_numpy())
         for part, rows in predictions.groupby("split")
     }
 
@@ -433,7 +439,7 @@ def _card(
     system: System, network: nn.Module, cohort: Cohort, split: Split, log: pd.DataFrame, predictions: pd.DataFrame
 ) -> dict[str, Any]:
     valid = predictions[predictions["split"] == "valid"]
-    thresholds = system.thresholds(cohort.labels[valid["record"]], valid[list(CLASSES)].to_numpy())
+    thresholds = system.thresholds(cohort.labels[valid["record"]], valid[list(cohort.classes)].to_numpy())
     return {
         "system": system.name,
         "paper": system.paper,
@@ -441,7 +447,7 @@ def _card(
         "cohort": cohort.checksum,
         "records": {part: len(records) for part, records in split.items()},
         "best_epoch": int(log["valid"].idxmax()) + 1,
-        "thresholds": dict(zip(CLASSES, map(float, thresholds), strict=True)),
+        "thresholds": dict(zip(cohort.classes, map(float, thresholds), strict=True)),
         "seconds": float(log["seconds"].sum()),
         "device": best_device().type,
         "precision": str(layers.best_precision(best_device())).removeprefix("torch."),

@@ -178,7 +178,7 @@ def test_tests_of_several_arms_are_corrected_for_their_number(monkeypatch):
 def test_one_run_is_a_fold_of_its_test_records():
     labels, (table,) = members_of(np.random.default_rng(7), members=1)
     log = pd.DataFrame({"valid": [0.1, 0.2]})
-    run = SimpleNamespace(predictions=table.rename(columns={"part": "split"}), log=log)
+    run = SimpleNamespace(classes=CLASSES, predictions=table.rename(columns={"part": "split"}), log=log)
     fold = ablation_tables.of_run(run, labels)
     np.testing.assert_array_equal(fold.targets, labels[100:])
     np.testing.assert_array_equal(fold.probabilities, table[list(CLASSES)].to_numpy()[100:])

@@ -41,7 +41,7 @@ class Member:
 @pytest.fixture
 def ours():
     table = pd.DataFrame({"patient_id": [f"p{i // 4}" for i in range(RECORDS)]})  # two of each are in the test
-    cohort = SimpleNamespace(labels=LABELS, table=table)
+    cohort = SimpleNamespace(classes=CLASSES, own=False, labels=LABELS, table=table)
     runs = [Member(0, 0.4), Member(1, 0.6)]
     return chapter.Chapter(runs[0].system, cohort, "synthetic", TEST, runs, repeats=50)
 

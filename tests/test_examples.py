@@ -30,7 +30,7 @@ def pvc():
 def run_of(system, seed=0):
     torch.manual_seed(seed)
     network = system.network().eval()
-    return SimpleNamespace(system=system, network=lambda: network)
+    return SimpleNamespace(classes=CLASSES, system=system, network=lambda: network)
 
 
 def coloured(ax):

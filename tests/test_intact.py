@@ -350,6 +350,8 @@ def test_damaged_tables_of_recordings(folder, file, damage):
         ("beats.csv", put("value", 5, np.inf)),
         ("beats.csv", put("value", 5, "much")),
         ("realism.csv", put("value", 5, np.nan)),
+        ("quality.csv", put("n", 5, np.nan)),
+        ("unlike.csv", put("value", 5, np.nan)),
         ("audit.csv", put("fs", 5, "fast")),
         ("audit.csv", put("patient_id", 900, "someone")),
         ("audit.csv", lambda table: table[table["source"] != "georgia"]),
@@ -366,7 +368,9 @@ def test_a_table_of_recordings_that_cannot_be_so(folder, file, change):
     assert found and all(wrong.startswith(f"{file}: ") and verify.not_recomputed()[file] in wrong for wrong in found)
 
 
-@pytest.mark.parametrize("file", ["audit.csv", "beats.csv", "explanations.csv.gz", "realism.csv"])
+@pytest.mark.parametrize(
+    "file", ["audit.csv", "beats.csv", "explanations.csv.gz", "realism.csv", "quality.csv", "unlike.csv"]
+)
 def test_rows_that_a_table_lacks_are_noticed(folder, file):
     """A table cut at the end of a line, or without the rows of one data set, is a table like any other."""
     assert of_table(folder, file) == []

@@ -21,6 +21,7 @@ from ecgstudy.paths import (
     files_below,
     is_sidecar,
     label_tables,
+    own_cohorts,
     stamp,
     written_whole,
 )
@@ -54,6 +55,12 @@ def _state() -> bytes:
     for path in [*files_below(root), *label_tables([root])]:
         digest.update(os.fsencode(os.path.relpath(path, root)) + f" {stamp(path)}".encode())
     return digest.digest()
+
+
+def _state_of_own(cohort: str) -> bytes:
+    from ecgstudy.data import own  # which loads pandas
+
+    return own.state(cohort).encode()
 
 
 def _hashes() -> dict[str, str]:
@@ -129,7 +136,11 @@ def run_notebooks(
         given = {"profile": profile} | passed[name]
         values = known[name] | given
         source = NOTEBOOKS / f"{name}.ipynb"
-        key = hashlib.sha256(state + source.read_bytes() + json.dumps(values, sort_keys=True).encode()).hexdigest()
+        cohort = values.get("cohort", "")
+        mine = _state_of_own(cohort) if cohort in own_cohorts() else b""
+        key = hashlib.sha256(
+            state + source.read_bytes() + json.dumps(values, sort_keys=True).encode() + mine
+        ).hexdigest()
         if not force and _is_of(done[name], key, hashes):
             print(f"{name}: unchanged", flush=True)
             continue

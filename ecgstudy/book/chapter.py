@@ -15,24 +15,32 @@ from functools import cached_property
 from types import SimpleNamespace
 from typing import Any, Self
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from IPython.display import Markdown
+from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from pandas.io.formats.style import Styler
 
 from ecgstudy import metrics, training
-from ecgstudy.book import plots, report
+from ecgstudy.book import examples, explanation_tables, plots, report
+from ecgstudy.data import own
 from ecgstudy.data.cohort import Cohort
 from ecgstudy.data.labels import CLASSES
+from ecgstudy.explain import evaluation, trials
+from ecgstudy.explain.cases import unkeyed_cases
+from ecgstudy.studies import explanations
 from ecgstudy.studies.trainings import Ensemble, together_by_name
 from ecgstudy.systems import System, parameter_count
 
 CHALLENGE = ("F2", "G2", "geometric mean")
 # What a mean over classes is called where it stands beside metrics of whole records.
 MACRO = {name: f"macro-{name}" for name in ("AUROC", "AUPRC", "F1", "F2", "G2")}
+
+# Trials that say nothing where nobody has marked the evidence.
+_NEED_KEY = (*trials.FAMILIES["localisation"], "mass", "wrong record")
 
 Reported = tuple[str, str, Mapping[str, float | str]]  # of whom, on which data, name of a metric → value
 
@@ -43,13 +51,15 @@ def source(*things: Any) -> Markdown:
     return Markdown(f"```python\n{code}```")
 
 
-def facts(system: System, **others: Any) -> dict[str, str]:
+def facts(system: System, *, cohort: str = "", **others: Any) -> dict[str, str]:
     """Tell of a system, as trained here and as published, in texts for ``report.glue_all``.
 
     Parameters
     ----------
     system
         As the chapter trains it. As published is what its class makes of its defaults.
+    cohort
+        Name of the cohort that it is trained on, whose classes it answers.
     others
         More numbers of the chapter, each told as ``<name>_here``.
 
@@ -65,7 +75,7 @@ def facts(system: System, **others: Any) -> dict[str, str]:
     kept = {k: v for k, v in numbers.items() if isinstance(v, int | float) and not isinstance(v, bool)}
     told = {f"{name}_here": f"{number:g}" for name, number in kept.items()} | {"cells_here": f"{_cells(system)}"}
     for which, one in (("here", system), ("published", type(system).configured({}))):
-        network: Any = one.network()
+        network: Any = one.network(len(own.classes(cohort)) if which == "here" else len(CLASSES))
         told[f"parameters_{which}"] = f"{parameter_count(network):,}"
         told[f"cell_{which}"] = f"{network.stride / one.fs:.2f}"
         if hasattr(network, "receptive_field"):
@@ -83,6 +93,17 @@ def _cells(system: System) -> int:
     with torch.inference_mode():
         network(torch.from_numpy(system.windows(np.tile(ramp, (12, 1)))[0])[None])
     return made[-1]
+
+
+def needs_key(*glued: str) -> None:
+    """Say in place of an output that it is left out for classes of one's own; ``glued`` are numbers of its prose."""
+    report.glue_all(dict.fromkeys(glued, "–"))
+    display(
+        Markdown(
+            "*Left out: this needs the answer key of simulated records, which is of the study's nine classes, and this "
+            "cohort has classes of its own.*"
+        )
+    )
 
 
 def difference_facts(name: str, difference: metrics.Difference) -> dict[str, str]:
@@ -106,7 +127,7 @@ class Chapter:
     system
         The recipe.
     cohort, source
-        The records, and what they are: ``synthetic`` or ``real``.
+        The records, and what they are: ``synthetic``, ``real``, or the name of a cohort of one's own.
     test
         Records of the cohort that no member has seen.
     runs
@@ -125,6 +146,11 @@ class Chapter:
     repeats: int
     arms: Mapping[str, Self] = field(default_factory=dict)
 
+    @property
+    def has_key(self) -> bool:
+        """Whether the answer key of simulated records is of this cohort's classes, which are then the study's nine."""
+        return self.cohort.classes == CLASSES
+
     # What is known and what was answered, of the test records.
 
     @property
@@ -134,7 +160,7 @@ class Chapter:
 
     @property
     def targets(self) -> NDArray[np.bool_]:
-        """Labels (records, 9)."""
+        """Labels (records, classes)."""
         return self.cohort.labels[self.test]
 
     @property
@@ -144,24 +170,24 @@ class Chapter:
 
     @cached_property
     def each(self) -> NDArray[np.float32]:
-        """Probabilities (members, records, 9)."""
+        """Probabilities (members, records, classes)."""
         return np.stack([run.probabilities(self.test) for run in self.runs])
 
     @cached_property
     def thresholds(self) -> NDArray[np.float64]:
-        """Thresholds (members, 9) that each member chose on its validation records."""
+        """Thresholds (members, classes) that each member chose on its validation records."""
         return np.array([list(run.card["thresholds"].values()) for run in self.runs])
 
     @cached_property
     def answer(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Probabilities and calls (records, 9) of the members together, as their system joins them."""
+        """Probabilities and calls (records, classes) of the members together, as their system joins them."""
         return training.ensemble(self.runs, self.test)
 
     def pooled_thresholds(self, metric: Any = metrics.f2_g2) -> NDArray[np.float64]:
-        """Threshold of each class (9,) that is best on the validation records of all members together."""
+        """Threshold of each class (classes,) that is best on the validation records of all members together."""
         held_out = pd.concat([run.predictions.query("split == 'valid'") for run in self.runs])
         labels = self.cohort.labels[held_out["record"]]
-        return metrics.best_thresholds(labels, held_out[list(CLASSES)].to_numpy(), metric)
+        return metrics.best_thresholds(labels, held_out[list(self.cohort.classes)].to_numpy(), metric)
 
     # How well it does.
 
@@ -171,15 +197,17 @@ class Chapter:
         return self.scored(self.answer[1])
 
     def scored(self, calls: NDArray[np.bool_]) -> pd.DataFrame:
-        """Every metric of other calls (records, 9) from the same probabilities."""
-        return metrics.summary(self.targets, self.answer[0], calls, self.patients, repeats=self.repeats)
+        """Every metric of other calls (records, classes) from the same probabilities."""
+        return metrics.summary(
+            self.targets, self.answer[0], calls, self.patients, self.cohort.classes, repeats=self.repeats
+        )
 
     def interval(self, metric: metrics.Metric, answer: NDArray) -> metrics.Interval:
-        """A metric of an answer (records, 9) with its bootstrap interval over patients."""
+        """A metric of an answer (records, classes) with its bootstrap interval over patients."""
         return metrics.bootstrap_interval(metric, self.targets, answer, self.patients, self.repeats)
 
     def difference(self, metric: metrics.Metric, a: NDArray, b: NDArray) -> metrics.Difference:
-        """A metric of one answer (records, 9) less that of another: a paired bootstrap over patients."""
+        """A metric of one answer (records, classes) less that of another: a paired bootstrap over patients."""
         return metrics.bootstrap_difference(metric, self.targets, a, b, self.patients, self.repeats)
 
     # Figures and tables.
@@ -216,13 +244,72 @@ class Chapter:
         shown
             Metrics of ``metrics.summary`` that have a value for each class.
         more
-            Further columns, with a value for each of ``CLASSES``.
+            Further columns, with a value for each of the nine classes; left out where the cohort has others.
         """
-        table = {"class": CLASSES, "test records": self.targets.sum(axis=0)}
+        table = {"class": self.cohort.classes, "test records": self.targets.sum(axis=0)}
         for metric in sorted(shown):
-            rows = self.scores[self.scores["metric"] == metric].set_index("class").loc[list(CLASSES)]
+            rows = self.scores[self.scores["metric"] == metric].set_index("class").loc[list(self.cohort.classes)]
             table[metric] = report.intervals(rows)
+        if more and not self.has_key:
+            return report.table(pd.DataFrame(table), "By class, 95 % intervals.")
         return report.table(pd.DataFrame(table | dict(more or {})), caption)
+
+    def there(self, names: Sequence[str]) -> list[str]:
+        """Those of some metrics that are defined here: the challenge's own metric is not for classes of one's own."""
+        known = set(self.scores["metric"])
+        return [name for name in names if name in known]
+
+    def on_own_records(self, own_map: str, *, stepped: bool = False, unit: float = 1, most: int = 3) -> None:
+        """Of a cohort of one's own: draw maps over test records and show the trials that need no answer key.
+
+        Of each of the ``most`` commonest classes the test record is drawn that the first member is surest of. Of a
+        cohort of the study nothing is shown, for the chapter has shown it.
+
+        Parameters
+        ----------
+        own_map
+            Its name in ``System.own_maps``.
+        stepped, unit
+            As for ``examples.over_ecg``.
+        """
+        if not self.cohort.own:
+            return
+        run = self.runs[0]
+        probabilities, positives = self.each[0], self.targets.sum(axis=0)
+        common = [int(c) for c in np.argsort(-positives, kind="stable")[:most] if positives[c]]
+        display(
+            Markdown(
+                "*The maps of the first network over test records of your own. Nobody has marked there where the "
+                "evidence is, so that no map can be called right or wrong.*"
+            )
+        )
+        for c in common:
+            row = int(np.where(self.targets[:, c], probabilities[:, c], -1).argmax())
+            labels = tuple(np.array(self.cohort.classes)[self.targets[row]])
+            name = self.cohort.table["name"].iloc[self.test[row]]
+            title = f"{name} ({', '.join(labels)}), p = {report.number(probabilities[row, c], 2)}"
+            example = examples.Example(self.cohort[int(self.test[row])], self.cohort.fs, title, labels)
+            figure = examples.class_map(example, self.cohort.classes[c], run, own_map, stepped=stepped, unit=unit)
+            display(figure)
+            plt.close(figure)
+        cases = unkeyed_cases(self.cohort, self.test, per_class=5)
+        if cases is None or len(set(cases.patients)) < 2:
+            display(
+                Markdown("*Trials left out: they need records of two patients that have a class and lack another.*")
+            )
+            return
+        tried = evaluation.evaluate(self.system, run.network(), cases, [own_map, "input × gradient"])
+        rows = explanations.tidy(tried, cases, run, self.source, repeats=self.repeats)
+        rows = rows[(rows["class"] == "") & ~rows["trial"].isin(_NEED_KEY)]
+        shown = list(dict.fromkeys(rows["trial"]))
+        display(
+            explanation_tables.trials(
+                rows,
+                shown,
+                f"The trials that need no answer key, on {len(cases.classes)} maps of test records of the "
+                f"{self.source} cohort, means over classes with 95 % intervals.",
+            )
+        )
 
     def beside_paper(self, calls: Mapping[str, NDArray[np.bool_]], paper: Sequence[Reported]) -> Styler:
         """Table of the challenge's first metrics: calls of this page by name, then what the paper reports."""
@@ -260,7 +347,7 @@ class Chapter:
         return pd.DataFrame(rows)
 
     def paired(self, metric: metrics.Metric, pair: Mapping[str, NDArray], heading: str, column: str) -> pd.DataFrame:
-        """A row for a metric of each of two answers (records, 9) by name, and one for their difference with its p."""
+        """A row for a metric of each of two answers (records, classes) by name, and one for their difference."""
         a, b = pair
         rows = [{heading: name, column: report.interval(*self.interval(metric, pair[name]))} for name in pair]
         last = self.differences(metric, {f"{a} − {b}": (pair[a], pair[b])}, column).rename(columns={"": heading})
@@ -337,14 +424,14 @@ def right_only(
     pairs: Mapping[str, tuple[NDArray[np.bool_], NDArray[np.bool_]]],
     names: tuple[str, str],
 ) -> pd.DataFrame:
-    """Compare pairs of answers by the records that only one of them has right, all nine classes counted.
+    """Compare pairs of answers by the records that only one of them has right, all classes counted.
 
     Parameters
     ----------
     targets, patients
-        Labels (records, 9) and patient of each record, of which the first record counts.
+        Labels (records, classes) and patient of each record, of which the first record counts.
     pairs
-        Name of a row → calls (records, 9) of both.
+        Name of a row → calls (records, classes) of both.
     names
         Of the two that each pair compares.
 

@@ -7,6 +7,7 @@ from typing import Any, Self
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
@@ -147,7 +148,7 @@ def own_maps(
     Parameters
     ----------
     example
-        The record; where there is none, nothing is drawn.
+        The record; where there is none, nothing is drawn, nor where a network does not know a class.
     columns
         Title → the run, the name of the map in ``System.own_maps``, and labels: the map is that of the first one, the
         evidence that of any.
@@ -158,12 +159,16 @@ def own_maps(
     """
     if example is None:
         return None
+    known = {name for run, _, _ in columns.values() for name in run.classes}
+    if lacking := {label: None for _, _, labels in columns.values() for label in labels if label not in known}:
+        display(Markdown(f"*Left out: a map of {' and '.join(lacking)}. This cohort has other classes.*"))
+        return None
     drawn, evidence = [], []
     for run, own_map, labels in columns.values():
         x, network = example.input(run.system), run.network()
         stride: Any = network.stride
         with torch.inference_mode():
-            cells = run.system.own_maps[own_map](network, x)[0, CLASSES.index(labels[0])]
+            cells = run.system.own_maps[own_map](network, x)[0, run.classes.index(labels[0])]
         drawn.append(cells - cells.mean() if centred else cells)
         if example.key is not None:
             evidence.append(example.key[[CLASSES.index(label) for label in labels]].any(axis=0))

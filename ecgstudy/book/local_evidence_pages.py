@@ -63,7 +63,7 @@ def by_class(scores: pd.DataFrame, names: Sequence[str], caption: str) -> Styler
     rows = scores[scores["metric"].isin(names)]
     texts = [report.interval(*row) for row in rows[ENDS].to_numpy()]
     table = rows.assign(text=texts).pivot(index="class", columns="metric", values="text")
-    table = table.loc[["", *CLASSES]].rename(index={"": "mean of classes"})
+    table = table.loc[list(dict.fromkeys(["", *rows["class"]]))].rename(index={"": "mean of classes"})
     return report.table(table.reset_index(), caption)
 
 

@@ -1,7 +1,7 @@
 """The data audit: one row for each record, and the tables made from it."""
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -80,8 +80,15 @@ def _rows_of(table: pd.DataFrame, data_set: str) -> pd.DataFrame:
     return table[chosen.where(table["source"] != "unreadable", own)]
 
 
-def audit(records: Iterable[Record | tuple[str, Exception]]) -> pd.DataFrame:
+def audit(records: Iterable[Record | tuple[str, Exception]], classes: Sequence[str] = CLASSES) -> pd.DataFrame:
     """Examine each record once and keep what a reader should know about it; memory does not grow with the signals.
+
+    Parameters
+    ----------
+    records
+        What ``read_all`` yields.
+    classes
+        What their labels are of.
 
     Returns
     -------
@@ -90,10 +97,10 @@ def audit(records: Iterable[Record | tuple[str, Exception]]) -> pd.DataFrame:
         low and high (mV, the 0.1 and 99.9 percentile of all leads), flat (leads that do not move), missing (share of
         samples), signal_hash, codes, notes, and error for what ``read_all`` could not read.
     """
-    return pd.DataFrame([_row(record) for record in records])
+    return pd.DataFrame([_row(record, classes) for record in records])
 
 
-def _row(record: Record | tuple[str, Exception]) -> dict:
+def _row(record: Record | tuple[str, Exception], classes: Sequence[str]) -> dict:
     if isinstance(record, tuple):
         name, error = record
         text = printable(str(error))
@@ -111,7 +118,7 @@ def _row(record: Record | tuple[str, Exception]) -> dict:
         "fs": float(record.fs),
         "seconds": record.seconds,
         "leads": len(record.leads),
-        **{c: c in record.labels for c in CLASSES},
+        **{c: c in record.labels for c in classes},
         "low": round(float(low), 3),
         "high": round(float(high), 3),
         "flat": " ".join(flat),
@@ -123,10 +130,15 @@ def _row(record: Record | tuple[str, Exception]) -> dict:
     }
 
 
+def _classes(table: pd.DataFrame) -> list[str]:
+    """Classes of an audit, whose columns stand between those of leads and amplitudes."""
+    return list(table.loc[:, "leads":"low"].columns[1:-1])
+
+
 def class_counts(table: pd.DataFrame) -> pd.DataFrame:
-    """Records of each class by source, those with none of the nine, and all."""
+    """Records of each class by source, those with none of them, and all."""
     read = table[table["error"] == ""]
-    labels = read[list(CLASSES)].astype(bool)
+    labels = read[_classes(table)].astype(bool)
     counts = labels.groupby(read["source"]).sum()
     counts["none"] = (~labels.any(axis=1)).groupby(read["source"]).sum()
     counts["records"] = read.groupby("source").size()
@@ -136,7 +148,7 @@ def class_counts(table: pd.DataFrame) -> pd.DataFrame:
 
 def cooccurrence(table: pd.DataFrame) -> pd.DataFrame:
     """How many records carry each pair of classes; on the diagonal, each class."""
-    y = table.loc[table["error"] == "", list(CLASSES)].astype(int)
+    y = table.loc[table["error"] == "", _classes(table)].astype(int)
     return y.T @ y
 
 
@@ -149,10 +161,17 @@ def real_cohort_counts(table: pd.DataFrame) -> pd.DataFrame:
     return class_counts(real.loc[first.sort_values(kind="stable").index].drop_duplicates("signal_hash"))
 
 
-def unmapped_codes(table: pd.DataFrame, most: int = 15) -> pd.DataFrame:
-    """Diagnoses outside the nine classes, most frequent first: code, number of records, sources."""
+def unmapped_codes(
+    table: pd.DataFrame, most: int = 15, class_of: Callable[[str], str | None] | None = None
+) -> pd.DataFrame:
+    """Diagnoses outside the classes, most frequent first: code, number of records, sources.
+
+    ``class_of`` tells the class of a code, for classes that are not the study's nine.
+    """
     codes = table.assign(code=table["codes"].str.split("|")).explode("code")
-    codes = codes[codes["code"].isin(unmapped(codes["code"].dropna()).keys()) & (codes["code"] != "")]
+    there = codes["code"].dropna()
+    outside = unmapped(there).keys() if class_of is None else {code for code in set(there) if class_of(code) is None}
+    codes = codes[codes["code"].isin(outside) & (codes["code"] != "")]
     found = codes.groupby("code").agg(records=("name", "size"), sources=("source", lambda s: ", ".join(sorted(set(s)))))
     return found.sort_values("records", ascending=False).head(most).reset_index()
 
@@ -184,7 +203,7 @@ def duplicates(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for _, group in read.groupby("signal_hash", sort=False):
         if len(group) > 1:
-            labels = ["+".join(c for c in CLASSES if row[c]) or "none" for _, row in group.iterrows()]
+            labels = ["+".join(c for c in _classes(table) if row[c]) or "none" for _, row in group.iterrows()]
             names = [f"{row['source']}/{row['name']}" for _, row in group.iterrows()]
             agree = "yes" if len(set(labels)) == 1 else "no"
             rows.append({"records": " = ".join(names), "labels": " / ".join(dict.fromkeys(labels)), "agree": agree})

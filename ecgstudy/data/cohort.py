@@ -66,7 +66,7 @@ class Cohort:
         One row a record: name, source, patient_id, signal_hash, fs (as recorded), seconds, samples, offset, age, sex,
         fold (the data set's official one), codes and notes (joined by ``|``).
     labels
-        (records, 9) booleans in the order of ``CLASSES``.
+        (records, classes) booleans in the order of ``classes``.
     left_out
         Records that are not in the cohort: name, reason (unreadable, or the same signal as another), detail.
     checksum
@@ -74,6 +74,10 @@ class Cohort:
         Patients and folds are not in it: a run depends on them only through its split, and its name holds the split.
     dtype
         On disk: ``float32`` mV or ``int16`` microvolts.
+    classes
+        Names of the classes: the study's nine, or those of a cohort of one's own.
+    own
+        Whether it is a cohort of one's own (``data.own``), whose table may say the fold of every record.
     """
 
     folder: Path
@@ -83,6 +87,8 @@ class Cohort:
     left_out: pd.DataFrame
     checksum: str
     dtype: str = "float32"
+    classes: tuple[str, ...] = label_table.CLASSES
+    own: bool = False
 
     def __len__(self) -> int:
         return len(self.table)
@@ -115,7 +121,7 @@ class Cohort:
         among = np.arange(len(self)) if among is None else np.asarray(among)
         group = patient_groups(self.table.iloc[among])
         members = pd.DataFrame(self.labels[among]).groupby(group).max().sort_index()
-        # A last column for "none of the nine", so that these records are spread evenly, too.
+        # A last column for "none of the classes", so that these records are spread evenly, too.
         y = np.column_stack([members, ~members.any(axis=1)]).astype(int)
         if len(y) < k:
             raise ValueError(f"{len(y)} patients cannot be split into {k} folds: take a larger cohort or fewer folds")
@@ -126,6 +132,22 @@ class Cohort:
         fold = np.full(len(self), -1, dtype=np.intp)
         fold[among] = fold_of_group[members.index.get_indexer(group)]
         return fold
+
+    def given_folds(self) -> NDArray[np.intp] | None:
+        """Folds that the table of one's own cohort gives, numbered from the highest (0); None where it gives none.
+
+        The highest is the one to test on. A patient's or signal's records all go where the highest of them is.
+        """
+        if not self.own or self.table["fold"].isna().any() or self.table["fold"].nunique() < 2:
+            return None
+        group = patient_groups(self.table)
+        fold = self.table["fold"].astype(int).groupby(group).transform("max")
+        return np.unique(-fold.to_numpy(), return_inverse=True)[1].astype(np.intp)
+
+    def test(self, seed: int, fold: int = 0) -> NDArray[np.intp]:
+        """Records to test on: one of five folds (``folds``), or of those that the table gives (``given_folds``)."""
+        given = self.given_folds()
+        return np.flatnonzero((self.folds(5, seed) if given is None else given) == fold)
 
     def official_split(self) -> dict[str, NDArray[np.intp]]:
         """PTB-XL's own split of the records that have an official fold: 1 to 8 train, 9 chooses, 10 tests.
@@ -159,6 +181,7 @@ def build_cohort(
     identity: dict[str, Any],
     dtype: str = "float32",
     by_content: bool = True,
+    classes: Sequence[str] = label_table.CLASSES,
     total: int | None = None,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> Cohort:
@@ -181,6 +204,8 @@ def build_cohort(
     by_content
         Whether ``checksum`` is a hash of what was read, or of ``identity`` (for simulated records, whose last bit may
         differ between machines).
+    classes
+        Names of the classes that the records' labels are of, in the order of the columns.
     total, progress
         ``progress(done, total)`` is called after each record.
 
@@ -191,6 +216,8 @@ def build_cohort(
         as it was written; the message names the folder to delete.
     """
     config = _config(fs, dtype, identity)
+    if tuple(classes) != label_table.CLASSES:  # what names the caches and runs of the nine stays as it was
+        config["classes"] = list(classes)
     known, records = _in_memory(records)
     for named in (config, config | {"in_memory": known}):
         # Caches from before they had checksums are not opened.
@@ -255,7 +282,9 @@ def _write(
     """Write signals and tables of a cohort; return its checksum and the samples of a lead in all records."""
     rows, labels, left_out = [], [], []
     seen: dict[str, str] = {}
-    digest, offset = hashlib.sha256(json.dumps(config["fs"] if by_content else config).encode()), 0
+    classes = tuple(config.get("classes", label_table.CLASSES))
+    named_by = config["fs"] if classes == label_table.CLASSES else [config["fs"], *classes]
+    digest, offset = hashlib.sha256(json.dumps(named_by if by_content else config).encode()), 0
     with (folder / "signals.bin").open("wb") as out:
         for done, record in enumerate(records, start=1):
             if progress:
@@ -285,7 +314,7 @@ def _write(
     if not rows:
         raise ValueError(f"no record to make a cohort of ({len(left_out)} left out): {config}")
     table = pd.DataFrame(rows)
-    table[list(label_table.CLASSES)] = label_table.multi_hot(labels)
+    table[list(classes)] = label_table.multi_hot(labels, classes)
     table.to_parquet(folder / "table.parquet")
     pd.DataFrame(left_out, columns=["name", "reason", "detail"]).to_parquet(folder / "left_out.parquet")
     return digest.hexdigest()[:16], offset
@@ -301,16 +330,19 @@ def _unfit(record: Record, seen: dict[str, str]) -> dict[str, str] | None:
 
 def _open(folder: Path) -> Cohort:
     about = read_sealed(folder / "cohort.json")
+    classes = tuple(about.get("classes", label_table.CLASSES))
     with told_if_broken(folder):
         table = pd.read_parquet(folder / "table.parquet")
         return Cohort(
             folder=folder,
             fs=about["fs"],
-            table=table.drop(columns=list(label_table.CLASSES)),
-            labels=table[list(label_table.CLASSES)].to_numpy(dtype=bool),
+            table=table.drop(columns=list(classes)),
+            labels=table[list(classes)].to_numpy(dtype=bool),
             left_out=pd.read_parquet(folder / "left_out.parquet"),
             checksum=about["checksum"],
             dtype=about["dtype"],
+            classes=classes,
+            own="own" in about,
         )
 
 
@@ -416,24 +448,24 @@ def real_cohort(
         when a data set is not at hand, or files changed while they were read.
     """
     paths = record_paths(sources, limit)
-    before = _dependencies(paths)
+    before = dependencies(paths)
     identity = {
         "cohort": "real",
         "manifest": manifest.manifest_checksum(),
         "records": hashlib.sha256(repr([os.path.relpath(path, data_root()) for path in paths]).encode()).hexdigest(),
         "files": before,
-        "reader": _reader(),
+        "reader": reader(),
     }
 
     def records() -> Iterator[Record | tuple[str, Exception]]:
         yield from read_all(paths)
-        if _dependencies(paths) != before:
+        if dependencies(paths) != before:
             raise manifest.DataError("files of the cohort changed while it was built, nothing was kept: run again")
 
     return build_cohort(records(), fs=fs, identity=identity, total=len(paths), **options)
 
 
-def _dependencies(paths: Sequence[Path]) -> str:
+def dependencies(paths: Sequence[Path]) -> str:
     """Hash of everything that reading the records depends on: the files beside them, and tables of labels above."""
     root, folders = data_root(), {path.parent for path in paths}
     beside = (file for folder in folders for file in folder.iterdir() if not is_sidecar(file.name))
@@ -442,9 +474,13 @@ def _dependencies(paths: Sequence[Path]) -> str:
 
 
 @cache
-def _reader() -> str:
+def reader() -> str:
     """Hash of the code that reads, since other code may find other labels in the same files."""
-    code = [*Path(__file__).parent.glob("*.py"), Path(__file__).parents[1] / "preprocessing.py"]
+    code = [
+        *Path(__file__).parent.glob("*.py"),
+        *Path(__file__).parent.glob("devices/*.py"),
+        Path(__file__).parents[1] / "preprocessing.py",
+    ]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(code))).hexdigest()
 
 
@@ -472,11 +508,12 @@ def named_cohort(
     Parameters
     ----------
     name
-        ``synthetic``, or ``real``: of the sources that are at hand.
+        ``synthetic``; ``real``, of the sources that are at hand; or one of your own (``data.own``).
     fs
         Rate in Hz.
     records
-        How many to simulate; of a real cohort, at most so many of each folder, all if None.
+        How many to simulate; of a real cohort, at most so many of each folder, of your own at most so many; all if
+        None.
     balance, seed
         Of simulated records.
     tell
@@ -497,6 +534,10 @@ def named_cohort(
                 f"records={records}, balance={balance}: a simulated cohort needs both, as -p records=2000 -p balance=1"
             )
         return synthetic_cohort(records, fs, seed=seed, balance=balance, **options)
+    if name != "real":
+        from ecgstudy.data import own  # it builds on this module
+
+        return own.cohort_of(name, fs, limit=records, tell=tell, **options)
     there = real_sources()
     lacking = [source for source in REAL_SOURCES if source not in there]
     if lacking and tell:

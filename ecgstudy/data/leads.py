@@ -9,6 +9,7 @@ that, and it is noted only if P, QRS and T agree.
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,8 +86,44 @@ def _factors(names: tuple[str, ...], dtype: np.dtype) -> tuple[list[str], Array]
     return laws, np.array([LAWS[law] for law in laws], dtype).reshape(len(laws), 6)[:, rows]
 
 
+class Pulse(NamedTuple):
+    """A pulse in all limb leads at once, such as an amplifier's 1 mV: level (mV), start and end (s), further ones."""
+
+    level: float
+    start: float
+    end: float
+    more: int
+
+    def __str__(self) -> str:
+        more = f" and {self.more} times more" if self.more else ""
+        return f"calibration pulse: {self.level:.2g} mV in all leads from {self.start:.3g} to {self.end:.3g} s{more}"
+
+
+class Contradiction(NamedTuple):
+    """How limb leads contradict each other: law → largest violation in mV, and what explains it, if anything does."""
+
+    laws: dict[str, float]
+    exchange: str = ""
+    pulse: Pulse | None = None
+    odd_one: str = ""
+
+    @property
+    def notes(self) -> list[str]:
+        """As a record's notes say it."""
+        note = "lead laws: " + ", ".join(f"{law} broken by up to {by:.2g} mV" for law, by in self.laws.items())
+        if why := self.exchange or self.odd_one:
+            note = f"{note}; {why}"
+        return [note, str(self.pulse)] if self.pulse else [note]
+
+
 def check_limb_leads(x: Array, names: Sequence[str], spans: Array, fs: float) -> list[str]:
-    """Note limb leads that contradict each other: which law, by how much, and what explains it.
+    """Note limb leads that contradict each other, of `contradiction` with the same arguments."""
+    found, _ = contradiction(x, names, spans, fs)
+    return found.notes if found else []
+
+
+def contradiction(x: Array, names: Sequence[str], spans: Array, fs: float) -> tuple[Contradiction | None, float | None]:
+    """Find limb leads that contradict each other: which law, by how much, and what explains it.
 
     Offsets do not count. Leads that do not move are left out, and so are samples that a limb lead lacks. Of a record of
     hours only the part around the largest contradiction is examined.
@@ -101,31 +138,40 @@ def check_limb_leads(x: Array, names: Sequence[str], spans: Array, fs: float) ->
         (leads,) highest less lowest value.
     fs
         In Hz.
+
+    Returns
+    -------
+    contradiction, residual
+        None if every law holds; and the largest violation from peak to peak in mV, of rounding and converters, too:
+        None without a law all of whose leads are at hand.
     """
     rows = [names.index(lead) for lead in _LIMB if lead in names and spans[names.index(lead)] > 0]
     limb = x[: len(rows)] if rows == list(range(len(rows))) else x[rows]  # a view where it can be
     there = [names[row] for row in rows]
     laws, residual = residuals(limb, there)
-    if not laws or (residual.max(axis=1) - residual.min(axis=1)).max() <= _ROUNDING:
-        return []
+    if not laws:
+        return None, None
+    largest = float(np.fmax.reduce(np.fmax.reduce(residual, axis=1) - np.fmin.reduce(residual, axis=1)))
+    return (_contradiction(limb, there, residual, fs) if not largest <= _ROUNDING else None), largest
+
+
+def _contradiction(limb: Array, there: list[str], residual: Array, fs: float) -> Contradiction | None:
     start = _worst(residual)
     limb = limb[:, start : start + _MOST_SAMPLES].astype(np.float64)
     whole = np.isfinite(limb).all(axis=0)
     if not whole.any():
-        return []
+        return None
     limb -= np.median(limb[:, whole], axis=1, keepdims=True)
     limb[:, ~whole] = 0  # where every law holds
     limits = _limits(limb)
     broken = _broken(limb, there, limits)
     if not broken:
-        return []
-    note = "lead laws: " + ", ".join(f"{law} broken by up to {by:.2g} mV" for law, by in broken.items())
+        return None
     if why := _exchange(limb, there, limits):
-        return [f"{note}; {why}"]
-    if found := _pulse(limb, there, fs, start):
-        return [note, found]
-    why = _odd_one(limb, there)
-    return [f"{note}; {why}" if why else note]
+        return Contradiction(broken, exchange=why)
+    if pulse := _pulse(limb, there, fs, start):
+        return Contradiction(broken, pulse=pulse)
+    return Contradiction(broken, odd_one=_odd_one(limb, there))
 
 
 def _worst(residual: Array) -> int:
@@ -179,27 +225,26 @@ def _exchange(limb: Array, names: Sequence[str], limits: tuple[float, float, flo
     return " or ".join(found) if len(found) <= 2 else ""
 
 
-def _pulse(limb: Array, names: Sequence[str], fs: float, start: int) -> str:
+def _pulse(limb: Array, names: Sequence[str], fs: float, start: int) -> Pulse | None:
     """A pulse in all leads at once, such as an amplifier's 1 mV, if it is what breaks the laws; from ``start`` on."""
     _, residual = residuals(limb, names)
     _, of_one = residuals(np.ones((len(names), 1)), names)
     if not of_one.any():  # aVF's law does not see it
-        return ""
+        return None
     common = (of_one.T @ residual)[0] / (of_one**2).sum()
     common -= np.median(common)
     if _broken(limb - common, names, _limits(limb - common)):
-        return ""
+        return None
     highest = np.abs(common).max()
     inside = np.abs(common) > highest / 2
     level = float(np.median(common[inside]))
     if abs(level) <= highest / 2:  # both ways
-        return ""
+        return None
     edges = (start + np.flatnonzero(np.diff(inside, prepend=False, append=False))) / fs
     flat, rest = np.abs(common[inside] / level - 1) < 0.2, np.abs(common[~inside] / level) < 0.2
     if flat.mean() < 0.8 or rest.mean() < 0.8 or np.median(edges[1::2] - edges[::2]) < _SHORTEST_PULSE:
-        return ""
-    more = f" and {len(edges) // 2 - 1} times more" if len(edges) > 2 else ""
-    return f"calibration pulse: {level:.2g} mV in all leads from {edges[0]:.3g} to {edges[1]:.3g} s{more}"
+        return None
+    return Pulse(level, float(edges[0]), float(edges[1]), len(edges) // 2 - 1)
 
 
 def _odd_one(limb: Array, names: Sequence[str]) -> str:

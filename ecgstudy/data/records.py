@@ -1,7 +1,6 @@
 """Read one ECG of any data set and format into one form: float32 mV, standard lead order, labels, notes."""
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +15,7 @@ from ecgstudy.data.formats import RecordError as RecordError
 from ecgstudy.data.labels import classes_of
 from ecgstudy.data.leads import CANONICAL, check_electrodes, check_limb_leads
 from ecgstudy.data.leads import LEADS as LEADS
+from ecgstudy.data.measures import clipped, extent, one_span, without_constant_ends
 from ecgstudy.paths import by_machine, files_below, is_file
 from ecgstudy.text import printable
 
@@ -23,11 +23,7 @@ _HIGHEST_ECG = 20.0  # mV, beyond any surface ECG: noted
 _LOWEST_ECG = 0.05  # mV from peak to peak in the largest lead of a second or more, less than any ECG: noted
 _HIGHEST_VALUE = 1e6  # mV, beyond any amplifier: refused
 _MOST_LEADS = 1000  # body surface maps have up to 256
-_CONSTANT_EDGE = 0.05  # s
 _OURS = (".hea", ".mat", ".npy", ".csv")  # suffixes of WFDB, CPSC 2018 and plain arrays
-_SAME_SPAN = 1e-4  # of three leads or more: no heart does that
-_CLIPPED = 0.02  # s at the extreme value, which is …
-_CLIPPED_FROM_MEAN = 1.0  # … at least so many mV from the mean: a quantised baseline, too, can rest at an extreme
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +45,7 @@ class Record:
     patient_id
         Unique across data sets; ``<source>/<name>`` where the patient is unknown.
     labels
-        Those of ``labels.CLASSES`` that the codes name.
+        Those of ``labels.CLASSES`` that the codes name; in a cohort of one's own, those of its classes.
     codes
         Diagnoses as the data set writes them, none dropped.
     age, sex
@@ -314,45 +310,27 @@ def _inspect(signal: np.ndarray, fs: float, names: list[str], notes: list[str]) 
     """Note missing, flat, clipped, padded and implausible samples and leads; refuse what cannot be an ECG."""
     if not signal.size:
         raise RecordError("holds no samples; download or export it again")
-    whole = signal
-    low, high = signal.min(axis=1), signal.max(axis=1)
-    if has_gaps := np.isnan(low).any():
-        missing = np.isnan(signal).sum(axis=1)
-        if missing.sum() == signal.size:
-            raise RecordError("every sample is missing (NaN); leave this record out")
+    whole, (low, high, missing) = signal, (reach := extent(signal))
+    if missing.sum() == signal.size:
+        raise RecordError("every sample is missing (NaN); leave this record out")
+    if missing.any():
         counts = (f"{count} in {lead}" for count, lead in zip(missing, names, strict=True) if count)
         notes.append(f"missing samples: {', '.join(counts)}, read as NaN")
-        low, high = np.fmin.reduce(signal, axis=1), np.fmax.reduce(signal, axis=1)
     highest = float(np.fmax.reduce(np.fmax(high, -low)))
     if not highest <= _HIGHEST_VALUE:
         raise RecordError(f"amplitudes up to {highest:g} mV cannot be an ECG's; correct its gain or unit")
     if highest > _HIGHEST_ECG:
         notes.append(f"amplitude: up to {highest:.4g} mV, more than an ECG's; check its gain and unit")
-    if flat := [lead for lead, is_flat in zip(names, low == high, strict=True) if is_flat]:
+    if flat := [lead for lead, is_flat in zip(names, reach.flat, strict=True) if is_flat]:
         notes.append(f"flat leads: {', '.join(flat)}")
-    edge = math.ceil(_CONSTANT_EDGE * fs)
-    for where, step, value in (("start", 1, signal[:, :1]), ("end", -1, signal[:, -1:])):
-        if (signal[:, ::step][:, :edge] == value).all() and len(flat) < len(names):
-            constant = int((signal != value).any(axis=0)[::step].argmax())
-            notes.append(f"constant {where}: all leads for {constant / fs:.3g} s")
-            signal = signal[:, ::step][:, constant - 1 :][:, ::step]
-    run = math.ceil(_CLIPPED * fs)  # a run this long is found by looking at every n-th sample
-    coarse = np.ascontiguousarray(signal[:, ::run])
-    middle = (np.where(np.isnan(coarse), 0, coarse) if has_gaps else coarse).mean(axis=1)
-    for extreme in (low, high):
-        held = (coarse == extreme[:, None]).any(axis=1) & (np.abs(extreme - middle) >= _CLIPPED_FROM_MEAN)
-        for lead in np.flatnonzero(held):
-            rests = signal[lead] == extreme[lead]
-            if (count := np.count_nonzero(rests)) >= run:
-                edges = np.flatnonzero(np.diff(rests, prepend=False, append=False))
-                if (edges[1::2] - edges[::2]).max() >= run:
-                    notes.append(f"clipped: {names[lead]} at {extreme[lead]:.4g} mV for {count} samples")
+    if len(flat) < len(names):
+        signal, constant = without_constant_ends(signal, fs)
+        notes += [f"constant {where}: all leads for {seconds:.3g} s" for where, seconds in constant]
+    rests, middle = clipped(signal, fs, reach)
+    notes += [f"clipped: {names[lead]} at {at:.4g} mV for {count} samples" for lead, at, count in rests]
     spans = high - low
     if 0 < (largest := float(np.fmax.reduce(spans))) < _LOWEST_ECG and whole.shape[1] >= fs:
         notes.append(f"amplitude: no more than {largest:.4g} mV, less than an ECG's; check its gain and unit")
-    if len(moving := spans[spans > 0]) > 2 and np.ptp(moving) <= _SAME_SPAN * moving.max():
-        notes.append(f"scale: every lead spans {moving.max():.4g} mV, as if scaled by its own range")
+    if same := one_span(spans):
+        notes.append(f"scale: every lead spans {same:.4g} mV, as if scaled by its own range")
     notes += check_limb_leads(whole, names, spans, fs) or check_electrodes(whole, names, fs, high + low - 2 * middle)
-
-
-# WFDB records

@@ -21,7 +21,7 @@ from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.manifest import DataError
 from ecgstudy.data.records import LEADS, Record, read_record
 from ecgstudy.data.simulator import synthetic
-from ecgstudy.preprocessing import fill_gaps, resample
+from ecgstudy.preprocessing import fill_gaps, fit_length, resample
 from ecgstudy.systems import System
 
 
@@ -37,10 +37,11 @@ class Cases(NamedTuple):
     patients: NDArray[np.str_]
     names: NDArray[np.str_]  # of the records
     fs: float
+    known: tuple[str, ...] = CLASSES  # what the classes are called
 
     def take(self, rows: NDArray) -> "Cases":
         """Some of the rows."""
-        return self._replace(**{name: getattr(self, name)[rows] for name in self._fields[:-1]})
+        return self._replace(**{name: getattr(self, name)[rows] for name in self._fields[:-2]})
 
     @property
     def any_lead(self) -> NDArray[np.bool_]:
@@ -50,7 +51,7 @@ class Cases(NamedTuple):
     @property
     def names_of_classes(self) -> NDArray[np.str_]:
         """Name of each row's class."""
-        return np.array(CLASSES)[self.classes]
+        return np.array(self.known)[self.classes]
 
     def inputs(self, system: System) -> Tensor:
         """Network inputs of a system."""
@@ -139,6 +140,24 @@ def ludb_at_hand(rates: Iterable[float], per_class: int | None, failed: list[dic
         return {}
 
 
+def unkeyed_cases(cohort: Cohort, records: NDArray[np.intp], per_class: int, seconds: float = 10.0) -> Cases | None:
+    """Records of any cohort without a key, the first of each class, as ``seconds`` from their beginning.
+
+    They serve the trials that need no key. A record that has every class is left out, since one trial asks for the map
+    of a class that the record lacks; None where no record is left.
+    """
+    rows, length = [], round(seconds * cohort.fs)
+    nothing = np.zeros(length, dtype=bool)
+    for c in range(len(cohort.classes)):
+        found = [i for i in records if cohort.labels[i, c] and not cohort.labels[i].all()]
+        for i in found[:per_class]:
+            signal = fit_length(cohort[int(i)], length, where=0)[0].astype(np.float32)
+            about = cohort.table.iloc[i]
+            key = np.tile(nothing, (len(LEADS), 1))
+            rows.append((signal, c, key, nothing, nothing, cohort.labels[i], about["patient_id"], about["name"]))
+    return _cases(rows, cohort.fs)._replace(known=cohort.classes) if rows else None
+
+
 def real_st_cases(cohort: Cohort, records: NDArray[np.intp], seconds: float = 10.0) -> Cases:
     """Records of a real cohort with STD or STE, cut to their first seconds; the key is ``st_key``'s.
 
@@ -163,7 +182,7 @@ def real_st_cases(cohort: Cohort, records: NDArray[np.intp], seconds: float = 10
 def _cases(rows: list[tuple], fs: float) -> Cases:
     rows.sort(key=lambda row: row[1])
     columns: Any = map(np.array, zip(*rows, strict=True))
-    return Cases(**dict(zip(Cases._fields[:-1], columns, strict=True)), fs=fs)
+    return Cases(**dict(zip(Cases._fields[:-2], columns, strict=True)), fs=fs)
 
 
 def st_key(x: NDArray[np.floating], fs: float) -> NDArray[np.bool_]:

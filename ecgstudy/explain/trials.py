@@ -286,7 +286,8 @@ def summary(
         Of each row.
     """
     values, labels = scores.to_numpy(dtype=float), np.asarray(classes)
-    names = [c for c in CLASSES if (labels == c).any()]
+    # The nine in their order, then classes of one's own as they come.
+    names = [c for c in dict.fromkeys([*CLASSES, *map(str, labels)]) if (labels == c).any()]
     indicator = np.stack([labels == c for c in names])
 
     def means(_: np.ndarray, v: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -55,23 +55,30 @@ class Fold:
 _TUNED: dict[str, Callable[[metrics.Counts], NDArray]] = {"F1": metrics.f_beta, "F2": partial(metrics.f_beta, beta=2)}
 
 
-def joined(members: Sequence[pd.DataFrame], labels: NDArray[np.bool_], logs: Sequence[pd.DataFrame]) -> Fold:
+def joined(
+    members: Sequence[pd.DataFrame],
+    labels: NDArray[np.bool_],
+    logs: Sequence[pd.DataFrame],
+    classes: Sequence[str] = CLASSES,
+) -> Fold:
     """Join what the members of an ensemble (or one network) answered: mean probability, majority of tuned calls.
 
     Parameters
     ----------
     members
-        For each member a row a record outside training: record, part (``valid`` or ``test``), nine probabilities.
+        For each member a row a record outside training: record, part (``valid`` or ``test``), a probability a class.
         The test records are the same, in the same order, for all.
     labels
-        (records, 9), of the whole cohort.
+        (records, classes), of the whole cohort.
     logs
         Training log of each member.
+    classes
+        Names of the columns.
     """
     scores: list[NDArray[np.float64]] = []
     tuned: dict[str, list[NDArray[np.bool_]]] = {name: [] for name in _TUNED}
     for rows in members:
-        test, p = (rows["part"] == "test").to_numpy(), rows[list(CLASSES)].to_numpy(dtype=np.float64)
+        test, p = (rows["part"] == "test").to_numpy(), rows[list(classes)].to_numpy(dtype=np.float64)
         targets = labels[rows["record"]]
         for name, metric in _TUNED.items():
             thresholds = metrics.best_thresholds(targets[~test], p[~test], metric)
@@ -234,8 +241,8 @@ def multi_label_tests(cohort: str, question: str = "gamma") -> pd.DataFrame:
 
 
 def of_run(run: training.Run, labels: NDArray[np.bool_]) -> Fold:
-    """What one network answered on its test records, of a cohort with ``labels`` (records, 9)."""
-    return joined([run.predictions.rename(columns={"split": "part"})], labels, [run.log])
+    """What one network answered on its test records, of a cohort with ``labels`` (records, classes)."""
+    return joined([run.predictions.rename(columns={"split": "part"})], labels, [run.log], run.classes)
 
 
 def scores_by_fold(folds: Mapping[str, Sequence[Fold]]) -> dict[str, pd.DataFrame]:

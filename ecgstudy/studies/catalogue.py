@@ -6,12 +6,24 @@ A new study subclasses ``Study`` in its own module and is added to ``STUDIES``; 
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
+from types import ModuleType
 from typing import Any, ClassVar
 
 import pandas as pd
 
 from ecgstudy.paths import RESULTS, listed
-from ecgstudy.studies import Missing, Study, ablation_tables, ablations, explanations, intact, leaderboard, realism
+from ecgstudy.studies import (
+    Missing,
+    Study,
+    ablation_tables,
+    ablations,
+    explanations,
+    fitness,
+    intact,
+    leaderboard,
+    realism,
+    unlike,
+)
 from ecgstudy.studies.checks import Check, as_text, compare, text_table, told, tried
 from ecgstudy.systems import catalogue
 
@@ -185,13 +197,10 @@ class Explanations(FromRecordings):
             explanations.keep(rows)
 
 
-class Realism(FromRecordings):
-    """How near simulated records are to real ones; one answer, the table."""
+class OneTable(FromRecordings):
+    """A study of one answer, its table, which a module computes and writes."""
 
-    name = "realism"
-    file = realism.TABLE.name
-    keys = ("question", "group", "quantity", "statistic")
-    command = "ecgstudy train --part realism --again"
+    module: ClassVar[ModuleType]
 
     def entries(self, part: str) -> list[str]:
         """The table itself."""
@@ -203,11 +212,42 @@ class Realism(FromRecordings):
 
     def tasks(self, part: str, answer: str) -> list[Callable[[], Any]]:
         """One task measures everything."""
-        return [realism.compute]
+        return [self.module.compute]
 
     def keep(self, part: str, answer: str, found: list[Any]) -> None:
-        """Write the table."""
-        realism.write(found[0])
+        """Write the table, and what comes with it."""
+        self.module.write(*(found[0] if isinstance(found[0], tuple) else found))
 
 
-STUDIES: tuple[Study, ...] = (Leaderboard(), Ablations(), Explanations(), Realism())
+class Realism(OneTable):
+    """How near simulated records are to real ones."""
+
+    name = "realism"
+    module: ClassVar[ModuleType] = realism
+    file = realism.TABLE.name
+    keys = ("question", "group", "quantity", "statistic")
+    command = "ecgstudy train --part realism --again"
+
+
+class Fitness(OneTable):
+    """What the checks of a record find and what they alarm about."""
+
+    name = "fitness"
+    module: ClassVar[ModuleType] = fitness
+    file = fitness.TABLE.name
+    keys = ("question", "source", "check", "fault", "strength")
+    numbers = ("value", "changed", "noted", "unfit")
+    command = "ecgstudy train --part fitness --again"
+
+
+class Unlike(OneTable):
+    """Distances from the training data: which is shown, what it finds, what it alarms about."""
+
+    name = "unlike"
+    module: ClassVar[ModuleType] = unlike
+    file = unlike.TABLE.name
+    keys = ("question", "distance", "group")
+    command = "ecgstudy train --part unlike --again"
+
+
+STUDIES: tuple[Study, ...] = (Leaderboard(), Ablations(), Explanations(), Realism(), Fitness(), Unlike())

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
+from ecgstudy.data import own
+from ecgstudy.data.labels import CLASSES
 from ecgstudy.studies import ablations, explanations, questions, single_beats
 from ecgstudy.studies.trainings import Ensemble, Task
 from ecgstudy.systems.catalogue import CATALOGUE, with_chapter
@@ -38,7 +40,9 @@ def _explained(p: SimpleNamespace) -> list[Task]:
 
 
 def _others_maps(p: SimpleNamespace) -> list[Task]:
-    """Chapter 12 tries its system's maps, and shows one of every other's first network."""
+    """Chapter 12 tries its system's maps, and shows one of every other's network; of classes of one's own nothing."""
+    if own.classes(p.cohort) != CLASSES:
+        return []
     found = [explanations.trials_of_chapter(LocalEvidenceSystem.configured(vars(p)), p).task]
     others = [cls.name for cls in with_chapter() if cls.chapter != "12_local_evidence"]
     return [*found, *(task for name in others for task in Ensemble.of_profile(name, p.profile, p.seed).tasks(1))]

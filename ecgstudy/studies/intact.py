@@ -38,6 +38,8 @@ TABLES = {
     "explanations.csv.gz": (["system", "method", "trial", "cohort", "trained", "class"], ["value", "low", "high", "n"]),
     "realism.csv": (["question", "group", "quantity", "statistic"], ["value", "n", "simulator"]),
     "audit.csv": (["source", "name"], []),
+    "quality.csv": (["question", "source", "check", "fault", "strength"], ["n"]),
+    "unlike.csv": (["question", "distance", "group"], ["value", "n"]),
 }
 NUMBERS = ("value", "low", "high", "n", "paper_value", "simulator", "fs", "seconds", "leads", "missing")
 
@@ -450,6 +452,14 @@ def audit_faults(path: Path, command: str) -> list[str]:
         differs = known.loc[both, column] != records.loc[both, column]
         faults += [(row, f"{column} is not as the real cohort has it") for row in both[differs]]
     return [fault(path, f"{', '.join(row)}: {what}", remedy) for row, what in faults] or _seal_faults(path, command)
+
+
+def arrays_faults(path: Path, command: str) -> list[str]:
+    """What is wrong with arrays that are kept of recordings: they are finite, and as they were written."""
+    arrays = read(path, load_file)
+    if not (arrays and all(bool(torch.isfinite(values).all()) for values in arrays.values())):
+        return [fault(path, "it holds NaN or infinity, or nothing", f"{restore(path)}, or make it again: `{command}`")]
+    return _seal_faults(path, command)
 
 
 def attack_faults(path: Path, remedy: str = "") -> list[str]:

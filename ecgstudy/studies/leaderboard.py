@@ -121,10 +121,12 @@ def answer(board: str, entry: str, *, quiet: bool = False) -> None:
     about: dict[str, Any]
     if entry in BASELINES:
         cohort, about = cohort_of(board, 100), {"fs": 100}
-        answers = _cross_validated(board, cohort, lambda rest, test: {entry: _baseline(entry, cohort, rest, test)})
+        fold = fold_of(board, cohort)
+        answers = cross_validated(fold, cohort, lambda rest, test: {entry: baseline_answer(entry, cohort, rest, test)})
     else:
         system, members = by_name(entry.removesuffix(PRETRAINED)).of_profile(BOARDS[board].profile)
         cohort = cohort_of(board, system.fs)
+        fold = fold_of(board, cohort)
         start = _pretrained(system, quiet) if entry.endswith(PRETRAINED) else None
         members = 1 if start or BOARDS[board].single else members
         runs: list[training.Run] = []
@@ -135,13 +137,13 @@ def answer(board: str, entry: str, *, quiet: bool = False) -> None:
             one = {f"{entry}, one": training.ensemble(new[:1], test)}
             return one | {entry: training.ensemble(new, test)} if members > 1 else {entry: one.popitem()[1]}
 
-        answers = _cross_validated(board, cohort, trained)
+        answers = cross_validated(fold, cohort, trained)
         about = {"config": system.config, "runs": [run.folder.name for run in runs], **size(system)}
         about["training_seconds"] = round(sum(run.card["seconds"] for run in runs), 1)
     about |= {"cohort": cohort.checksum, "wall_seconds": round(time.monotonic() - begun, 1), "torch": torch.__version__}
     about["machine"] = training.machine()
     folder = FOLDER / board
-    records = cohort.table[["name", "patient_id", "source"]].assign(fold=fold_of(board, cohort))
+    records = cohort.table[["name", "patient_id", "source"]].assign(fold=fold)
     records[list(CLASSES)] = cohort.labels
     tested = (records["fold"] >= 0).to_numpy()
     with written_whole(folder / "records.parquet") as partial:
@@ -157,10 +159,10 @@ def answer(board: str, entry: str, *, quiet: bool = False) -> None:
             partial.write_text(text, encoding="utf-8")
 
 
-def _cross_validated(
-    board: str, cohort: Cohort, of_fold: Callable[[NDArray[np.intp], NDArray[np.intp]], dict[str, Answer]]
+def cross_validated(
+    fold: NDArray[np.intp], cohort: Cohort, of_fold: Callable[[NDArray[np.intp], NDArray[np.intp]], dict[str, Answer]]
 ) -> dict[str, Answer]:
-    fold = fold_of(board, cohort)
+    """Answers of entries to every record, each fold's by what ``of_fold`` gives for (the rest, the fold)."""
     joined: dict[str, Answer] = {}
     for f in range(fold.max() + 1):
         test = np.flatnonzero(fold == f)
@@ -172,7 +174,7 @@ def _cross_validated(
     return joined
 
 
-def _baseline(entry: str, cohort: Cohort, rest: NDArray[np.intp], test: NDArray[np.intp]) -> Answer:
+def baseline_answer(entry: str, cohort: Cohort, rest: NDArray[np.intp], test: NDArray[np.intp]) -> Answer:
     """Answer of a baseline, called from thresholds chosen (by F1) on a fifth of the rest, which it is not fitted on."""
 
     def fitted(train: NDArray[np.intp], records: NDArray[np.intp]) -> NDArray[np.float32]:

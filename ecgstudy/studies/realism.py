@@ -270,9 +270,9 @@ class StridedCNNSystem(System):
     schedule: Literal["constant", "one-cycle", "published"] = "one-cycle"
     weight_decay: float = 0.01
 
-    def network(self) -> StridedCNN:
+    def network(self, classes: int = len(CLASSES)) -> StridedCNN:
         """Make the network, untrained."""
-        return StridedCNN()
+        return StridedCNN(classes)
 
     def windows(self, signal: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Detrend; clip a longer record at head, middle and end, zero-pad a shorter one on both sides."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ecgstudy import training, workers
 from ecgstudy.data.cohort import Cohort, named_cohort
-from ecgstudy.paths import cache_root, data_root
+from ecgstudy.paths import cache_root, data_root, own_cohorts
 from ecgstudy.profiles import profile_values
 from ecgstudy.systems import System
 from ecgstudy.systems.catalogue import by_name
@@ -114,7 +114,7 @@ class Records:
     @property
     def task(self) -> Task:
         """To make the cohort."""
-        number = f"{self.records:,} " if self.records else ""
+        number = f"{self.records:,} " if self.records and self.cohort not in own_cohorts() else ""
         return Task(f"{number}{self.cohort} records, {self.fs:g} Hz", Records.made, (self,))
 
     def made(self, *, only_open: bool = False, tell: bool = False) -> Cohort:
@@ -209,7 +209,7 @@ class Ensemble:
 
     def test(self, cohort: Cohort) -> NDArray[np.intp]:
         """Records of the cohort that no member sees."""
-        return np.flatnonzero(cohort.folds(5, self.seed) == self.fold)
+        return cohort.test(self.seed, self.fold)
 
     def member(self, number: int, *, only_open: bool = False) -> training.Run | None:
         """Train one member, or open it."""

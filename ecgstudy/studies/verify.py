@@ -6,12 +6,14 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import yaml
+from safetensors.numpy import load_file
 from scipy import stats
 from scipy.special import expit
 
@@ -25,6 +27,7 @@ from ecgstudy.systems.catalogue import by_name
 
 # Results files that are no study's → what makes them again.
 OTHERS = {
+    "unlike.safetensors": "ecgstudy train --part unlike --again",
     "audit.csv": "ecgstudy data audit",
     "beats.csv": "ecgstudy run 07_beat_gradcam --profile real -p save=true",
     "bench.json": "make bench",
@@ -120,9 +123,16 @@ def check_real() -> Check:
     return Check("leaderboard/by-source and ablations/real", len(paths) * len(records), 0.0, wrong)
 
 
+_ROWS: dict[str, Callable[[Path], int]] = {
+    ".json": lambda path: len(card(path)),
+    ".safetensors": lambda path: len(load_file(path)),
+}
+
+
 def check_others() -> Iterator[Check]:
     """The files that are made from recordings or measured: whether such a table can be so."""
     faults: dict[str, Callable[..., list[str]]] = {
+        "unlike.safetensors": intact.arrays_faults,
         "audit.csv": intact.audit_faults,
         "bench.json": intact.bench_faults,
         "attack.json": intact.attack_faults,
@@ -130,7 +140,7 @@ def check_others() -> Iterator[Check]:
     for file, command in OTHERS.items():
         path = RESULTS / file
         wrong = tried(path, faults.get(file, intact.table_faults), command)
-        rows = 0 if wrong else len(card(path) if file.endswith(".json") else text_table(path))
+        rows = 0 if wrong else _ROWS.get(path.suffix, lambda p: len(text_table(p)))(path)
         yield Check(file, rows, 0.0, wrong)
 
 

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ecgstudy.data.labels import CLASSES
 from ecgstudy.losses import LOSSES, Loss
 from ecgstudy.preprocessing import fit_length
 from ecgstudy.profiles import ProfileError, profile_values
@@ -161,8 +162,8 @@ class System(ABC):
         return cls(**settings)
 
     @abstractmethod
-    def network(self) -> nn.Module:
-        """Make the network, untrained: (batch, leads, samples) → logits (batch, 9)."""
+    def network(self, classes: int = len(CLASSES)) -> nn.Module:
+        """Make the network, untrained: (batch, leads, samples) → logits (batch, classes)."""
 
     @abstractmethod
     def windows(self, signal: NDArray[np.float32]) -> list[NDArray[np.float32]]:
@@ -172,7 +173,7 @@ class System(ABC):
         """
 
     def epoch(self, labels: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.intp]:
-        """Order in which one epoch shows the training windows, (windows, 9) labels given: each once, shuffled."""
+        """Order in which one epoch shows the training windows, (windows, classes) labels given: each once, shuffled."""
         return rng.permutation(len(labels))
 
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -180,7 +181,7 @@ class System(ABC):
         return x
 
     def criterion(self, positives: Tensor, records: int) -> Loss:
-        """Loss of a batch, given how many of the training ``records`` carry each class, (9,)."""
+        """Loss of a batch, given how many of the training ``records`` carry each class, (classes,)."""
         return LOSSES[self.loss](positives, records)
 
     def objective(self, outputs: Outputs, targets: Tensor, criterion: Loss) -> Tensor:
@@ -208,15 +209,15 @@ class System(ABC):
         return float(np.mean(2 * tp / np.maximum(total, 1)))
 
     def thresholds(self, targets: NDArray[np.bool_], probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Probabilities (9,) from which a class is called, chosen on validation records: 0.5."""
+        """Probabilities (classes,) from which a class is called, chosen on validation records: 0.5."""
         return np.full(targets.shape[1], 0.5)
 
     def vote(
         self, probabilities: NDArray[np.float32], thresholds: NDArray[np.float64]
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Join members (members, records, 9) with thresholds (members, 9): probabilities and predictions (records, 9).
+        """Join members (members, records, classes), thresholds (members, classes): probabilities and predictions.
 
-        The mean probability, called from the mean threshold.
+        The mean probability (records, classes), called from the mean threshold.
         """
         mean = probabilities.mean(axis=0)
         return mean, mean >= thresholds.mean(axis=0)

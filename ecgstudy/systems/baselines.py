@@ -151,7 +151,7 @@ def cohort_features(cohort: Cohort) -> tuple[pd.DataFrame, Array]:
 
 
 class FeatureBaseline:
-    """Features and median-beat components in extremely randomised trees, all nine classes at once.
+    """Features and median-beat components in extremely randomised trees, all classes at once.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ class FeatureBaseline:
         return self
 
     def predict(self, cohort: Cohort, records: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Probabilities (records, 9)."""
+        """Probabilities (records, classes)."""
         parts = self.forest.predict_proba(self._inputs(cohort, records))
         # A class that all training records have, or none has, gives one column only.
         known = zip(parts, self.forest.classes_, strict=True)
@@ -189,7 +189,7 @@ class FeatureBaseline:
 
 
 def source_baseline(cohort: Cohort, train: NDArray[np.intp], test: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Probabilities (test, 9) from the record's source alone: (k + 1) / (n + 2) of its training records.
+    """Probabilities (test, classes) from the record's source alone: (k + 1) / (n + 2) of its training records.
 
     What a network could score by knowing where a record is from.
     """

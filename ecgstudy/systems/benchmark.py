@@ -240,9 +240,9 @@ class XResNetSystem(BenchmarkSystem):
     name: ClassVar[str] = "xresnet1d101"
     title: ClassVar[str] = "xresnet1d101"
 
-    def network(self) -> XResNet:
+    def network(self, classes: int = len(CLASSES)) -> XResNet:
         """Make the network, untrained."""
-        return XResNet(dropout=self.dropout)
+        return XResNet(classes=classes, dropout=self.dropout)
 
 
 @register
@@ -253,6 +253,6 @@ class WangSystem(BenchmarkSystem):
     name: ClassVar[str] = "resnet1d_wang"
     title: ClassVar[str] = "resnet1d_wang"
 
-    def network(self) -> WangResNet:
+    def network(self, classes: int = len(CLASSES)) -> WangResNet:
         """Make the network, untrained."""
-        return WangResNet(dropout=self.dropout)
+        return WangResNet(classes=classes, dropout=self.dropout)

@@ -210,9 +210,10 @@ class BUTTSystem(System):
         """Train some members with the mask as published."""
         return {"mask as published": Arm(replace(self, mask="published"), p.replicas)}
 
-    def network(self) -> BUTT:
+    def network(self, classes: int = len(CLASSES)) -> BUTT:
         """Make the network, untrained."""
         return BUTT(
+            classes=classes,
             filters=self.filters,
             convolutions=self.convolutions,
             kernel=self.kernel,

@@ -132,9 +132,9 @@ class CNNGAPSystem(System):
     flip: float = 0.5
     scale: float = 0.5
 
-    def network(self) -> CNNGAP:
+    def network(self, classes: int = len(CLASSES)) -> CNNGAP:
         """Make the network, untrained."""
-        return CNNGAP(width=self.width, dilation=self.dilation, dropout=self.dropout)
+        return CNNGAP(classes=classes, width=self.width, dilation=self.dilation, dropout=self.dropout)
 
     def windows(self, signal: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Detrend; clip a longer record at head, middle and end, zero-pad a shorter one on both sides."""

@@ -197,10 +197,15 @@ class ECGMasterSystem(System):
         """Train as many members whose softmax leaves padding out."""
         return {"masked": Arm(replace(self, masked=True), p.members)}
 
-    def network(self) -> ECGMaster:
+    def network(self, classes: int = len(CLASSES)) -> ECGMaster:
         """Make the network, untrained."""
         return ECGMaster(
-            width=self.width, kernel=self.kernel, depth=self.depth, dropout=self.dropout, masked=self.masked
+            classes=classes,
+            width=self.width,
+            kernel=self.kernel,
+            depth=self.depth,
+            dropout=self.dropout,
+            masked=self.masked,
         )
 
     def windows(self, signal: NDArray[np.float32]) -> list[NDArray[np.float32]]:

@@ -39,6 +39,8 @@ class LocalEvidence(nn.Module):
 
     Parameters
     ----------
+    classes
+        Of the output.
     channels, depth, dropout
         Filters; convolutions of kernel 3 after the two that halve the time axis (a cell sees 15 + 8 depth samples);
         dropout before each of them and before the evidence.
@@ -46,7 +48,9 @@ class LocalEvidence(nn.Module):
         Channels of the intervals' network; 0 leaves the intervals out.
     """
 
-    def __init__(self, *, channels: int = 64, depth: int = 2, rhythm: int = 32, dropout: float = 0.1) -> None:
+    def __init__(
+        self, *, classes: int = len(CLASSES), channels: int = 64, depth: int = 2, rhythm: int = 32, dropout: float = 0.1
+    ) -> None:
         super().__init__()
         self.stride, self.receptive_field = 4, 15 + 8 * depth
         layers = _unit(len(LEADS), channels // 2, 7, 2) + _unit(channels // 2, channels, 5, 2)
@@ -55,9 +59,9 @@ class LocalEvidence(nn.Module):
         self.local = nn.Sequential(*layers)
         self.rhythm = nn.Sequential(*_unit(INTERVALS, rhythm, 1), *_unit(rhythm, rhythm, 1)) if rhythm else None
         self.join = nn.Sequential(*_unit(channels + rhythm, channels, 1), Dropout(dropout))
-        self.head = Conv1d(channels, len(CLASSES), 1)
+        self.head = Conv1d(channels, classes, 1)
         # Of each class: how much the strongest cells outweigh the others, scale of the map, what stands without any.
-        self.sharpness, self.gain, self.bias = (nn.Parameter(torch.zeros(len(CLASSES))) for _ in range(3))
+        self.sharpness, self.gain, self.bias = (nn.Parameter(torch.zeros(classes)) for _ in range(3))
 
     def evidence(self, x: Tensor) -> Tensor:
         """Score e of each class in each cell (batch, classes, cells): what its window and its intervals say."""
@@ -165,9 +169,11 @@ class LocalEvidenceSystem(System):
             return {}
         return {"and the key": Arm(replace(self, key_weight=p.key_weight), 1, keyed)}
 
-    def network(self) -> LocalEvidence:
+    def network(self, classes: int = len(CLASSES)) -> LocalEvidence:
         """Make the network, untrained."""
-        return LocalEvidence(channels=self.channels, depth=self.depth, rhythm=self.rhythm, dropout=self.dropout)
+        return LocalEvidence(
+            classes=classes, channels=self.channels, depth=self.depth, rhythm=self.rhythm, dropout=self.dropout
+        )
 
     def windows(self, signal: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Take the baseline away, add the intervals; clip at head, middle and end, or pad both sides."""

@@ -28,7 +28,14 @@ class SmallGAP(nn.Module):
     """
 
     def __init__(
-        self, dilations: tuple[int, ...], pools: int, *, width: int = 32, kernel: int = 7, pooling: str = "mean"
+        self,
+        dilations: tuple[int, ...],
+        pools: int,
+        *,
+        width: int = 32,
+        kernel: int = 7,
+        pooling: str = "mean",
+        classes: int = len(CLASSES),
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
@@ -41,14 +48,14 @@ class SmallGAP(nn.Module):
                 self.receptive_field, self.stride = self.receptive_field + self.stride, self.stride * 2
             channels = width
         self.blocks = nn.Sequential(*layers)
-        self.head = nn.Linear(width, len(CLASSES))
+        self.head = nn.Linear(width, classes)
 
     def features(self, x: Tensor) -> Tensor:
         """Feature map of (batch, leads, samples): (batch, width, cells)."""
         return self.blocks(x)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (batch, 9)."""
+        """Logits (batch, classes)."""
         features = self.features(x)
         return self.head(features.amax(dim=-1) if self.pooling == "max" else features.mean(dim=-1))
 
@@ -80,9 +87,9 @@ class SmallGAPSystem(System):
     pools: int = 3
     pooling: Literal["mean", "max"] = "mean"
 
-    def network(self) -> SmallGAP:
+    def network(self, classes: int = len(CLASSES)) -> SmallGAP:
         """Make the network, untrained."""
-        return SmallGAP(self.dilations, self.pools, pooling=self.pooling)
+        return SmallGAP(self.dilations, self.pools, pooling=self.pooling, classes=classes)
 
     def windows(self, signal: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Subtract each lead's median; crop or pad both sides."""

@@ -172,9 +172,9 @@ class XECGNetSystem(System):
         """Train as many members without the regulariser."""
         return {"γ = 0": Arm(replace(self, gamma=0), p.members)}
 
-    def network(self) -> XECGNet:
+    def network(self, classes: int = len(CLASSES)) -> XECGNet:
         """Make the network, untrained."""
-        return XECGNet(width=self.width, pools=self.pools, relu=self.relu)
+        return XECGNet(classes=classes, width=self.width, pools=self.pools, relu=self.relu)
 
     def windows(self, signal: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Subtract each lead's median; zero-pad a shorter record in front, clip a longer one at head, middle and end.

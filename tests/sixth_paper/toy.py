@@ -15,20 +15,20 @@ from ecgstudy.systems import OwnMaps, System, clip_thrice, register
 
 
 class Toy(nn.Module):
-    """One convolution, global average pooling, one linear layer: (batch, 12, samples) → logits (batch, 9)."""
+    """One convolution, global average pooling, one linear layer: (batch, 12, samples) → logits (batch, classes)."""
 
-    def __init__(self, heads: int = 8) -> None:
+    def __init__(self, heads: int = 8, classes: int = len(CLASSES)) -> None:
         super().__init__()
         self.stride = 5
         self.blocks = nn.Sequential(nn.Conv1d(len(LEADS), heads, self.stride, self.stride), nn.ReLU())
-        self.head = nn.Linear(heads, len(CLASSES))
+        self.head = nn.Linear(heads, classes)
 
     def features(self, x: Tensor) -> Tensor:
         """Feature map (batch, heads, cells)."""
         return self.blocks(x)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (batch, 9)."""
+        """Logits (batch, classes)."""
         return self.head(self.features(x).mean(dim=-1))
 
 
@@ -59,9 +59,9 @@ class ToySystem(System):
     rate: float = 1e-2
     heads: int = 16
 
-    def network(self) -> Toy:
+    def network(self, classes: int = len(CLASSES)) -> Toy:
         """Make the network, untrained."""
-        return Toy(self.heads)
+        return Toy(self.heads, classes)
 
     def windows(self, signal: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Subtract each lead's median; clip or pad."""

@@ -1,0 +1,171 @@
+"""Scores on a cohort of one's own: of the networks that ship with the study, and of entries trained on its folds."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ecgstudy import metrics, training
+from ecgstudy.data import own
+from ecgstudy.data.cohort import Cohort
+from ecgstudy.data.labels import CLASSES
+from ecgstudy.data.manifest import DataError
+from ecgstudy.profiles import nearest
+from ecgstudy.studies import leaderboard
+from ecgstudy.studies.leaderboard import Answer
+from ecgstudy.systems import System
+from ecgstudy.systems.catalogue import CATALOGUE, by_name
+
+FOLDS = 5  # where the table gives none
+COLUMNS = ("entry", "metric", "class", "value", "low", "high", "n")
+
+
+def shipped() -> dict[str, list[training.Run]]:
+    """Networks that come with the study, with their weights: entry → the runs of its ensemble.
+
+    Those named by their system alone were trained on 18,000 simulated records, one network each; a pre-trained one is
+    an ensemble of five that went on to the real cohort.
+    """
+    found: dict[str, list[training.Run]] = {}
+    for board in ("synthetic-large", "real"):
+        for entry in leaderboard.entries(board):
+            if not (leaderboard.FOLDER / board / f"{entry}.json").exists() or entry in leaderboard.BASELINES:
+                continue
+            names = leaderboard.card_of(board, entry)["runs"]
+            there = [(training.RESULTS / "runs" / name / "weights.safetensors").exists() for name in names]
+            if names and all(there):
+                found[entry] = leaderboard.runs_of(board, entry)
+    return found
+
+
+def zero_shot(name: str, entries: Sequence[str] | None = None, *, repeats: int = 1000) -> pd.DataFrame:
+    """Score shipped networks on a cohort of one's own as they are: nothing of it is trained on.
+
+    Parameters
+    ----------
+    name
+        Of the cohort.
+    entries
+        Of ``shipped``, all if None.
+    repeats
+        Of the bootstrap over patients.
+
+    Returns
+    -------
+    DataFrame
+        Columns entry, and those of ``metrics.summary``, over the classes that cohort and networks share.
+
+    Raises
+    ------
+    DataError
+        when they share no class.
+    ValueError
+        for an entry that does not ship.
+    """
+    known = own.own(name)
+    shared = [c for c in CLASSES if c in known.classes]
+    if not shared:
+        raise DataError(
+            f"the networks of the study know {', '.join(CLASSES)}, and the cohort {name!r} has other classes "
+            f"({', '.join(known.classes[:9])}): add it again with a mapping of its codes to these, or train on it"
+        )
+    runs = shipped()
+    for entry in entries or ():
+        if entry not in runs:
+            raise ValueError(f"no shipped networks {entry!r}; there are {', '.join(runs)}{nearest(entry, runs)}")
+    tables: list[pd.DataFrame] = []
+    for entry in entries or runs:
+        system = runs[entry][0].system
+        cohort = own.cohort_of(name, system.fs, tell=not tables)
+        every = np.arange(len(cohort))
+        probabilities = np.stack([training.predict(system, run.network(), cohort, every) for run in runs[entry]])
+        thresholds = np.array([list(run.card["thresholds"].values()) for run in runs[entry]])
+        p, called = system.vote(probabilities.astype(np.float32), thresholds)
+        ours, theirs = ([names.index(c) for c in shared] for names in (cohort.classes, CLASSES))
+        tables.append(_scored(entry, cohort, (p[:, theirs], called[:, theirs]), shared, ours, repeats))
+    return pd.concat(tables, ignore_index=True)
+
+
+def trained(
+    name: str,
+    entries: Sequence[str] | None = None,
+    *,
+    profile: str = "real",
+    repeats: int = 1000,
+    quiet: bool = False,
+    **changes: Any,
+) -> pd.DataFrame:
+    """Train entries of the leaderboard on a cohort of one's own and score them, each record by what has not seen it.
+
+    The folds are the table's, else five. What is trained is kept, as all trainings are.
+
+    Parameters
+    ----------
+    name
+        Of the cohort.
+    entries
+        Systems or ``features and trees``; all if None.
+    profile
+        Whose sizes the systems have.
+    repeats
+        Of the bootstrap over patients.
+    quiet
+        Show no progress.
+    changes
+        Settings that replace the profile's.
+
+    Returns
+    -------
+    DataFrame
+        Columns entry, and those of ``metrics.summary``.
+
+    Raises
+    ------
+    ValueError
+        for an entry that there is not.
+    """
+    trees = leaderboard.BASELINES[0]
+    everyone = [*CATALOGUE, trees]
+    for entry in entries or ():
+        if entry not in everyone:
+            raise ValueError(f"no entry {entry!r}; there are {', '.join(everyone)}{nearest(entry, everyone)}")
+    tables: list[pd.DataFrame] = []
+    for entry in entries or everyone:
+        if entry == trees:
+            cohort = own.cohort_of(name, 100, tell=not tables)
+            of_fold = partial(leaderboard.baseline_answer, trees, cohort)
+        else:
+            system, members = by_name(entry).of_profile(profile)
+            system = replace(system, **changes)
+            cohort = own.cohort_of(name, system.fs, tell=not tables)
+            of_fold = partial(_ensemble, system, members, quiet, cohort)
+        given = cohort.given_folds()
+        fold = cohort.folds(FOLDS, 0) if given is None else given
+        answer = leaderboard.cross_validated(fold, cohort, partial(_alone, of_fold))[""]
+        tables.append(_scored(entry, cohort, answer, cohort.classes, range(len(cohort.classes)), repeats))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _alone(
+    of_fold: Callable[[NDArray[np.intp], NDArray[np.intp]], Answer], rest: NDArray[np.intp], test: NDArray[np.intp]
+) -> dict[str, Answer]:
+    return {"": of_fold(rest, test)}
+
+
+def _ensemble(
+    system: System, members: int, quiet: bool, cohort: Cohort, rest: NDArray[np.intp], test: NDArray[np.intp]
+) -> Answer:
+    """What an ensemble that is trained on the rest answers to the records of a fold."""
+    runs = training.train_members(system, cohort, test, members=members, quiet=quiet)
+    return training.ensemble(runs, test)
+
+
+def _scored(
+    entry: str, cohort: Cohort, answer: Answer, classes: Sequence[str], columns: Sequence[int], repeats: int
+) -> pd.DataFrame:
+    targets, patients = cohort.labels[:, list(columns)], cohort.table["patient_id"].to_numpy()
+    return metrics.summary(targets, *answer, patients, classes, repeats=repeats).assign(entry=entry)[list(COLUMNS)]
