@@ -2,9 +2,10 @@
 
 Writes ``results/bench.json``: name → ours, other, other_name, ratio (≥ 1: ours is better), unit, machine, date. All are
 measured, or those that are named: ``python -m ecgstudy.bench reading training``. Only when named: ``cohort_memory``
-(five minutes, 5 GB of disk); ``cohort_build_torch_ecg`` (which wants the package torch-ecg beside ours); and ``book``,
-``book_busy``, ``real_book`` and ``suite``, which run make in two fresh clones of this repository: as it is committed,
-and as it was at ``BEFORE`` (an hour or more each, on a machine that does nothing else).
+(five minutes, 5 GB of disk); ``cohort_build_torch_ecg``, which wants the package torch-ecg beside ours; ``explain`` and
+``explain_page``, which want deepecgkit; ``book``, ``book_busy``, ``real_book`` and ``suite``, which run make in two
+fresh clones of this repository: as it is committed, and as it was at ``BEFORE`` (an hour or more each, on a machine
+that does nothing else).
 """
 
 import copy
@@ -179,6 +180,55 @@ def cam(records: int = 256, batch: int = 32) -> dict[str, Any]:
     return {"ours": records / ours, "other": records / other, "other_name": name, "unit": "records/s"}
 
 
+def explain(paths: list[Path], pages: bool) -> dict[str, Any]:
+    """Read records, answer with the own network's five members and say why: with ``pages``, to a page each.
+
+    Against deepecgkit's ECGExplainer (saliency, shares of leads and waves) on one network, CNN-GAP at an eighth of its
+    width, of the same records; with ``pages``, its command's three figures, too.
+    """
+    from deepecgkit import __version__ as theirs
+    from deepecgkit import explainability
+
+    from ecgstudy.reading import explanation, page, shipped
+
+    system, network = cnn_gap.CNNGAPSystem(fs=125, width=0.125), shipped.shipped("CNN-GAP").networks[0]
+    explainer = explainability.ECGExplainer(network, "CNN-GAP", sampling_rate=125, device="cpu")
+
+    def ours(path: Path) -> None:
+        answer = explanation.explain(read_record(path), even_if_unfit=True)
+        answer.shares(answer.main[0])
+        if pages:
+            page.page(answer, file=path.name)
+
+    def other(path: Path, folder: str) -> None:
+        x = np.stack(system.windows(explanation.prepared(read_record(path), 125)))
+        result = explainer.explain(x[:1])
+        result.summary()
+        if pages:
+            to = {"leads": result.lead_names}
+            explainability.plot_attribution(
+                result.signal[0], result.values[0], 125, save_path=f"{folder}/signal.png", **to
+            )
+            explainability.plot_lead_importance(result.lead_importance, save_path=f"{folder}/leads.png", **to)
+            if result.beat_profile is not None:
+                profile = result.beat_profile, result.beat_times_ms
+                explainability.plot_beat_profile(*profile, save_path=f"{folder}/beats.png", **to)
+
+    with tempfile.TemporaryDirectory() as folder:
+
+        def all_ours() -> None:
+            for path in paths:
+                ours(path)
+
+        def all_others() -> None:
+            for path in paths:
+                other(path, folder)
+
+        ours_s, other_s = seconds(all_ours, all_others, repeats=2)
+    name = f"deepecgkit {theirs}'s ECGExplainer on one network{', and its three figures' if pages else ''}"
+    return {"ours": len(paths) / ours_s, "other": len(paths) / other_s, "other_name": name, "unit": "records/s"}
+
+
 BEFORE = "406b581"  # trainings one after the other, with two threads each; the suite in one process
 
 
@@ -244,7 +294,7 @@ def main(names: list[str]) -> None:
     results = json.loads(table.read_text(encoding="utf-8")) if table.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ECGSTUDY_CACHE"] = f"{folder}/cache"
-        read = {"reading", "cohort_build", "cohort_build_torch_ecg"}
+        read = {"reading", "cohort_build", "cohort_build_torch_ecg", "explain", "explain_page"}
         paths = recordings(Path(folder) / "records") if not names or read & {*names} else []
         always = {
             "reading": lambda: reading(paths),
@@ -256,6 +306,8 @@ def main(names: list[str]) -> None:
         named = {
             "cohort_build_torch_ecg": lambda: cohort_build_torch_ecg(paths),
             "cohort_memory": cohort_memory,
+            "explain": lambda: explain(paths[:48], pages=False),
+            "explain_page": lambda: explain(paths[:12], pages=True),
             "book": lambda: make("book"),
             "book_busy": lambda: make("book", busy=True),
             "real_book": lambda: make("book", "PROFILE=real"),

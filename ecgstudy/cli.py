@@ -1,4 +1,4 @@
-"""The command line: ``ecgstudy run``, ``book``, ``serve``, ``train``, ``verify-results`` and ``data``."""
+"""The command line: ``ecgstudy run``, ``book``, ``serve``, ``train``, ``verify-results``, ``explain`` and ``data``."""
 
 import errno
 import functools
@@ -266,6 +266,41 @@ def verify_results(
         typer.echo(f"  largest difference of a probability {result.largest:.1e}: {same} ({result.seconds:.0f} s)")
         right &= result.right
     raise typer.Exit(0 if right else 1)
+
+
+@app.command()
+def explain(
+    records: Annotated[list[Path], typer.Argument(help="ECGs, or folders of them.")],
+    system: Annotated[
+        str, typer.Option(help="Whose networks: Local evidence, CNN-GAP, xECGNet, BUTTeam, ECGMaster ..., or `all`.")
+    ] = "Local evidence",
+    class_: Annotated[
+        list[str] | None,
+        typer.Option("--class", help="A finding to explain, e.g. AF (repeatable); default: those called."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the pages, index.html and table.csv.")] = Path("ecg-explained"),
+    show_identity: Annotated[bool, typer.Option(help="Also show what the files say of the patients.")] = False,
+    even_if_unfit: Annotated[bool, typer.Option(help="Answer although a record is unfit to be read.")] = False,
+    jobs: Jobs = None,
+) -> None:
+    """Read ECGs, answer, and show why: a page each. No medical device. Exit code 1: some failed; 3: some are unfit."""
+    from ecgstudy.data.labels import CLASSES
+    from ecgstudy.reading import many
+    from ecgstudy.reading.shipped import ENTRIES
+
+    if system != "all" and system not in ENTRIES:
+        raise ValueError(f"no system {system!r}; there are {', '.join(ENTRIES)}, and all{nearest(system, ENTRIES)}")
+    for name in class_ or ():
+        if name not in CLASSES:
+            raise ValueError(f"no finding {name!r}; there are {', '.join(CLASSES)}{nearest(name, CLASSES)}")
+    systems = tuple(ENTRIES) if system == "all" else (system,)
+    settings = many.Settings(systems, tuple(class_ or ()), show_identity, even_if_unfit)
+    table = many.read_many(records, out, settings, jobs)
+    for file, error in table.loc[table["error"] != "", ["file", "error"]].drop_duplicates().itertuples(index=False):
+        typer.secho(printable(f"{file}: {error}"), fg="red", err=True)
+    _say(many.summary(table))
+    _say(f"The pages: {(out / many.INDEX).resolve().as_uri()}")
+    raise typer.Exit(many.exit_code(table))
 
 
 @app.command(cls=OfRepository)

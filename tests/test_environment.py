@@ -169,7 +169,7 @@ def test_the_page_of_licences_names_every_package():
 def test_what_is_imported_is_declared_for_the_book():
     found = packages_distributions()
     declared = {plain(re.match(r"[\w.-]+", d).group()) for d in project()["dependencies"]}
-    optional = {"torch_ecg"}  # of one bench, which says so
+    optional = {"torch_ecg", "deepecgkit"}  # of one bench each, which says so
     lacking = {m for m in imported() - optional - {"ecgstudy"} if not declared & set(map(plain, found.get(m, ())))}
     assert not lacking
 

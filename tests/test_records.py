@@ -1500,3 +1500,11 @@ def test_real_patients_and_labels(real):
     assert real["CPSC 2018", "A1980"].codes and real["CPSC 2018", "A1980"].labels
     assert max(record.seconds for record in real.values() if record.source == "ptb") > 100
     assert real["LUDB", "1"].codes[0] == "Rhythm: Sinus bradycardia" and real["LUDB", "1"].age == 51
+
+
+def test_a_table_about_leads_is_no_record(tmp_path):
+    """Such as the simulator writes beside its records."""
+    (tmp_path / "waves.csv").write_text("lead,wave,onset,peak,offset,record\nI,P,23,58,75,3-000000\n")
+    (tmp_path / "rows.csv").write_text("I,0.1,0.2,0.3\nII,0.2,0.3,0.4\n")
+    (tmp_path / "gaps.csv").write_text("I,0.1,,0.3\nII,0.2,0.3,0.4\n")
+    assert [path.name for path in find_records(tmp_path)] == ["gaps.csv", "rows.csv"]

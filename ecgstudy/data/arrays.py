@@ -121,7 +121,7 @@ def read_array(file: Path, source: str | None, leads: Sequence[str] | None) -> R
 
 
 def holds_samples(file: Path) -> bool:
-    """Whether the first line of a CSV names a standard lead, or is all numbers apart from a counter."""
+    """Whether a CSV's first line names a standard lead (before numbers, if at all), or is numbers but for a counter."""
     try:
         layout = _layout(file, _LONGEST_START)
     except (csv.Error, ValueError):
@@ -129,7 +129,9 @@ def holds_samples(file: Path) -> bool:
     except OSError:
         return True  # reading it tells
     named = [_lead_and_unit(name)[0] for name in layout.names if name and not _words_of_counting(name)]
-    if any(name.lower() in CANONICAL for name in [*named, *layout.first[:1]]):
+    # A lead a row, its name first; a table about leads has words beside it.
+    rows = all(not cell.strip() or _is_number(cell, layout.decimal) for cell in layout.first[1:])
+    if any(name.lower() in CANONICAL for name in [*named, *(layout.first[:1] if rows else [])]):
         return True
     if layout.names:
         return bool(named) and _are_numbers(named)

@@ -46,7 +46,7 @@ class Detector:
         nothing = np.array([], dtype=np.intp)
         if ecg.shape[-1] < SHORTEST * fs:
             return nothing
-        strength = self.strength(signal.sosfiltfilt(_filter(*self.band, fs), ecg, axis=-1), fs)
+        strength = self.strength(signal.sosfiltfilt(bandpass(*self.band, fs), ecg, axis=-1), fs)
         peaks, _ = signal.find_peaks(strength, distance=round(0.25 * fs))
         if not len(peaks):
             return nothing
@@ -54,7 +54,8 @@ class Detector:
 
 
 @lru_cache(maxsize=16)
-def _filter(low: float, high: float, fs: float) -> Array:
+def bandpass(low: float, high: float, fs: float) -> Array:
+    """Butterworth filter of second order from ``low`` to ``high`` Hz, as sections; ``high`` stays below Nyquist's."""
     return signal.butter(2, (low, min(high, 0.45 * fs)), "bandpass", fs=fs, output="sos")
 
 

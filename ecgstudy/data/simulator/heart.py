@@ -290,8 +290,20 @@ def draw_heart(rng: np.random.Generator, body: Body, labels: Labels) -> Heart:
     )
 
 
-def draw_beats(rng: np.random.Generator, heart: Heart, labels: Labels, seconds: float) -> Beats:
-    """Draw the beats of a record of ``seconds``, from before its start to after its end."""
+def draw_beats(
+    rng: np.random.Generator,
+    heart: Heart,
+    labels: Labels,
+    seconds: float,
+    *,
+    removed: str = "",
+    healed: Heart | None = None,
+) -> Beats:
+    """Draw the beats of a record of ``seconds``, from before its start to after its end.
+
+    ``removed`` is PAC or PVC, whose beats come on time instead, or nothing of the rhythm; ``healed`` is the heart
+    without what is removed, which says how long its beats last.
+    """
     cycle = 60 / heart.rate
     count = int(seconds / 0.3) + 6
     jitter, order = rng.normal(size=count), rng.random(count)
@@ -330,6 +342,29 @@ def draw_beats(rng: np.random.Generator, heart: Heart, labels: Labels, seconds: 
                 free = [k for k in free if abs(k - chosen[-1]) > 1]
         kind[chosen] = PAC if name == "PAC" else PVC
 
+    on_time = rr.copy()
+    rr = _coupled(rr, kind, heart, labels, cycle, shortest)
+    if "AF" in labels:  # a bundle branch that is still refractory: after the shortest intervals
+        inside = inside[np.argsort(rr[inside])]
+    aberrant = inside[kind[inside] == CONDUCTED][: heart.aberrant_beats]
+    if removed in ("PAC", "PVC"):
+        kind[kind == (PAC if removed == "PAC" else PVC)] = CONDUCTED
+        rr = _coupled(on_time, kind, heart, labels, cycle, shortest)
+    kind[aberrant] = ABERRANT
+    onset = start + np.cumsum(rr)
+    lasting = healed or heart
+    qt = lasting.qtc * (0.8 * cycle + 0.2 * rr) ** (1 / 3)  # Fridericia, with memory of the mean rate
+    qt += np.where(kind == PVC, 0.6 * (lasting.pvc_duration - lasting.qrs_duration), 0)
+    qt[:-1] = np.minimum(qt[:-1], 0.97 * rr[1:])
+    seen = onset < seconds + 2
+    return Beats(onset[seen], kind[seen], qt[seen])
+
+
+def _coupled(
+    rr: np.ndarray, kind: np.ndarray, heart: Heart, labels: Labels, cycle: float, shortest: float
+) -> np.ndarray:
+    """Intervals (beats,) in s with those before and after each premature beat as it makes them."""
+    rr = rr.copy()
     for k in np.flatnonzero(kind):
         expected = min(rr[k], cycle) if "AF" in labels else rr[k]  # early also where no two intervals are alike
         coupling = heart.pac_coupling if kind[k] == PAC else heart.pvc_coupling
@@ -341,15 +376,7 @@ def draw_beats(rng: np.random.Generator, heart: Heart, labels: Labels, seconds: 
             rr[k + 1] = heart.pvc_pause * cycle
         else:
             rr[k + 1] += expected - rr[k]  # the sinus node keeps its time: a full compensatory pause
-    if "AF" in labels:  # a bundle branch that is still refractory: after the shortest intervals
-        inside = inside[np.argsort(rr[inside])]
-    kind[inside[kind[inside] == CONDUCTED][: heart.aberrant_beats]] = ABERRANT
-    onset = start + np.cumsum(rr)
-    qt = heart.qtc * (0.8 * cycle + 0.2 * rr) ** (1 / 3)  # Fridericia, with memory of the mean rate
-    qt += np.where(kind == PVC, 0.6 * (heart.pvc_duration - heart.qrs_duration), 0)
-    qt[:-1] = np.minimum(qt[:-1], 0.97 * rr[1:])
-    seen = onset < seconds + 2
-    return Beats(onset[seen], kind[seen], qt[seen])
+    return rr
 
 
 def make_waves(heart: Heart, body: Body, leads: np.ndarray, labels: Labels) -> dict[tuple[int, str], Wave]:

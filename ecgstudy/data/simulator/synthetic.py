@@ -3,7 +3,7 @@
 import json
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -168,12 +168,75 @@ def simulate(
             "fs must be at least 100 Hz and at most 100 kHz, seconds at least 6, balance within 0 and 1, "
             "noise not negative"
         )
+    chosen, read = _chosen(index, seed, labels, balance)
+    return _made(index, seed, fs, seconds, noise, chosen, read)
+
+
+def without(
+    name: str,
+    index: int,
+    seed: int,
+    *,
+    fs: float = 500.0,
+    seconds: float = 10.0,
+    labels: frozenset[str] | None = None,
+    balance: float = 0.0,
+    noise: float = 1.0,
+) -> SimulatedRecord:
+    """Simulate the record that ``simulate`` makes of these arguments as it would be without one of its findings.
+
+    All else is drawn from the same streams and stays: the body, the noise, the other findings with their beats, and
+    the times of all beats that the finding does not move. AF moves all of them, PAC those that follow it. Without a
+    block, QRS and T have the form that the same heart has without it, which may be an incomplete block.
+
+    Raises
+    ------
+    ValueError
+        when the record has no such finding, or it cannot be taken away alone: NSR is what is left without findings,
+        and where STD is with STE both are one dipole's.
+    """
+    chosen, _ = _chosen(index, seed, labels, balance)
+    if name not in chosen:
+        raise ValueError(f"{_name(index, seed)} has no {name}: it has {_joined(chosen)}")
+    if name == "NSR" or (chosen >= {"STD", "STE"} and name in ("STD", "STE")):
+        raise ValueError(f"{name} of {_joined(chosen)} cannot be taken away alone; take another finding or record")
+    return _made(index, seed, fs, seconds, noise, chosen, chosen - {name}, removed=name)
+
+
+def _chosen(
+    index: int, seed: int, labels: frozenset[str] | None, balance: float
+) -> tuple[frozenset[str], frozenset[str]]:
+    """What the heart has, and what is read."""
+    if labels is not None:
+        chosen = _consistent(labels)
+        return chosen, chosen
+    chosen = _draw_labels(seed, index, _patient(index), balance)
+    return chosen, _read(_stream(seed, "reading", index), chosen)
+
+
+def _made(
+    index: int,
+    seed: int,
+    fs: float,
+    seconds: float,
+    noise: float,
+    chosen: frozenset[str],
+    read: frozenset[str],
+    removed: str = "",
+) -> SimulatedRecord:
+    """Draw the record of a heart that has ``chosen``, or had it before one was removed."""
     patient = _patient(index)
-    chosen = _draw_labels(seed, index, patient, balance) if labels is None else _consistent(labels)
-    read = _read(_stream(seed, "reading", index), chosen) if labels is None else chosen
     body = hearts.draw_body(_stream(seed, "body", patient))
     heart = hearts.draw_heart(_stream(seed, "heart", index), body, chosen)
-    beats = hearts.draw_beats(_stream(seed, "beats", index), heart, chosen, seconds)
+    if removed == "AF":  # with which the rhythm goes
+        chosen, removed = chosen - {"AF"}, ""
+        heart = hearts.draw_heart(_stream(seed, "heart", index), body, chosen)
+    healed = heart
+    if removed:
+        left = hearts.draw_heart(_stream(seed, "heart", index), body, chosen - {removed})
+        healed = replace(left, aberrant_beats=heart.aberrant_beats)  # which a block hides: they stay hidden
+    beats = hearts.draw_beats(_stream(seed, "beats", index), heart, chosen, seconds, removed=removed, healed=healed)
+    chosen, heart = chosen - {removed}, healed
     leads = hearts.lead_vectors(body)
     twelve = eight_to_twelve(leads)
     waves = hearts.make_waves(heart, body, twelve, chosen)
@@ -412,6 +475,9 @@ def _tell_evidence(
         else:
             affected = np.isin(LEADS, segment.affected[name])
             spans += [(name, end[kind, "QRS"], start[kind, "T"], affected) for kind in usual]
+    if not spans:  # of a heart that has lost its only finding
+        nothing = np.array([], dtype=int)
+        return _frame(_EVIDENCE_COLUMNS, (_CLASS, nothing), (_LEAD, nothing), nothing, nothing)
     intervals = [len(onset) for _, onset, _, _ in spans]
     of_class = np.repeat([CLASSES.index(name) for name, _, _, _ in spans], intervals)
     onset = np.rint(np.concatenate([onset for _, onset, _, _ in spans]) * fs).astype(int).clip(0, samples)

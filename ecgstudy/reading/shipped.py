@@ -1,0 +1,191 @@
+"""What ships: trained networks, how their answers are calibrated, and what is known of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from torch import nn
+
+from ecgstudy import metrics
+from ecgstudy.data.cohort import patient_groups
+from ecgstudy.data.labels import CLASSES
+from ecgstudy.data.records import Record
+from ecgstudy.paths import read_table
+from ecgstudy.profiles import nearest
+from ecgstudy.reading.calibration import Calibration, cross_fitted, fitted
+from ecgstudy.studies import leaderboard
+from ecgstudy.systems import System
+from ecgstudy.systems.catalogue import of_papers
+from ecgstudy.training import Run
+
+OWN = "Local evidence"
+_SIMULATED = "synthetic-large"
+# Name → board and entry of the leaderboard whose networks these are. The own network ships twice: trained on simulated
+# and then on real records, five times; and trained on simulated ones alone.
+ENTRIES = {
+    OWN: ("real", f"{OWN}{leaderboard.PRETRAINED}"),
+    f"{OWN}, simulated": (_SIMULATED, OWN),
+    **{cls.name: (_SIMULATED, cls.name) for cls in of_papers()},
+}
+USE = "Research and teaching only. This is no medical device and no diagnosis; nobody may be treated by what it says."
+
+
+@dataclass(frozen=True, eq=False)
+class Shipped:
+    """The networks of one system that ship, its members, and what they answered to records that they had never seen.
+
+    Parameters
+    ----------
+    name
+        As it is asked for.
+    board, entry
+        Where its answers stand in ``results/leaderboard``.
+    runs
+        One a member.
+    """
+
+    name: str
+    board: str
+    entry: str
+    runs: tuple[Run, ...]
+
+    @property
+    def system(self) -> System:
+        """The recipe, which also makes the input."""
+        return self.runs[0].system
+
+    @cached_property
+    def networks(self) -> list[nn.Module]:
+        """The members, in evaluation mode."""
+        return [run.network() for run in self.runs]
+
+    @cached_property
+    def records(self) -> pd.DataFrame:
+        """Records on which it was tested: name, patient_id, source, fold, and the nine labels."""
+        return leaderboard.records_of(self.board)
+
+    @property
+    def targets(self) -> NDArray[np.bool_]:
+        """Labels (records, 9) of these records."""
+        return self.records[list(CLASSES)].to_numpy(dtype=bool)
+
+    @cached_property
+    def _answers(self) -> pd.DataFrame:
+        return read_table(leaderboard.FOLDER / self.board / f"{self.entry}.parquet")
+
+    @property
+    def answers(self) -> NDArray[np.float64]:
+        """What it answered to them, (records, 9), each record by a member that had not seen it; not calibrated."""
+        return self._answers[list(CLASSES)].to_numpy(dtype=np.float64)
+
+    @property
+    def called(self) -> NDArray[np.bool_]:
+        """What it called there, (records, 9), from thresholds chosen on validation records."""
+        return self._answers[[f"called {name}" for name in CLASSES]].to_numpy(dtype=bool)
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """Platt's scaling, the same for all members, of all these answers."""
+        return fitted(self.answers, self.targets)
+
+    @cached_property
+    def thresholds(self) -> NDArray[np.float64]:
+        """Calibrated probabilities (members, 9) from which each member says yes: chosen on its validation records."""
+        return self.calibration(np.array([[run.card["thresholds"][name] for name in CLASSES] for run in self.runs]))
+
+    @cached_property
+    def checked(self) -> pd.DataFrame:
+        """How well it is calibrated, raw and calibrated by other folds' answers: class, and Brier score and error."""
+        fold = self.records["fold"].to_numpy()
+        if len(np.unique(fold)) == 1:  # tested at once: five folds of patients
+            groups = patient_groups(self.records.assign(signal_hash=self.records["name"]))
+            fold = groups % 5
+        calibrated = cross_fitted(self.answers, self.targets, fold)
+        columns: dict[str, Any] = {"class": CLASSES}
+        for word, p in (("raw", self.answers), ("calibrated", calibrated)):
+            columns[f"Brier score, {word}"] = metrics.brier(self.targets, p)
+            columns[f"calibration error, {word}"] = metrics.calibration_error(self.targets, p)
+        return pd.DataFrame(columns)
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """Rows of ``results/leaderboard.csv``: metric, class (empty: of all), value, low, high, n."""
+        rows = leaderboard.committed(self.board)
+        return rows.loc[rows["system"] == self.entry, ["metric", "class", "value", "low", "high", "n"]].reset_index(
+            drop=True
+        )
+
+    def score(self, metric: str, name: str = "") -> metrics.Interval:
+        """One of the scores, with its 95 % interval over patients."""
+        rows = self.scores[(self.scores["metric"] == metric) & (self.scores["class"].fillna("") == name)]
+        return metrics.Interval(*rows.iloc[0][["value", "low", "high"]].astype(float))
+
+    @cached_property
+    def yes(self) -> pd.DataFrame:
+        """Of each class: how many of the tested records have it, how often it said yes, and how often rightly."""
+        targets, called = self.targets, self.called
+        return pd.DataFrame(
+            {"has it": targets.sum(axis=0), "said yes": called.sum(axis=0), "right": (targets & called).sum(axis=0)},
+            index=list(CLASSES),
+        )
+
+    @property
+    def trained_on(self) -> str:
+        """In a sentence: what the members learned from and were tested on."""
+        train = [run.card["records"]["train"] for run in self.runs]
+        if self.board == "real":
+            sources = [name for name, folders in leaderboard.SOURCES.items() if self._holds(folders)]
+            return (
+                f"{leaderboard.PRETRAINING['records']:,} simulated records, then {min(train)} to {max(train)} of "
+                f"{len(self.records)} real ones ({', '.join(sources)}); each tested on the fifth that it had not seen"
+            )
+        return f"{train[0]:,} simulated records; tested on {len(self.records):,} others of the same simulator"
+
+    def _holds(self, folders: Sequence[str]) -> bool:
+        return bool(self.records["source"].isin(folders).any())
+
+    def seen(self, record: Record) -> NDArray[np.bool_]:
+        """Which members (members,) learned from this very record, or chose their epoch on it: by name and source."""
+        if record.source == "synthetic":
+            seed, _, index = record.name.partition("-")
+            real = self.board == "real"
+            drawn = leaderboard.PRETRAINING if real else leaderboard.simulated(self.board)
+            if seed != str(drawn["seed"]) or not index.isdecimal() or int(index) >= drawn["records"]:
+                return np.zeros(len(self.runs), dtype=bool)
+            return np.array([real or int(index) not in records for records in self._tested])
+        at = self._place.get((record.name, record.source))
+        if self.board != "real" or at is None:
+            return np.zeros(len(self.runs), dtype=bool)
+        return np.array([at not in records for records in self._tested])
+
+    @cached_property
+    def _tested(self) -> list[frozenset[int]]:
+        """Records that each member was tested on, by number."""
+        tables = (run.predictions for run in self.runs)
+        return [frozenset(table.loc[table["split"] == "test", "record"].tolist()) for table in tables]
+
+    @cached_property
+    def _place(self) -> dict[tuple[str, str], int]:
+        """Number of each tested record, by its name and source."""
+        return {key: i for i, key in enumerate(zip(self.records["name"], self.records["source"], strict=True))}
+
+
+@cache
+def shipped(name: str = OWN) -> Shipped:
+    """Open what ships of a system.
+
+    Raises
+    ------
+    ValueError
+        when nothing ships by that name.
+    FileNotFoundError
+        when its networks are not there: an installed package has none, which says so.
+    """
+    if name not in ENTRIES:
+        raise ValueError(f"no networks of {name!r} ship; there are {', '.join(ENTRIES)}{nearest(name, ENTRIES)}")
+    board, entry = ENTRIES[name]
+    return Shipped(name, board, entry, tuple(leaderboard.runs_of(board, entry)))
