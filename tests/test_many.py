@@ -127,7 +127,7 @@ def test_an_unfit_record_is_told_and_not_answered(folder, tmp_path, monkeypatch)
     def quality(record):
         return SimpleNamespace(fit=record.name != "3-000000", sentence="Judged.", findings=())
 
-    monkeypatch.setattr(explanation, "_quality", quality)
+    monkeypatch.setattr(explanation, "quality", quality)
     (folder / "bad.hea").unlink()
     table = read_many([folder], tmp_path / "out", ONE)
     assert table["fit"].tolist() == ["no", "yes", "yes"] and exit_code(table) == 3

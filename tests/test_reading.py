@@ -16,6 +16,7 @@ from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS, Record, read_record
 from ecgstudy.data.simulator.synthetic import simulate
 from ecgstudy.explain import methods
+from ecgstudy.explain.unlike import unlikeness
 from ecgstudy.preprocessing import fill_gaps
 from ecgstudy.reading import calibration, explanation, waves
 from ecgstudy.reading.explanation import UnreadableError, explain
@@ -214,12 +215,18 @@ def test_gaps_and_flat_leads_are_read(record):
     assert np.isfinite(e.probabilities).all() and e.shares("AF").empty and e.bridged.empty
 
 
-def test_an_unfit_record_gets_no_answer_unless_asked(record, monkeypatch):
-    unfit = type("Quality", (), {"fit": False, "sentence": "Not fit.", "findings": ()})()
-    monkeypatch.setattr(explanation, "_quality", lambda _: unfit)
+def test_an_unfit_record_gets_no_answer_unless_asked(record):
+    thousandfold = dataclasses.replace(record, signal=1000 * record.signal)
+    e = explain(thousandfold)
+    assert not e.quality.fit and not e.answered and not e.windows and e.unlike is None
+    e = explain(thousandfold, even_if_unfit=True)
+    assert e.answered and e.unlike.unlike
+
+
+def test_how_unlike_a_record_is_follows_from_the_pass_that_answers(record):
     e = explain(record)
-    assert not e.answered and not e.windows
-    assert explain(record, even_if_unfit=True).answered
+    assert e.quality.fit and e.unlike.distance == pytest.approx(unlikeness(e.shipped.runs, record).distance, rel=1e-4)
+    assert explain(record, system="CNN-GAP").unlike is None  # nothing is known of its training records
 
 
 # --- the map ---------------------------------------------------------------------------------------------------------

@@ -17,8 +17,10 @@ from torch import Tensor, nn
 
 from ecgstudy import maps
 from ecgstudy.data.labels import CLASSES
+from ecgstudy.data.quality import Quality, quality
 from ecgstudy.data.records import LEADS, Record
 from ecgstudy.explain import methods
+from ecgstudy.explain.unlike import Unlikeness, judged, references
 from ecgstudy.preprocessing import fill_gaps, resample
 from ecgstudy.profiles import nearest
 from ecgstudy.reading.calibration import sigmoid
@@ -126,8 +128,8 @@ class Explanation:
     record: Record
     shipped: Shipped
     method: str
-    quality: Any
-    unlike: Any
+    quality: Quality
+    unlike: Unlikeness | None
     signal: NDArray[np.float32]
     windows: tuple[Window, ...] = ()
     seen: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
@@ -357,9 +359,9 @@ def explain(
     if method is not None and method not in known:
         raise ValueError(f"no map {method!r} of {ships.name}; there are {', '.join(known)}{nearest(method, known)}")
     signal = prepared(record, recipe.fs)
-    quality = _quality(record)
-    explanation = Explanation(record, ships, method or known[0], quality, None, signal)
-    if quality is not None and not quality.fit and not even_if_unfit:
+    fitness = quality(record)
+    explanation = Explanation(record, ships, method or known[0], fitness, None, signal)
+    if not fitness.fit and not even_if_unfit:
         return explanation
     windows = _windows(ships, signal)
     logits = np.stack([window.logits for window in windows], axis=1)  # members, windows, classes
@@ -390,23 +392,11 @@ def prepared(record: Record, fs: float) -> NDArray[np.float32]:
     return resample(fill_gaps(signal), record.fs, fs)
 
 
-def _quality(record: Record) -> Any:
-    try:
-        from ecgstudy.data.quality import quality
-    except ImportError:  # until it is merged
-        return None
-    return quality(record)
-
-
-def _unlike(ships: Shipped, windows: tuple[Window, ...]) -> Any:
+def _unlike(ships: Shipped, windows: tuple[Window, ...]) -> Unlikeness | None:
     """How unlike the training data a record is, by what the networks have just made of it; None where nobody knows.
 
     It is ``explain.unlike.unlikeness`` of the record, without asking the networks twice.
     """
-    try:
-        from ecgstudy.explain.unlike import judged, references
-    except ImportError:  # until it is merged
-        return None
     known = references()
     if not all(run.folder.name in known for run in ships.runs):
         return None

@@ -15,6 +15,7 @@ import numpy as np
 from markupsafe import Markup
 
 from ecgstudy.data.labels import CLASSES
+from ecgstudy.data.quality import Quality
 from ecgstudy.data.records import LEADS
 from ecgstudy.preprocessing import fill_gaps, resample
 from ecgstudy.reading.chart import DRAWN, SECONDS, bar, chart
@@ -47,7 +48,6 @@ _WHERE = {
 }
 _PERCENT = "\N{NO-BREAK SPACE}%"
 _NUMBERS = ("no", "one", "two", "three", "four", "five")
-_NOT_JUDGED = "Not judged."
 _LARGEST = 10  # terms that are shown one by one
 
 
@@ -130,8 +130,8 @@ def page(
 def row(e: Explanation, file: str) -> dict[str, Any]:
     """What a table of many records says of one: plain values, none of which tells whose it is."""
     told: dict[str, Any] = {"file": printable(file), "system": e.shipped.name, "seconds": round(e.record.seconds, 2)}
-    told["fit"] = "" if e.quality is None else "yes" if e.quality.fit else "no"
-    told["quality"] = "" if e.quality is None else e.quality.sentence
+    told["fit"] = "yes" if e.quality.fit else "no"
+    told["quality"] = e.quality.sentence
     told["unlike"] = "" if e.unlike is None else e.unlike.sentence
     told["called"] = " ".join(name for name, yes in zip(CLASSES, e.called, strict=True) if yes) if e.answered else ""
     return told | {
@@ -200,9 +200,7 @@ _DELINEATION = (
 )
 
 
-def _quality(quality: Any) -> SimpleNamespace:
-    if quality is None:
-        return SimpleNamespace(kind="note", sentence=_NOT_JUDGED, findings=[])
+def _quality(quality: Quality) -> SimpleNamespace:
     verdicts = {one.verdict for one in quality.findings}
     kind = "unfit" if not quality.fit else "note" if "note" in verdicts else "ok"
     rows = []
