@@ -1,6 +1,7 @@
 """Locks, their conda face, the package. ``python -m tests.test_environment`` writes what follows from them."""
 
 import ast
+import importlib.metadata
 import json
 import os
 import re
@@ -92,6 +93,9 @@ def licences():
         text += ["", f"## {title}", "", "| package | version | licence |", "|---|---|---|"]
         for name in sorted(packages.keys() & named.keys()):  # others are of other systems
             licence = named[name]["License"].splitlines()[0].replace("|", "/")
+            if licence == "UNKNOWN":  # stated in its file of the licence alone
+                files = importlib.metadata.distribution(name).files or []
+                licence = next(f.read_text() for f in files if f.name == "LICENSE").splitlines()[0]
             text.append(f"| {name} | {named[name]['Version'].split('+')[0]} | {licence} |")
     return "\n".join([*text, ""])
 
