@@ -136,13 +136,17 @@ def test_a_file_of_the_simulator_is_told_from_others(tmp_path):
 
 def test_figure_and_table_show_the_numbers():
     several = [counterfactual.compare(name, 3, 0, labels=frozenset({name})) for name in ("PVC", "STE")]
-    figure = counterfactual_figures.with_and_without(several, leads=["II", "V2"], start=2, seconds=4)
+    figure = counterfactual_figures.with_and_without(several, leads=["II", "V2"], seconds=4)
     axes = np.array(figure.axes).reshape(2, 2)
     for column, one in enumerate(several):
         time, drawn = axes[0, column].lines[1].get_data()
         lead = one.has.record.signal[LEADS.index(("II", "V2")[column])]
-        np.testing.assert_array_equal(drawn, lead[1000:3000])
-        assert time[0] == 2 and axes[0, column].get_title(loc="left").startswith(one.name)
+        first = round(500 * time[0])
+        np.testing.assert_array_equal(drawn, lead[first : first + 2000])
+        assert axes[0, column].get_title(loc="left").startswith(one.name)
+        at = one.answer.window(one.name).fs
+        of_four = [one.changed[i:][: round(4 * at)].sum() for i in range(len(one.changed))]
+        assert of_four[round(time[0] * at)] == max(of_four) > 0
         numbers = one.numbers()
         told = [text.get_text() for text in axes[1, column].get_legend().get_texts()]
         assert told == [f"without it: {numbers['without']:.2f}", f"with it: {numbers['probability']:.2f}"]

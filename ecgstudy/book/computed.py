@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
+from ecgstudy.book import own_ecg
 from ecgstudy.book.report import interval, number, p_value
 from ecgstudy.paths import REPOSITORY, RESULTS, listed
 from ecgstudy.studies import ablations, claims, leaderboard
@@ -133,9 +134,12 @@ def exceptions() -> str:
 # Name of a page's part → what writes it.
 COMPUTED: dict[str, Callable[[], str]] = {
     "attack": attack_table,
+    "checks": own_ecg.checks_table,
     "claims": claims_table,
     "claims_summary": claims_summary,
     "exceptions": exceptions,
+    "faults": own_ecg.faults_table,
     "runs": run_table,
     "settings": settings_table,
+    "unlike": own_ecg.unlike_table,
 }

@@ -17,21 +17,20 @@ from ecgstudy.reading.counterfactual import Counterfactual
 _HAS, _LACKS = INK, "#b26a00"
 
 
-def with_and_without(
-    several: Sequence[Counterfactual], *, leads: Sequence[str], start: float = 0, seconds: float = 4
-) -> Figure:
+def with_and_without(several: Sequence[Counterfactual], *, leads: Sequence[str], seconds: float = 4) -> Figure:
     """Draw a lead of records with and without a finding, and the maps of it, one column a record.
 
     Parameters
     ----------
     leads
         Which lead is shown of each.
-    start, seconds
-        The stretch that is shown.
+    seconds
+        Length of the stretch that is shown, the one in which most has changed.
     """
-    figure, axes = plt.subplots(2, len(several), figsize=(3.4 * len(several), 3.6), squeeze=False, sharex=True)
+    figure, axes = plt.subplots(2, len(several), figsize=(3.4 * len(several), 3.6), squeeze=False, sharex="col")
     for (top, bottom), one, lead in zip(axes.T, several, leads, strict=True):
         c, fs = CLASSES.index(one.name), one.has.record.fs
+        start = _where_most_changes(one, seconds)
         at = np.arange(round(start * fs), round((start + seconds) * fs))
         for simulated, answer, colour, word in (
             (one.lacks, one.without, _LACKS, "without"),
@@ -53,12 +52,20 @@ def with_and_without(
             time[shown], foot, low, where=one.changed[shown], color=EVIDENCE, linewidth=0, step="mid", label="_"
         )
         top.set_title(f"{one.name}, {lead}", fontsize=10, loc="left")
-        bottom.legend(frameon=False, fontsize=8, loc="upper right")
+        bottom.legend(frameon=False, fontsize=8, ncol=2, loc="lower left", bbox_to_anchor=(0, 0.97), borderaxespad=0)
         bottom.set_xlabel("time (s)")
     axes[0, 0].set_ylabel("mV")
     axes[1, 0].set_ylabel("map")
     figure.tight_layout()
     return figure
+
+
+def _where_most_changes(one: Counterfactual, seconds: float) -> float:
+    """Second at which the stretch begins in which the finding changes most."""
+    window = one.answer.window(one.name)
+    changed = np.cumsum([0, *one.changed])
+    length = min(round(seconds * window.fs), len(one.changed))
+    return window.start + int(np.argmax(changed[length:] - changed[:-length])) / window.fs
 
 
 def counterfactual_table(compared: pd.DataFrame) -> Styler:

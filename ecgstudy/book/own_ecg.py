@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import pandas as pd
+
 from ecgstudy.data.records import read_record
-from ecgstudy.paths import REPOSITORY
+from ecgstudy.paths import REPOSITORY, RESULTS, told_if_broken
 from ecgstudy.reading.counterfactual import compare
 from ecgstudy.reading.explanation import explain
 from ecgstudy.reading.page import page
@@ -19,3 +21,58 @@ def write_reports(folder: Path) -> None:
     one = compare(FINDING, INDEX, SEED, labels=frozenset({FINDING}))
     text = page(one.answer, file=one.has.record.name, without=[one])
     (folder / "simulated.html").write_text(text, encoding="utf-8")
+
+
+def _committed(name: str) -> pd.DataFrame:
+    with told_if_broken(RESULTS / name):
+        return pd.read_csv(RESULTS / name, keep_default_na=True).fillna({"unit": ""})
+
+
+def checks_table() -> str:
+    """What each check says of real records as they are, in the book's Markdown."""
+    rows = _committed("quality.csv").query("question == 'real' and source == 'all'")
+    lines = [f"| check | noted, of {rows['n'].iloc[0]:,} real records | unfit |", "|---|---|---|"]
+    for row in rows.itertuples():
+        name = "any of them" if row.check == "any" else row.check
+        lines.append(f"| {name} | {_percent(row.noted)} | {_percent(row.unfit)} |")
+    return "\n".join(lines) + "\n"
+
+
+def faults_table() -> str:
+    """From which strength planted faults are noted, and make a record unfit, in 90 % of real records."""
+    rows = _committed("quality.csv").query("question == 'planted' and source == 'real'")
+    lines = [f"| fault, planted in {rows['n'].iloc[0]} real records | noted from | unfit from |", "|---|---|---|"]
+    for fault, of_fault in rows.groupby("fault", sort=False):
+        lines.append(f"| {fault} | {_from(of_fault, 'noted')} | {_from(of_fault, 'unfit')} |")
+    return "\n".join(lines) + "\n"
+
+
+def _from(rows: pd.DataFrame, column: str) -> str:
+    """The first strength at which 90 % are found; the share, for a fault of one strength or where none is."""
+    found = rows[rows[column] >= 0.9]
+    if len(rows) == 1 or found.empty:
+        best = rows.loc[rows[column].idxmax()]
+        at = "" if len(rows) == 1 else f" at {best['strength']:g} {best['unit']}"
+        return "never" if best[column] == 0 else f"{_percent(best[column])}{at}"
+    strength, unit = found["strength"].iloc[0], found["unit"].iloc[0]
+    return f"{strength:g} {unit.removesuffix('s') if strength == 1 and len(unit) > 1 else unit}"
+
+
+def unlike_table() -> str:
+    """How many records are called unlike the training data, in the book's Markdown."""
+    rows = _committed("unlike.csv").query("distance == 'Mahalanobis'")
+    titles = {
+        "test": "real records that the network had not seen, {}",
+        "others": "{}",
+        "source left out": "{}, left out of what the distance knows",
+        "found, test": "held-out records made strange: {}",
+    }
+    lines = ["| records | how many | called unlike |", "|---|---|---|"]
+    for question, title in titles.items():
+        for row in rows[rows["question"] == question].itertuples():
+            lines.append(f"| {title.format(row.group)} | {row.n} | {_percent(row.value)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %" if 0 < share < 0.1 else f"{100 * share:.0f} %"
