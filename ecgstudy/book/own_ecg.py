@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ecgstudy.data.quality import CHECKS
 from ecgstudy.data.records import read_record
 from ecgstudy.paths import REPOSITORY, RESULTS, told_if_broken
 from ecgstudy.reading.counterfactual import compare
@@ -31,10 +32,13 @@ def _committed(name: str) -> pd.DataFrame:
 def checks_table() -> str:
     """What each check says of real records as they are, in the book's Markdown."""
     rows = _committed("quality.csv").query("question == 'real' and source == 'all'")
-    lines = [f"| check | noted, of {rows['n'].iloc[0]:,} real records | unfit |", "|---|---|---|"]
+    lines = [
+        f"| check | what is measured | noted, of {rows['n'].iloc[0]:,} real records | unfit |",
+        "|---|---|---|---|",
+    ]
     for row in rows.itertuples():
-        name = "any of them" if row.check == "any" else row.check
-        lines.append(f"| {name} | {_percent(row.noted)} | {_percent(row.unfit)} |")
+        name, how = (row.check, CHECKS[row.check].how) if row.check in CHECKS else ("any of them", "")
+        lines.append(f"| {name} | {how} | {_percent(row.noted)} | {_percent(row.unfit)} |")
     return "\n".join(lines) + "\n"
 
 
