@@ -281,6 +281,7 @@ def explain(
     out: Annotated[Path, typer.Option(help="Folder of the pages, index.html and table.csv.")] = Path("ecg-explained"),
     show_identity: Annotated[bool, typer.Option(help="Also show what the files say of the patients.")] = False,
     even_if_unfit: Annotated[bool, typer.Option(help="Answer although a record is unfit to be read.")] = False,
+    fs: Annotated[float | None, typer.Option(help="Rate in Hz of arrays that state none.")] = None,
     jobs: Jobs = None,
 ) -> None:
     """Read ECGs, answer, and show why: a page each. No medical device. Exit code 1: some failed; 3: some are unfit."""
@@ -294,7 +295,7 @@ def explain(
         if name not in CLASSES:
             raise ValueError(f"no finding {name!r}; there are {', '.join(CLASSES)}{nearest(name, CLASSES)}")
     systems = tuple(ENTRIES) if system == "all" else (system,)
-    settings = many.Settings(systems, tuple(class_ or ()), show_identity, even_if_unfit)
+    settings = many.Settings(systems, tuple(class_ or ()), show_identity, even_if_unfit, fs)
     table = many.read_many(records, out, settings, jobs)
     for file, error in table.loc[table["error"] != "", ["file", "error"]].drop_duplicates().itertuples(index=False):
         typer.secho(printable(f"{file}: {error}"), fg="red", err=True)

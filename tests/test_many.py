@@ -1,6 +1,7 @@
 """Many records: a page each, a table, what is kept, what one bad file does, and what the exit code tells."""
 
 import csv
+import dataclasses
 import html.parser
 import shutil
 from types import SimpleNamespace
@@ -97,6 +98,8 @@ def test_every_system_has_its_own_page(folder, tmp_path):
     table = read_many([folder / "3-000000.hea"], tmp_path / "out", Settings(tuple(ENTRIES)))
     assert table["page"].tolist() == [f"3-000000 ({name}).html" for name in ENTRIES]
     assert table["system"].tolist() == list(ENTRIES) and exit_code(table) == 0
+    assert summary(table) == f"1 ECG by {len(ENTRIES)} systems: {len(ENTRIES)} answered."
+    assert "<h1>1 ECG read</h1>" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
 
 
 def test_names_of_pages_are_unlike_and_stay_in_the_folder(tmp_path):
@@ -121,6 +124,33 @@ def test_names_are_no_markup_and_no_formula(tmp_path):
     tags = links((tmp_path / "out" / "index.html").read_text(encoding="utf-8"))
     assert not [tag for tag, attrs in tags if tag in ("img", "script") or "onerror" in attrs]
     assert "\n'=cmd()" in (tmp_path / "out" / "table.csv").read_text(encoding="utf-8")
+
+
+def test_arrays_are_read_at_the_rate_that_is_named_and_other_files_at_their_own(folder, tmp_path):
+    (folder / "bad.hea").unlink()
+    record = read_record(folder / "3-000000.hea")
+    np.save(folder / "array.npy", record.signal)
+    command = ["explain", str(folder), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 1 and "array.npy: states no sampling rate; pass fs= in Python or --fs" in result.output
+    result = CliRunner().invoke(app, [*command, "--fs", str(2 * record.fs)])
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(tmp_path / "out" / "table.csv")
+    first = table["seconds"][table["file"] == "3-000000.hea"].item()
+    assert table["seconds"][table["file"] == "array.npy"].item() == first / 2 == record.seconds / 2
+
+
+def test_the_tables_say_which_networks_have_learned_from_a_record(folder, tmp_path, monkeypatch):
+    def simulated(path, **options):  # names that the networks of simulated records were tested on, and learned from
+        name = {"3-000000": "7-000000", "3-000001": "7-002500"}[path.stem]
+        return dataclasses.replace(read_record(path, **options), source="synthetic", name=name)
+
+    monkeypatch.setattr(many, "read_record", simulated)
+    files = [folder / "3-000000.hea", folder / "3-000001.hea"]
+    table = read_many(files, tmp_path / "out", Settings(("xECGNet",)))
+    assert table["seen"].tolist() == ["0 of 1", "1 of 1"]
+    index = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert index.count("<td>0 of 1</td>") == index.count("<td>1 of 1</td>") == 1
 
 
 def test_an_unfit_record_is_told_and_not_answered(folder, tmp_path, monkeypatch):

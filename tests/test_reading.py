@@ -107,6 +107,9 @@ def test_a_real_record_gets_the_committed_answer_of_the_member_that_had_not_seen
     for row in there.index[:3]:
         e = explain(read_record(paths[there["name"][row]]))
         assert e.seen.sum() == len(e.seen) - 1
+        copied = dataclasses.replace(read_record(paths[there["name"][row]]), name="copy", source="elsewhere")
+        assert ships.seen(copied).tolist() == e.seen.tolist()
+        assert not ships.seen(dataclasses.replace(copied, signal=-copied.signal)).any()
         np.testing.assert_allclose(e.probabilities, ships.calibration(ships.answers[row]), atol=1e-4)
 
 

@@ -243,7 +243,7 @@ def _record(reading: Reading, name: str, fs: float | None, leads: Sequence[str] 
         notes.append(f"rate: {fs:g} Hz as the caller says, not {reading.fs:g}")
     fs = reading.fs if fs is None else float(fs)
     if fs is None:
-        raise RecordError("states no sampling rate; pass fs=, in Hz")
+        raise RecordError("states no sampling rate; pass fs= in Python or --fs on the command line, in Hz")
     if not 10 <= fs <= 1e5:
         raise RecordError(f"a sampling rate of {fs:g} Hz cannot be an ECG's; pass the right one as fs=, in Hz")
     if leads is not None and len(leads) != len(reading.signal):

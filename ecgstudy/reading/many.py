@@ -45,12 +45,15 @@ class Settings:
         Findings that get a map; empty: those that are called.
     show_identity, even_if_unfit
         As ``page`` and ``explain`` have them.
+    fs
+        Rate in Hz of arrays; None: the one that each of them states.
     """
 
     systems: tuple[str, ...]
     classes: tuple[str, ...] = ()
     show_identity: bool = False
     even_if_unfit: bool = False
+    fs: float | None = None
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,8 @@ def _read_some(some: Sequence[Target], out: Path, settings: Settings) -> list[di
 
 def _read_one(target: Target, out: Path, settings: Settings) -> list[dict[str, Any]]:
     try:
-        record = read_record(target.path, show_identity=settings.show_identity)
+        fs = settings.fs if target.path.suffix in (".npy", ".csv") else None
+        record = read_record(target.path, fs=fs, show_identity=settings.show_identity)
     except RecordError as error:
         return [_failed(target, system, error) for system in settings.systems]
     rows = []
@@ -241,10 +245,13 @@ def kept(path: Path, made_of: str) -> dict[str, Any] | None:
 def summary(table: pd.DataFrame) -> str:
     """How many were read, in a sentence."""
     failed, unfit = _failures(table), _unfit(table)
+    systems = table["system"].nunique()
     counts = [f"{len(table) - failed - unfit:,} answered"]
     counts += [f"{unfit:,} unfit and not answered"] if unfit else []
     counts += [f"{failed:,} could not be read"] if failed else []
-    return f"{len(table):,} ECG{'s' if len(table) != 1 else ''}: {', '.join(counts)}."
+    ecgs = len(table) // systems
+    told = f"{ecgs:,} ECG{'s' if ecgs != 1 else ''}{f' by {systems} systems' if systems > 1 else ''}"
+    return f"{told}: {', '.join(counts)}."
 
 
 def exit_code(table: pd.DataFrame) -> int:
@@ -261,7 +268,7 @@ def _unfit(table: pd.DataFrame) -> int:
     return int(((table["error"] == "") & there.isna()).sum())
 
 
-_COLUMNS = ("file", "system", "seconds", "fit", "quality", "unlike", "called", *CLASSES, "page", "error")
+_COLUMNS = ("file", "system", "seconds", "fit", "quality", "unlike", "seen", "called", *CLASSES, "page", "error")
 
 
 def _write(table: pd.DataFrame, out: Path, settings: Settings) -> None:
@@ -282,6 +289,7 @@ def _write(table: pd.DataFrame, out: Path, settings: Settings) -> None:
         "use": USE,
         "classes": CLASSES,
         "summary": summary(table),
+        "ecgs": len(table) // table["system"].nunique(),
     }
     context["several"] = len(settings.systems) > 1
     with written_whole(out / INDEX) as partial_:

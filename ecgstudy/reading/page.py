@@ -133,6 +133,7 @@ def row(e: Explanation, file: str) -> dict[str, Any]:
     told["fit"] = "yes" if e.quality.fit else "no"
     told["quality"] = e.quality.sentence
     told["unlike"] = "" if e.unlike is None else e.unlike.sentence
+    told["seen"] = f"{int(e.seen.sum())} of {len(e.seen)}" if e.answered else ""
     told["called"] = " ".join(name for name, yes in zip(CLASSES, e.called, strict=True) if yes) if e.answered else ""
     return told | {
         name: round(float(p), 4) if e.answered else None

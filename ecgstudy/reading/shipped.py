@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ecgstudy import metrics
+from ecgstudy.data import audit
 from ecgstudy.data.cohort import patient_groups
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import Record
@@ -149,7 +150,10 @@ class Shipped:
         return bool(self.records["source"].isin(folders).any())
 
     def seen(self, record: Record) -> NDArray[np.bool_]:
-        """Which members (members,) learned from this very record, or chose their epoch on it: by name and source."""
+        """Which members (members,) learned from this very record, or chose their epoch on it.
+
+        A real record is known by name and source, or by its signal, whatever its file and folder are called.
+        """
         if record.source == "synthetic":
             seed, _, index = record.name.partition("-")
             real = self.board == "real"
@@ -157,8 +161,10 @@ class Shipped:
             if seed != str(drawn["seed"]) or not index.isdecimal() or int(index) >= drawn["records"]:
                 return np.zeros(len(self.runs), dtype=bool)
             return np.array([real or int(index) not in records for records in self._tested])
-        at = self._place.get((record.name, record.source))
-        if self.board != "real" or at is None:
+        at = None
+        if self.board == "real":
+            at = self._place.get((record.name, record.source), self._place_of_signal.get(record.signal_hash[:16]))
+        if at is None:
             return np.zeros(len(self.runs), dtype=bool)
         return np.array([at not in records for records in self._tested])
 
@@ -172,6 +178,13 @@ class Shipped:
     def _place(self) -> dict[tuple[str, str], int]:
         """Number of each tested record, by its name and source."""
         return {key: i for i, key in enumerate(zip(self.records["name"], self.records["source"], strict=True))}
+
+    @cached_property
+    def _place_of_signal(self) -> dict[str, int]:
+        """Number of each tested record, by the first digits of its signal's hash, as the audit has them."""
+        audited = audit.committed()
+        rows = zip(audited["name"], audited["source"], audited["signal_hash"], strict=True)
+        return {digest: self._place[name, source] for name, source, digest in rows if (name, source) in self._place}
 
 
 @cache
