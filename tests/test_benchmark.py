@@ -186,7 +186,7 @@ def test_every_system_trains_on_one_record_more_than_its_batches(name, tmp_path,
     system = dataclasses.replace(system, fs=100, seconds=6, epochs=1, batch=4, **small.get(name, {}))
     system = dataclasses.replace(system, **({"oversampling_cap": 1} if name == "CNN-GAP" else {}))
     if name == "xresnet1d101":
-        monkeypatch.setattr(type(system), "network", lambda self: benchmark.XResNet(groups=(1, 1)))
+        monkeypatch.setattr(type(system), "network", lambda self, classes=9: benchmark.XResNet(groups=(1, 1)))
     data = synthetic_cohort(9, 100, seconds=6, balance=1)
     run = training.train(system, data, {"train": np.arange(5), "valid": np.arange(5, 9)}, quiet=True)
     assert len(run.log) == 1 and np.isfinite(run.log["loss"]).all()
