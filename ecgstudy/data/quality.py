@@ -175,7 +175,8 @@ class Finding:
         if np.isnan(self.value):
             return f"{self.name} not measured{what}"
         where = f" in {', '.join(self.leads)}" if self.leads else ""
-        return f"{self.name} {self.value:.3g} {self.unit}{where}{what}"
+        unit = self.unit.removesuffix("s") if self.value == 1 and len(self.unit) > 1 else self.unit
+        return f"{self.name} {self.value:.3g} {unit}{where}{what}"
 
 
 @dataclass(frozen=True)

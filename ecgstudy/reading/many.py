@@ -19,7 +19,8 @@ from ecgstudy import workers
 from ecgstudy.data import devices
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import Record, RecordError, find_records, read_record
-from ecgstudy.paths import listed, written_whole
+from ecgstudy.explain import unlike
+from ecgstudy.paths import written_whole
 from ecgstudy.reading import counterfactual
 from ecgstudy.reading.explanation import explain
 from ecgstudy.reading.page import page, percent, row, style, template
@@ -210,8 +211,11 @@ def _digest(record: Record, file: str, system: str, settings: Settings) -> str:
 
 @lru_cache(maxsize=1)
 def _code() -> str:
+    """Hash of the package, which reads, judges, answers and draws, and of what is known of the training data."""
+    package = Path(__file__).parents[1]
+    files = sorted(path for path in package.rglob("*.*") if path.suffix in (".py", ".csv", ".html", ".css"))
     digest = hashlib.sha256()
-    for path in listed(Path(__file__).parent, "*.*"):
+    for path in (*files, unlike.FILE):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
