@@ -20,7 +20,7 @@ CASES = [(frozenset(labels), name) for labels in SETS for name in sorted(labels)
 
 def pair(labels, name, index, **settings):
     has = synthetic.simulate(index, 11, labels=labels, **settings)
-    return has, synthetic.without(name, index, 11, labels=labels, **settings)
+    return has, synthetic.simulate(index, 11, labels=labels, without=name, **settings)
 
 
 @pytest.mark.parametrize(("labels", "name"), CASES)
@@ -100,10 +100,12 @@ def test_a_deviation_is_the_st_segments_and_nothing_else(name):
 
 def test_what_cannot_be_taken_away_is_refused():
     with pytest.raises(ValueError, match="has no AF: it has PVC"):
-        synthetic.without("AF", 0, 0, labels=frozenset({"PVC"}))
+        synthetic.simulate(0, 0, labels=frozenset({"PVC"}), without="AF")
     for labels, name in (({"NSR"}, "NSR"), ({"STD", "STE"}, "STE")):
         with pytest.raises(ValueError, match="cannot be taken away alone"):
-            synthetic.without(name, 0, 0, labels=frozenset(labels))
+            synthetic.simulate(0, 0, labels=frozenset(labels), without=name)
+    with pytest.raises(ValueError, match="fs must be at least 100 Hz"):
+        synthetic.simulate(0, 0, fs=50, labels=frozenset({"AF"}), without="AF")
 
 
 def test_numbers_of_a_counterfactual():

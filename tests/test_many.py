@@ -140,17 +140,21 @@ def test_arrays_are_read_at_the_rate_that_is_named_and_other_files_at_their_own(
     assert table["seconds"][table["file"] == "array.npy"].item() == first / 2 == record.seconds / 2
 
 
-def test_the_tables_say_which_networks_have_learned_from_a_record(folder, tmp_path, monkeypatch):
-    def simulated(path, **options):  # names that the networks of simulated records were tested on, and learned from
-        name = {"3-000000": "7-000000", "3-000001": "7-002500"}[path.stem]
-        return dataclasses.replace(read_record(path, **options), source="synthetic", name=name)
-
-    monkeypatch.setattr(many, "read_record", simulated)
-    files = [folder / "3-000000.hea", folder / "3-000001.hea"]
-    table = read_many(files, tmp_path / "out", Settings(("xECGNet",)))
-    assert table["seen"].tolist() == ["0 of 1", "1 of 1"]
+def test_the_tables_say_which_networks_have_learned_from_a_record(tmp_path):
+    ecgs, others = tmp_path / "ecgs", tmp_path / "others"
+    for folder in (ecgs, others):
+        folder.mkdir()
+    synthetic.write([synthetic.simulate(index, 7, balance=1) for index in (0, 2500)], ecgs)
+    synthetic.write([synthetic.simulate(2500, 7, labels=frozenset({"PVC"}))], others)  # another heart of that name
+    settings = Settings(("xECGNet",), even_if_unfit=True)
+    table = read_many([ecgs, others / "7-002500.hea"], tmp_path / "out", settings)
+    assert table["seen"].tolist() == ["0 of 1", "1 of 1", "0 of 1"]
     index = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
-    assert index.count("<td>0 of 1</td>") == index.count("<td>1 of 1</td>") == 1
+    assert index.count("<td>0 of 1</td>") == 2 and index.count("<td>1 of 1</td>") == 1
+    assert read_many([ecgs / "7-002500.hea"], tmp_path / "own", ONE)["seen"].tolist() == ["0 of 5"]
+    synthetic.write([synthetic.simulate(5, 1, fs=250, balance=1)], others)
+    table = read_many([others / "1-000005.hea"], tmp_path / "own", dataclasses.replace(ONE, even_if_unfit=True))
+    assert table["seen"].tolist() == ["5 of 5"]
 
 
 def test_an_unfit_record_is_told_and_not_answered(folder, tmp_path, monkeypatch):

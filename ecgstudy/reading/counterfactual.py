@@ -86,7 +86,7 @@ class Counterfactual:
 
 def compare(name: str, index: int, seed: int, *, system: str | Shipped = OWN, **settings: Any) -> Counterfactual:
     """Take a finding of a simulated record away and ask the networks about both; ``settings`` of ``simulate``."""
-    has, lacks = synthetic.simulate(index, seed, **settings), synthetic.without(name, index, seed, **settings)
+    has, lacks = (synthetic.simulate(index, seed, **settings, without=removed) for removed in ("", name))
     both = (explain(one.record, system=system, even_if_unfit=True) for one in (has, lacks))
     return Counterfactual(name, has, lacks, *both)
 
@@ -115,9 +115,9 @@ def _having(name: str, records: int, seed: int, balance: float) -> Iterable[int]
     while there < records:
         _, _, labels = synthetic.identity(index, seed, balance)
         # The label may be disputed: the heart decides.
-        if name in labels and not (name in ("STD", "STE") and labels >= {"STD", "STE"}):
+        if name in synthetic.removable(labels):
             truth = synthetic.simulate(index, seed, balance=balance, fs=100).parameters["truth"]
-            if name in truth and not (name in ("STD", "STE") and {*truth} >= {"STD", "STE"}):
+            if name in synthetic.removable({*truth}):
                 there += 1
                 yield index
         index += 1
@@ -129,25 +129,19 @@ def of_file(path: Path, answer: Explanation) -> list[Counterfactual]:
     The folder's ``parameters.json`` says what was drawn; what is drawn again must be the record's own signal.
     """
     record, table = answer.record, path.parent / "parameters.json"
-    seed, _, index = record.name.partition("-")
-    if not (seed.isdecimal() and index.isdecimal() and table.is_file()):
+    if not (place := synthetic.parsed(record.name)) or not table.is_file():
         return []
     try:
         drawn = json.loads(table.read_text(encoding="utf-8"))[record.name]
-        settings: dict[str, Any] = {"fs": record.fs, "seconds": record.seconds, "noise": float(drawn["noise"])}
-        settings["labels"] = frozenset(drawn["truth"])
-        again = synthetic.simulate(int(index), int(seed), **settings)
-        ecg = again.record.signal
-        if ecg.shape != record.signal.shape or np.abs(ecg - record.signal).max() > 1e-3:
-            return []
+        settings: dict[str, Any] = {"labels": frozenset(drawn["truth"]), "noise": float(drawn["noise"])}
     except (KeyError, TypeError, ValueError):  # another simulator's, or another version's
         return []
+    settings["seconds"] = record.seconds
+    if (again := synthetic.drawn_again(record, **settings)) is None:
+        return []
     found = []
-    for name in sorted(settings["labels"], key=CLASSES.index):
-        try:
-            lacks = synthetic.without(name, int(index), int(seed), **settings)
-        except ValueError:  # one that cannot be taken away alone
-            continue
+    for name in sorted(synthetic.removable(settings["labels"]), key=CLASSES.index):
+        lacks = synthetic.simulate(*place, fs=record.fs, **settings, without=name)
         without = explain(lacks.record, system=answer.shipped, even_if_unfit=True)
         found.append(Counterfactual(name, again, lacks, answer, without))
     return found

@@ -15,6 +15,7 @@ from ecgstudy.data import audit
 from ecgstudy.data.cohort import patient_groups
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import Record
+from ecgstudy.data.simulator import synthetic
 from ecgstudy.paths import read_table
 from ecgstudy.profiles import nearest
 from ecgstudy.reading.calibration import Calibration, cross_fitted, fitted
@@ -152,21 +153,19 @@ class Shipped:
     def seen(self, record: Record) -> NDArray[np.bool_]:
         """Which members (members,) learned from this very record, or chose their epoch on it.
 
-        A real record is known by name and source, or by its signal, whatever its file and folder are called.
+        A real record is known by name and source, or by its signal, whatever its file and folder are called; a
+        simulated one by its name, a seed and an index, if that draws its signal.
         """
-        if record.source == "synthetic":
-            seed, _, index = record.name.partition("-")
-            real = self.board == "real"
-            drawn = leaderboard.PRETRAINING if real else leaderboard.simulated(self.board)
-            if seed != str(drawn["seed"]) or not index.isdecimal() or int(index) >= drawn["records"]:
-                return np.zeros(len(self.runs), dtype=bool)
-            return np.array([real or int(index) not in records for records in self._tested])
+        real = self.board == "real"
+        drawn: dict[str, Any] = leaderboard.PRETRAINING if real else leaderboard.simulated(self.board)
+        index, seed = synthetic.parsed(record.name) or (-1, -1)
+        of_cohort = seed == drawn["seed"] and index < drawn["records"]
+        if of_cohort and synthetic.drawn_again(record, balance=drawn["balance"]):
+            return np.array([real or index not in records for records in self._tested])
         at = None
-        if self.board == "real":
+        if real:
             at = self._place.get((record.name, record.source), self._place_of_signal.get(record.signal_hash[:16]))
-        if at is None:
-            return np.zeros(len(self.runs), dtype=bool)
-        return np.array([at not in records for records in self._tested])
+        return np.array([at is not None and at not in records for records in self._tested])
 
     @cached_property
     def _tested(self) -> list[frozenset[int]]:

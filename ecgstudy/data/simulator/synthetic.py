@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -135,6 +135,7 @@ def simulate(
     labels: frozenset[str] | None = None,
     balance: float = 0.0,
     noise: float = 1.0,
+    without: str = "",
 ) -> SimulatedRecord:
     """Simulate record ``index`` of the endless cohort ``seed``; equal arguments give equal bytes.
 
@@ -156,11 +157,16 @@ def simulate(
         0 draws the label sets as often as CPSC 2018 has them, 1 each class equally often, between is a mixture.
     noise
         1 disturbs as real recordings are disturbed, 0 not at all (no lead fault either).
+    without
+        a finding that the heart loses; it is then read as it is. All else is drawn from the same streams and stays: the
+        body, the noise, the other findings with their beats, and the times of all beats that the finding does not move.
+        AF moves all of them, PAC those that follow it. Without a block, QRS and T have the form that the same heart has
+        without it, which may be an incomplete block.
 
     Raises
     ------
     ValueError
-        when an argument is out of its range or ``labels`` contradict each other.
+        when an argument is out of its range, ``labels`` contradict each other, or the heart cannot lose ``without``.
     """
     if not (100 <= fs <= 100_000 and 6 <= seconds < np.inf and 0 <= noise < np.inf and 0 <= balance <= 1):
         raise ValueError(
@@ -168,64 +174,13 @@ def simulate(
             "fs must be at least 100 Hz and at most 100 kHz, seconds at least 6, balance within 0 and 1, "
             "noise not negative"
         )
-    chosen, read = _chosen(index, seed, labels, balance)
-    return _made(index, seed, fs, seconds, noise, chosen, read)
-
-
-def without(
-    name: str,
-    index: int,
-    seed: int,
-    *,
-    fs: float = 500.0,
-    seconds: float = 10.0,
-    labels: frozenset[str] | None = None,
-    balance: float = 0.0,
-    noise: float = 1.0,
-) -> SimulatedRecord:
-    """Simulate the record that ``simulate`` makes of these arguments as it would be without one of its findings.
-
-    All else is drawn from the same streams and stays: the body, the noise, the other findings with their beats, and
-    the times of all beats that the finding does not move. AF moves all of them, PAC those that follow it. Without a
-    block, QRS and T have the form that the same heart has without it, which may be an incomplete block.
-
-    Raises
-    ------
-    ValueError
-        when the record has no such finding, or it cannot be taken away alone: NSR is what is left without findings,
-        and where STD is with STE both are one dipole's.
-    """
-    chosen, _ = _chosen(index, seed, labels, balance)
-    if name not in chosen:
-        raise ValueError(f"{_name(index, seed)} has no {name}: it has {_joined(chosen)}")
-    if name == "NSR" or (chosen >= {"STD", "STE"} and name in ("STD", "STE")):
-        raise ValueError(f"{name} of {_joined(chosen)} cannot be taken away alone; take another finding or record")
-    return _made(index, seed, fs, seconds, noise, chosen, chosen - {name}, removed=name)
-
-
-def _chosen(
-    index: int, seed: int, labels: frozenset[str] | None, balance: float
-) -> tuple[frozenset[str], frozenset[str]]:
-    """What the heart has, and what is read."""
-    if labels is not None:
-        chosen = _consistent(labels)
-        return chosen, chosen
-    chosen = _draw_labels(seed, index, _patient(index), balance)
-    return chosen, _read(_stream(seed, "reading", index), chosen)
-
-
-def _made(
-    index: int,
-    seed: int,
-    fs: float,
-    seconds: float,
-    noise: float,
-    chosen: frozenset[str],
-    read: frozenset[str],
-    removed: str = "",
-) -> SimulatedRecord:
-    """Draw the record of a heart that has ``chosen``, or had it before one was removed."""
     patient = _patient(index)
+    chosen = _draw_labels(seed, index, patient, balance) if labels is None else _consistent(labels)
+    read = _read(_stream(seed, "reading", index), chosen) if labels is None else chosen
+    if without:
+        _refuse_to_remove(without, chosen, _name(index, seed))
+        read = chosen - {without}
+    removed = without
     body = hearts.draw_body(_stream(seed, "body", patient))
     heart = hearts.draw_heart(_stream(seed, "heart", index), body, chosen)
     if removed == "AF":  # with which the rhythm goes
@@ -294,6 +249,42 @@ def _made(
     }
     evidence = _tell_evidence(placed, heart, segment, beats, chosen, shown, fs, samples)
     return SimulatedRecord(record, evidence, _tell_waves(placed, shown, fs, samples), parameters)
+
+
+def removable(findings: Set[str]) -> frozenset[str]:
+    """Findings of a heart that can be taken away alone.
+
+    NSR is what is left without findings, and where STD is with STE both are one dipole's.
+    """
+    return frozenset(findings) - ({"NSR", "STD", "STE"} if {"STD", "STE"} <= findings else {"NSR"})
+
+
+def _refuse_to_remove(name: str, findings: frozenset[str], record: str) -> None:
+    if name not in findings:
+        raise ValueError(f"{record} has no {name}: it has {_joined(findings)}")
+    if name not in removable(findings):
+        raise ValueError(f"{name} of {_joined(findings)} cannot be taken away alone; take another finding or record")
+
+
+def parsed(name: str) -> tuple[int, int] | None:
+    """Index and seed of a simulated record's name, as in ``7-000012``; None of another name."""
+    seed, _, index = name.partition("-")
+    return (int(index), int(seed)) if seed.isdecimal() and index.isdecimal() else None
+
+
+def drawn_again(record: Record, **settings: Any) -> SimulatedRecord | None:
+    """Simulate the record of this name at this rate; None unless that has this signal, to the microvolt of a file.
+
+    ``settings`` are the other arguments of ``simulate``.
+    """
+    if not (place := parsed(record.name)):
+        return None
+    try:
+        again = simulate(*place, fs=record.fs, **settings)
+    except (TypeError, ValueError):  # arguments that this version refuses
+        return None
+    one, other = record.signal, again.record.signal
+    return again if one.shape == other.shape and np.abs(one - other).max() <= 1e-3 else None
 
 
 def identity(index: int, seed: int, balance: float = 0.0) -> tuple[str, str, frozenset[str]]:
