@@ -135,6 +135,11 @@ def test_members_that_have_seen_the_record_do_not_count(answer):
     some = dataclasses.replace(answer, seen=seen)
     np.testing.assert_allclose(some.probabilities, answer.members[~seen].mean(axis=0))
     assert dataclasses.replace(answer, seen=seen | True).used.all()
+    # The maps are those of the members used, too, also where they were asked for before.
+    each = [dataclasses.replace(answer, seen=np.arange(5) != m).lead_map("RBBB") for m in range(5)]
+    assert np.ptp(each, axis=0).max() > 0.01
+    np.testing.assert_allclose(answer.lead_map("RBBB"), np.mean(each, axis=0), atol=1e-6)
+    np.testing.assert_allclose(some.lead_map("RBBB"), np.mean([each[1], each[4]], axis=0), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ENTRIES)

@@ -3,10 +3,11 @@
 ``explain(record)`` gives every number that the page of ``reading.page`` shows.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, wraps
 from itertools import combinations
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,7 @@ from ecgstudy.systems.local_evidence import LocalEvidence
 SHORTEST, LONGEST = 2.0, 144.0  # s; of a longer record the first so many are read, as long as CPSC 2018's longest
 BY_LEAD = "input × gradient"  # what tells leads apart where a system's own map does not
 ERASED = ("P", "QRS", "ST", "T")  # what is bridged, in all beats
+Found = TypeVar("Found")
 
 
 def short(seconds: float) -> str:
@@ -98,6 +100,18 @@ class Window:
         return (self.first + self.signal.shape[1]) / self.fs
 
 
+def _once(method: Callable[["Explanation", str], Found]) -> Callable[["Explanation", str], Found]:
+    """Keep what a method says of a class, so that asking again costs nothing."""
+
+    @wraps(method)
+    def kept(self: "Explanation", name: str) -> Found:
+        if (key := (method.__name__, name)) not in self._made:
+            self._made[key] = method(self, name)
+        return self._made[key]
+
+    return kept
+
+
 @dataclass(frozen=True, eq=False)
 class Explanation:
     """The answer to one record, and why.
@@ -115,6 +129,8 @@ class Explanation:
         ``explain.unlike``.
     signal
         What was read, (12, samples) in mV at the system's rate.
+    parts
+        Its beats and parts; None where fewer than two beats are found, or there is no answer.
     windows
         Stretches of it that the networks saw; empty where there is no answer, because the record is unfit.
     seen
@@ -131,10 +147,11 @@ class Explanation:
     quality: Quality
     unlike: Unlikeness | None
     signal: NDArray[np.float32]
+    parts: Parts | None = None
     windows: tuple[Window, ...] = ()
     seen: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
     members: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, len(CLASSES))))
-    _made: dict[str, Any] = field(default_factory=dict, repr=False)
+    _made: dict[tuple[str, str], Any] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def answered(self) -> bool:
@@ -206,19 +223,18 @@ class Explanation:
         """Whether the maps themselves are by lead."""
         return self.method not in self.system.own_maps and methods.METHODS[self.method].gives != "layer"
 
+    @_once
     def _raw_maps(self, name: str) -> NDArray[np.float64]:
         """Map of a class in its window by each member: (members, samples), or (members, 12, samples)."""
         window, c = self.window(name), CLASSES.index(name)
         if self.method == next(iter(self.system.own_maps)):
             return window.maps[:, c].astype(np.float64)
-        if name not in self._made:
-            x, classes = window.x[None], torch.tensor([c])
-            each = [
-                methods.explain(self.system, self.method, network, x, classes, by_lead=True)[0]
-                for network in self.shipped.networks
-            ]
-            self._made[name] = np.array(each, dtype=np.float64)
-        return self._made[name]
+        x, classes = window.x[None], torch.tensor([c])
+        each = [
+            methods.explain(self.system, self.method, network, x, classes, by_lead=True)[0]
+            for network in self.shipped.networks
+        ]
+        return np.array(each, dtype=np.float64)
 
     def member_maps(self, name: str) -> NDArray[np.float64]:
         """Map of a class in its window by each member: (members, samples), leads summed where there are several."""
@@ -229,6 +245,7 @@ class Explanation:
         """Map of a class in its window, (samples,): the mean of the members used."""
         return self.member_maps(name)[self.used].mean(axis=0)
 
+    @_once
     def lead_map(self, name: str) -> NDArray[np.float64]:
         """Map of a class in its window by lead, (12, samples), the mean of the members used.
 
@@ -236,17 +253,16 @@ class Explanation:
         """
         if self.tells_leads_apart:
             return self._raw_maps(name)[self.used].mean(axis=0)
-        if (key := f"{name} by lead") not in self._made:
-            window, c = self.window(name), CLASSES.index(name)
-            each = []
-            for network in self.used_networks:
-                with maps.gradients(network):
-                    x = window.x[None].clone().requires_grad_()
-                    (gradient,) = torch.autograd.grad(maps.logits_of(network, x)[0, c], x)
-                each.append((gradient[0] * window.x)[: len(LEADS)].double().numpy()[:, window.there])
-            self._made[key] = np.mean(each, axis=0)
-        return self._made[key]
+        window, c = self.window(name), CLASSES.index(name)
+        each = []
+        for network in self.used_networks:
+            with maps.gradients(network):
+                x = window.x[None].clone().requires_grad_()
+                (gradient,) = torch.autograd.grad(maps.logits_of(network, x)[0, c], x)
+            each.append((gradient[0] * window.x)[: len(LEADS)].double().numpy()[:, window.there])
+        return np.mean(each, axis=0)
 
+    @_once
     def shares(self, name: str) -> pd.DataFrame:
         """Share of the map's positive mass in each part of the beat, beside that of the time.
 
@@ -287,17 +303,16 @@ class Explanation:
 
         The bridged record goes the whole way again: without QRS complexes the networks find no beats, either.
         """
-        parts = delineate(self.signal, self.system.fs)
-        if parts is None:
+        if self.parts is None:
             return pd.DataFrame()
         whole, inputs = torch.from_numpy(self.signal)[None], []
         for wave in ERASED:
-            mask = torch.from_numpy(parts.of_sample == PARTS.index(wave))[None, None]
+            mask = torch.from_numpy(self.parts.of_sample == PARTS.index(wave))[None, None]
             inputs.append(np.stack(self.system.windows(maps.erase(whole, mask, "bridge")[0].numpy())))
         x = torch.from_numpy(np.concatenate(inputs))
         raw = []
         for network in self.used_networks:
-            with torch.no_grad(), maps.evaluating(network):
+            with torch.no_grad():
                 raw.append(sigmoid(maps.logits_of(network, x).double().numpy()).reshape(len(ERASED), -1, len(CLASSES)))
         after = self.shipped.calibration(np.stack(raw).mean(axis=2)).mean(axis=0)
         return pd.DataFrame(after - self.probabilities, index=list(ERASED), columns=list(CLASSES))
@@ -363,11 +378,13 @@ def explain(
     explanation = Explanation(record, ships, method or known[0], fitness, None, signal)
     if not fitness.fit and not even_if_unfit:
         return explanation
-    windows = _windows(ships, signal)
+    parts = delineate(signal, recipe.fs)
+    windows = _windows(ships, signal, parts)
     logits = np.stack([window.logits for window in windows], axis=1)  # members, windows, classes
     members = ships.calibration(sigmoid(logits).mean(axis=1))
     unlike = _unlike(ships, windows)
-    return replace(explanation, unlike=unlike, windows=windows, seen=ships.seen(record), members=members)
+    seen = ships.seen(record)
+    return replace(explanation, unlike=unlike, parts=parts, windows=windows, seen=seen, members=members)
 
 
 def prepared(record: Record, fs: float) -> NDArray[np.float32]:
@@ -405,7 +422,7 @@ def _unlike(ships: Shipped, windows: tuple[Window, ...]) -> Unlikeness | None:
     return judged(float(np.mean(each)))
 
 
-def _windows(ships: Shipped, signal: NDArray[np.float32]) -> tuple[Window, ...]:
+def _windows(ships: Shipped, signal: NDArray[np.float32], parts: Parts | None) -> tuple[Window, ...]:
     """Stretches of a prepared record, with what every member answers to each and why."""
     recipe, samples = ships.system, signal.shape[1]
     x = torch.from_numpy(np.stack(recipe.windows(signal)))
@@ -413,7 +430,6 @@ def _windows(ships: Shipped, signal: NDArray[np.float32]) -> tuple[Window, ...]:
     # Where inputs are cut from a longer record: ``clip_thrice``, or its beginning alone.
     first = [round((samples - length) * place) for place in (0, 0.5, 1)][: len(x)] if samples > length else [0]
     there = _there(recipe, samples, length)
-    parts = delineate(signal, recipe.fs)
     answers = [_ask(network, recipe, x, there) for network in ships.networks]
     logits = np.stack([one for one, _, _ in answers]).astype(np.float64)  # members, windows, classes
     cells = torch.stack([own for _, own, _ in answers])  # members, windows, classes, cells
@@ -455,12 +471,11 @@ def _ask(
     layer = network.get_submodule(recipe.feature_layer)
     hook = layer.register_forward_hook(lambda module, inputs, output: made.append(output))
     try:
-        with maps.evaluating(network):
-            if isinstance(network, LocalEvidence):  # its map is the sum that makes the logit: once is enough
-                cells = network.contributions(x)
-                logits = cells.sum(dim=-1) + network.bias
-            else:
-                logits, cells = maps.logits_of(network, x), next(iter(recipe.own_maps.values()))(network, x)
+        if isinstance(network, LocalEvidence):  # its map is the sum that makes the logit: once is enough
+            cells = network.contributions(x)
+            logits = cells.sum(dim=-1) + network.bias
+        else:
+            logits, cells = maps.logits_of(network, x), next(iter(recipe.own_maps.values()))(network, x)
     finally:
         hook.remove()
     inside = there[:: x.shape[-1] // made[0].shape[-1]][: made[0].shape[-1]]

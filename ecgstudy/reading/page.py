@@ -165,10 +165,11 @@ def finding(e: Explanation, name: str) -> str:
     if shares["share"].isna().all():
         return f"Nothing in the map speaks for {name}."
     part = str(shares["share"].idxmax())
-    share, chance = shares.loc[part, ["share", "chance"]]
+    share, chance = shares["share"][part], shares["chance"][part]
     return f"{percent(share)} of what speaks for {name} lies {_WHERE[part]}, which take {percent(chance)} of the time."
 
 
+@cache
 def card(ships: Shipped) -> str:
     """What the networks are, what they learned from and what they scored."""
     auroc, f1 = ships.score("AUROC"), ships.score("F1")

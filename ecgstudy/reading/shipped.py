@@ -114,17 +114,17 @@ class Shipped:
         return pd.DataFrame(columns)
 
     @cached_property
-    def scores(self) -> pd.DataFrame:
-        """Rows of ``results/leaderboard.csv``: metric, class (empty: of all), value, low, high, n."""
+    def _scores(self) -> dict[tuple[str, str], metrics.Interval]:
+        """Rows of ``results/leaderboard.csv`` by metric and class."""
         rows = leaderboard.committed(self.board)
-        return rows.loc[rows["system"] == self.entry, ["metric", "class", "value", "low", "high", "n"]].reset_index(
-            drop=True
-        )
+        rows = rows[rows["system"] == self.entry].fillna({"class": ""})
+        keys = zip(rows["metric"], rows["class"], strict=True)
+        values = rows[["value", "low", "high"]].astype(float).itertuples(index=False)
+        return {key: metrics.Interval(*own) for key, own in zip(keys, values, strict=True)}
 
     def score(self, metric: str, name: str = "") -> metrics.Interval:
-        """One of the scores, with its 95 % interval over patients."""
-        rows = self.scores[(self.scores["metric"] == metric) & (self.scores["class"].fillna("") == name)]
-        return metrics.Interval(*rows.iloc[0][["value", "low", "high"]].astype(float))
+        """One of the scores, of a class or of all, with its 95 % interval over patients."""
+        return self._scores[metric, name]
 
     @cached_property
     def yes(self) -> pd.DataFrame:
