@@ -16,7 +16,7 @@ from ecgstudy import __version__
 from ecgstudy.data.manifest import DataError
 from ecgstudy.paths import RESULTS, data_root, needs_checkout, own_cohorts, written_whole
 from ecgstudy.profiles import BookError, ProfileError, check_profile, nearest
-from ecgstudy.text import printable
+from ecgstudy.text import printable, quoted
 
 
 class Commands(TyperGroup):
@@ -169,8 +169,8 @@ def train(
         if entry not in every:
             hint = nearest(entry, every)
             if part:
-                raise ProfileError(f"{' and '.join(part)} has no {entry!r}; it has {', '.join(every)}{hint}")
-            raise ProfileError(f"no part has {entry!r}{hint or '.'} There are {', '.join(every)}.")
+                raise ProfileError(f"{' and '.join(part)} has no {entry!r}; it has {quoted(every)}{hint}")
+            raise ProfileError(f"no part has {entry!r}{hint or '.'} There are {quoted(every)}.")
     complete = True
     for name, study in ((name, known[name]) for name in parts):
         asked = [entry for entry in entries or there[name] if entry in there[name]]
@@ -290,7 +290,7 @@ def explain(
     from ecgstudy.reading.shipped import ENTRIES
 
     if system != "all" and system not in ENTRIES:
-        raise ValueError(f"no system {system!r}; there are {', '.join(ENTRIES)}, and all{nearest(system, ENTRIES)}")
+        raise ValueError(f"no system {system!r}; there are {quoted([*ENTRIES, 'all'])}{nearest(system, ENTRIES)}")
     for name in class_ or ():
         if name not in CLASSES:
             raise ValueError(f"no finding {name!r}; there are {', '.join(CLASSES)}{nearest(name, CLASSES)}")

@@ -3,6 +3,7 @@
 import os
 import re
 import unicodedata
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,11 @@ def printable(text: str, keep: str = "") -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in keep or unicodedata.category(c) == "Zs" else _escape(c) for c in text)
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Names in a row, each in quotation marks, since some hold a comma: ``'Local evidence, simulated', 'CNN-GAP'``."""
+    return ", ".join(repr(name) for name in names)
 
 
 def no_formula(text: str) -> str:

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import html.parser
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import unquote
 
@@ -102,6 +103,18 @@ def test_every_system_has_its_own_page(folder, tmp_path):
     assert "<h1>1 ECG read</h1>" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
 
 
+def test_a_record_that_is_named_in_several_ways_has_one_page(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    np.save("array.npy", np.zeros((12, 10)))
+    names = ["3-000000", "3-000000.hea", "3-000000.dat", folder / "3-000000", "more/../3-000000.hea", ".", "array"]
+    named = targets(map(Path, names), (OWN,))
+    assert [(target.file, target.path.name) for target in named] == [
+        (name, name.split("/")[-1])
+        for name in ("3-000000.hea", "3-000001.hea", "array.npy", "bad.hea", "more/3-000002.hea")
+    ]
+    assert [target.file for target in targets([Path("nobody"), Path("array")], (OWN,))] == ["nobody", "array.npy"]
+
+
 def test_names_of_pages_are_unlike_and_stay_in_the_folder(tmp_path):
     for name in ("a/x.npy", "b/x.npy", "b/x.mat", "b/index.npy", "b/<b>&'\"\x1b.npy", "b/=1+1.npy", "b/a..b.npy"):
         path = tmp_path / name
@@ -188,7 +201,10 @@ def test_the_command(folder, tmp_path):
     assert result.exit_code == 0, result.output
     assert "1 ECG: 1 answered." in result.output and (tmp_path / "out" / "index.html").as_uri() in result.output
     for arguments, told in (
-        (["--system", "CNNGAP"], "no system 'CNNGAP'; there are Local evidence"),
+        (
+            ["--system", "CNNGAP"],
+            "no system 'CNNGAP'; there are 'Local evidence', 'Local evidence, simulated', '",
+        ),
         (["--class", "VT"], "no finding 'VT'; there are NSR, AF"),
     ):
         result = run(app, ["explain", str(folder), "--out", str(tmp_path / "none"), *arguments])

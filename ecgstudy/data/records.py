@@ -160,7 +160,7 @@ def read_record(
     """
     file = Path(path).absolute()
     try:
-        file = _find(file)
+        file = file_of(file)
         with np.errstate(over="ignore", under="ignore"):  # an overflow gives infinity, which is refused as such
             if file.suffix not in _OURS:
                 name = file.stem if file.suffix.lower() in devices.SUFFIXES else file.name  # DICOM's may be a UID
@@ -213,8 +213,14 @@ def find_records(folder: str | Path, unlisted: list[Path] | None = None) -> list
     return sorted(found)
 
 
-def _find(path: Path) -> Path:
-    """The file to start from: the header if there is one."""
+def file_of(path: Path) -> Path:
+    """The file of a record, named with or without suffix, from which it is read: the header if there is one.
+
+    Raises
+    ------
+    RecordError
+        when there is none.
+    """
     if path.suffix in (".hea", ".dat", ".mat"):
         candidates = [path.with_suffix(".hea"), path]
     else:

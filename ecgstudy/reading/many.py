@@ -18,7 +18,7 @@ import pandas as pd
 from ecgstudy import workers
 from ecgstudy.data import devices
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.data.records import Record, RecordError, find_records, read_record
+from ecgstudy.data.records import Record, RecordError, file_of, find_records, read_record
 from ecgstudy.explain import unlike
 from ecgstudy.paths import written_whole
 from ecgstudy.reading import counterfactual
@@ -67,24 +67,31 @@ class Target:
 
 
 def found(paths: Iterable[Path]) -> list[tuple[Path, str]]:
-    """Every record of files and folders, each once, and what pages call it: its place in the folder that was named.
+    """Every record of files and folders, each once however it is named, and what pages call it.
+
+    That is its file's name, or its place in the folder that was named.
 
     Raises
     ------
     RecordError
         when a folder holds no record.
     """
-    records: dict[Path, str] = {}
+    records: dict[Path, tuple[Path, str]] = {}
     for path in paths:
-        if not path.is_dir():
-            records.setdefault(path, path.name)
-            continue
-        inside = find_records(path)
+        inside = find_records(path) if path.is_dir() else [_file_of(path)]
         if not inside:
             raise RecordError(printable(f"{path} holds no ECG that can be read: name a record, or another folder"))
-        for record in inside:
-            records.setdefault(record, record.relative_to(path).as_posix())
-    return [(path, printable(name)) for path, name in records.items()]
+        for file in inside:
+            name = file.relative_to(path).as_posix() if path.is_dir() else file.name
+            records.setdefault(file.parent.resolve() / file.name, (file, printable(name)))
+    return list(records.values())
+
+
+def _file_of(path: Path) -> Path:
+    try:
+        return file_of(path)
+    except (OSError, RecordError):  # reading will tell why
+        return path
 
 
 def targets(paths: Iterable[Path], systems: Sequence[str]) -> list[Target]:
@@ -192,9 +199,7 @@ def _read_one(target: Target, out: Path, settings: Settings) -> list[dict[str, A
 
 def _failed(target: Target, system: str, error: Exception) -> dict[str, Any]:
     kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-    told = str(error)
-    for known in (target.path, target.path.with_suffix(".hea"), target.path.with_suffix(".mat")):
-        told = told.removeprefix(f"{known.absolute()}: ")
+    told = str(error).removeprefix(f"{target.path.absolute()}: ")
     text = without_folders(f"{kind}{told}", target.path.absolute().parent)
     return {"file": target.file, "system": system, "page": "", "error": printable(text)}
 

@@ -22,6 +22,7 @@ from ecgstudy.reading.calibration import Calibration, cross_fitted, fitted
 from ecgstudy.studies import leaderboard
 from ecgstudy.systems import System
 from ecgstudy.systems.catalogue import of_papers
+from ecgstudy.text import quoted
 from ecgstudy.training import Run
 
 OWN = "Local evidence"
@@ -198,6 +199,6 @@ def shipped(name: str = OWN) -> Shipped:
         when its networks are not there: an installed package has none, which says so.
     """
     if name not in ENTRIES:
-        raise ValueError(f"no networks of {name!r} ship; there are {', '.join(ENTRIES)}{nearest(name, ENTRIES)}")
+        raise ValueError(f"no networks of {name!r} ship; there are {quoted(ENTRIES)}{nearest(name, ENTRIES)}")
     board, entry = ENTRIES[name]
     return Shipped(name, board, entry, tuple(leaderboard.runs_of(board, entry)))
