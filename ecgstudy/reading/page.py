@@ -389,18 +389,20 @@ def _figure(drawn: Markup, text: str, label: str) -> Markup:
     return Markup("<figure>{}<figcaption>{}</figcaption></figure>").format(box.format(label, drawn), text)
 
 
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+)
+
+
+@cache
 def style() -> Markup:
     """The look of all pages."""
-    return Markup(_text("page.css"))
+    return Markup(Path(__file__).with_name("page.css").read_text(encoding="utf-8"))
 
 
-@cache
 def template(name: str) -> jinja2.Template:
     """A template beside this file; whatever text stands in it is shown as it is, and none of it is markup."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    return environment.from_string(_text(name))
-
-
-@cache
-def _text(name: str) -> str:
-    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+    return _TEMPLATES.get_template(name)
