@@ -7,6 +7,7 @@ and a map that lies where the ECG has changed lies where the finding is.
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class Counterfactual:
         """What the finding adds to the ECG, (12, samples) in mV at the record's rate."""
         return self.has.record.signal - self.lacks.record.signal
 
-    @property
+    @cached_property
     def changed(self) -> NDArray[np.bool_]:
         """Where a lead differs by ``SEEN``, at the rate of the maps: (samples,) of the window of the finding."""
         window = self.answer.window(self.name)

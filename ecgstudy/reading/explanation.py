@@ -21,7 +21,7 @@ from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.quality import Quality, quality
 from ecgstudy.data.records import LEADS, Record
 from ecgstudy.explain import methods
-from ecgstudy.explain.unlike import Unlikeness, judged, references
+from ecgstudy.explain.unlike import Unlikeness, of_features, references
 from ecgstudy.preprocessing import fill_gaps, resample
 from ecgstudy.profiles import nearest
 from ecgstudy.reading.calibration import sigmoid
@@ -418,8 +418,7 @@ def _unlike(ships: Shipped, windows: tuple[Window, ...]) -> Unlikeness | None:
     if not all(run.folder.name in known for run in ships.runs):
         return None
     features = np.mean([window.features for window in windows], axis=0)
-    each = [known[run.folder.name].distance(one[None])[0] for run, one in zip(ships.runs, features, strict=True)]
-    return judged(float(np.mean(each)))
+    return of_features({run.folder.name: one for run, one in zip(ships.runs, features, strict=True)})
 
 
 def _windows(ships: Shipped, signal: NDArray[np.float32], parts: Parts | None) -> tuple[Window, ...]:

@@ -20,8 +20,9 @@ from ecgstudy.data.leads import LEADS
 from ecgstudy.data.quality import CHECKS, Quality, coarser, quality
 from ecgstudy.data.records import Record
 from ecgstudy.data.simulator import synthetic
+from ecgstudy.explain.unlike import windows_of
 from ecgstudy.paths import RESULTS, written_table
-from ecgstudy.preprocessing import fill_gaps, resample
+from ecgstudy.preprocessing import fill_gaps
 from ecgstudy.studies import leaderboard
 from ecgstudy.studies.planted import FAULTS, Fault
 
@@ -138,7 +139,7 @@ class Answering(NamedTuple):
 
 def answered(run: training.Run, records: Sequence[Record]) -> NDArray[np.float32]:
     """What a run says of records: probabilities (records, 9), mean over the windows of each."""
-    windows = [run.system.windows(resample(fill_gaps(record.signal), record.fs, run.system.fs)) for record in records]
+    windows = [windows_of(run.system, record) for record in records]
     owner = np.repeat(np.arange(len(records)), [len(some) for some in windows])
     network, flat = run.network(), [window for some in windows for window in some]
     with torch.inference_mode():
