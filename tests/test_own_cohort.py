@@ -161,8 +161,8 @@ def test_a_name_with_a_comma_is_found_where_classes_or_mapping_name_it(simulated
     text = re.sub(r",([^,\n]*wide QRS[^,\n]*)", r',"\1"', (tables / "labels.csv").read_text())
     (tables / "comma.csv").write_text(text.replace("wide QRS", "QRS, wide"))
     own.add_cohort("plain", folder, labels=tables / "labels.csv", classes=["wide QRS", "irregular"])
-    named = ("--classes", '"QRS, wide", irregular')
-    assert call("data", "add", "named", folder, "--labels", tables / "comma.csv", *named).exit_code == 0
+    given = ("--classes", '"QRS, wide", irregular')
+    assert call("data", "add", "named", folder, "--labels", tables / "comma.csv", *given).exit_code == 0
     (tables / "map.csv").write_text('code,class\n"qrs, wide",wide\nirregular,irregular\n')
     own.add_cohort("mapped", folder, labels=tables / "comma.csv", mapping=tables / "map.csv")
     plain, named, mapped = (own.cohort_of(name, 125, tell=False) for name in ("plain", "named", "mapped"))

@@ -26,7 +26,8 @@ def winning_cells(ours: Chapter, shown: Sequence[str], seed: int, records: int =
 
     ``records`` of each of the classes ``shown`` are simulated, with no other label.
     """
-    system, member = ours.system, ours.runs[0].network()
+    system = ours.system
+    member: Any = ours.runs[0].network()
     simulated = [
         synthetic.simulate(index, seed, fs=system.fs, labels=frozenset({label}))
         for label in shown
@@ -84,12 +85,12 @@ class Attention:
     @cached_property
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """Attention (members, records, classes, cells) as published and masked."""
-        arms = {"as published": self.ours, "masked": self.masked}
-        with torch.inference_mode():
-            return {
-                name: np.stack([run.network().attention(self.seen.x).numpy() for run in arm.runs])
-                for name, arm in arms.items()
-            }
+        found = {}
+        for name, arm in (("as published", self.ours), ("masked", self.masked)):
+            networks: list[Any] = [run.network() for run in arm.runs]
+            with torch.inference_mode():
+                found[name] = np.stack([network.attention(self.seen.x).numpy() for network in networks])
+        return found
 
     @cached_property
     def member(self) -> Any:

@@ -171,7 +171,7 @@ def _scored(
     """Every metric; none of a class that no record has, and means over the others."""
     targets, patients = cohort.labels[:, list(columns)], cohort.table["patient_id"].to_numpy()
     rows = metrics.summary(targets, *answer, patients, classes, repeats=repeats)
-    there = targets.any(axis=0)
+    there: NDArray[np.bool_] = np.asarray(targets.any(axis=0))
     if not there.any():
         raise DataError(f"no record of the cohort has {' or '.join(classes)}: nothing can be scored")
     if not there.all():
