@@ -5,6 +5,7 @@ import re
 import struct
 import sys
 import xml.etree.ElementTree as ET
+from contextlib import nullcontext
 from pathlib import Path
 
 import ecgdatakit
@@ -19,26 +20,9 @@ from ecgstudy.data.devices.common import lead_name
 from ecgstudy.data.records import LEADS, SUFFIXES, RecordError, find_records, read_record
 from ecgstudy.data.simulator.synthetic import simulate
 from tests import device_files as files
+from tests.device_files import EIGHT, FORMATS, counts_of
 
 FS = 500
-EIGHT = files.EIGHT
-
-# Format → suffix, writer, steps of µV, leads that the file stores
-FORMATS = {
-    "dicom": (".dcm", files.write_dicom, 0.5, LEADS),
-    "edf": (".edf", files.write_edf, 0.5, LEADS),
-    "bdf": (".bdf", files.write_bdf, 0.5, LEADS),
-    "ishne": (".ecg", files.write_ishne, 0.5, LEADS),
-    "scp": (".scp", files.write_scp, 0.5, LEADS),
-    "aecg": (".xml", files.write_aecg, 0.5, LEADS),
-    "muse": (".xml", files.write_muse, 4.88, EIGHT),
-    "sierra": (".xml", files.write_sierra, 5, LEADS),
-}
-
-
-def counts_of(signal, step, leads=LEADS):
-    """Whole steps of the leads."""
-    return np.rint(signal[[LEADS.index(lead) for lead in leads]] * 1000 / step).astype(np.int64)
 
 
 @pytest.fixture(scope="module")
@@ -385,7 +369,7 @@ def test_skewed_dicom_channels_are_noted(half, tmp_path):
 @pytest.mark.parametrize(("age", "told"), [("061Y", 61), ("018M", 1.5), ("095Y", 90), ("", None), ("x", None)])
 def test_age_is_told_up_to_89(age, told, half, tmp_path):
     group = files.dicom_group(half[:, :500], FS, [files.dicom_channel(lead, sensitivity="0.5") for lead in LEADS])
-    with pytest.warns(UserWarning, match="Invalid value") if age == "x" else pytest.MonkeyPatch.context():
+    with pytest.warns(UserWarning, match="Invalid value") if age == "x" else nullcontext():
         files.save_dicom(tmp_path / "a.dcm", [group], age=age)
     record = read_record(tmp_path / "a.dcm")
     assert record.age == told

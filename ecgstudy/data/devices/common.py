@@ -183,7 +183,7 @@ def placed(pieces: Sequence[tuple[str, int, NDArray[np.float64]]]) -> tuple[list
 
 
 def finish(recording: Recording) -> None:
-    """Turn -aVR around, leave out a calibration tail and computed what limb leads the file lacks, each with a note."""
+    """Turn -aVR around, leave out a calibration tail, and compute limb leads that the file lacks, each with a note."""
     notes, names = recording.notes, recording.names
     if unnamed := sum(map(is_unnamed, names)):
         notes.append(f"lead names: {unnamed} of {len(names)} are no lead's and called channel 1, 2 …")
