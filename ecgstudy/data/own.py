@@ -20,11 +20,10 @@ from typing import Any
 import pandas as pd
 
 from ecgstudy.data import cohort as cohorts
-from ecgstudy.data import devices
 from ecgstudy.data.cohort import Cohort
 from ecgstudy.data.labels import CLASSES, MISSING, classes_of, codes_in, spelled
 from ecgstudy.data.manifest import DataError
-from ecgstudy.data.records import LEADS, Record, RecordError, find_records, read_record
+from ecgstudy.data.records import LEADS, SUFFIXES, Record, RecordError, find_records, read_record
 from ecgstudy.paths import by_machine, cache_root, own_cohorts, told_if_broken, written_whole
 from ecgstudy.profiles import nearest
 from ecgstudy.text import printable
@@ -33,7 +32,6 @@ FOLDS = 5  # of the chapters: a fifth of the patients is tested on
 MOST_CLASSES = 100
 _BUILT_IN = ("synthetic", "real", "by-source", "synthetic-large", "paper", "all")
 _LARGEST_TABLE = 2**26  # bytes
-_SUFFIXES = (".hea", ".mat", ".npy", ".csv", *devices.SUFFIXES)
 _RECORD, _PATIENT, _FOLD = ("record", "name", "file", "filename"), ("patient", "patient_id"), ("fold", "strat_fold")
 _LABELS = ("labels", "label", "codes", "code", "diagnosis", "diagnoses", "classes", "class")
 _NOT_CLASSES = ("age", "sex", "gender", "fs", "rate", "height", "weight", "date")
@@ -347,7 +345,7 @@ def _plan(own: Own, given: Sequence[str] = ()) -> _Plan:
 
 def _bare(path: Path) -> Path:
     """A record without the suffix of its format; a UID, as DICOM's files are called, has none."""
-    return path.with_suffix("") if path.suffix.lower() in _SUFFIXES else path
+    return path.with_suffix("") if path.suffix.lower() in SUFFIXES else path
 
 
 def _thinned(plan: _Plan, limit: int | None) -> _Plan:
