@@ -1,5 +1,6 @@
 """The command line: ``ecgstudy run``, ``book``, ``serve``, ``train``, ``verify-results``, ``explain`` and ``data``."""
 
+import csv
 import errno
 import functools
 import http.server
@@ -379,7 +380,9 @@ def data_add(
         typer.Option(help="CSV: record, patient, fold, and labels or a column of 0 and 1 for each class."),
     ] = None,
     mapping: Annotated[Path | None, typer.Option(help="CSV of code and class.")] = None,
-    classes: Annotated[str | None, typer.Option(help="Names of the classes with commas, in their order.")] = None,
+    classes: Annotated[
+        str | None, typer.Option(help='Names of the classes with commas between them, in their order: a,"b, c".')
+    ] = None,
     fs: Annotated[float | None, typer.Option(help="Rate in Hz of arrays that state none.")] = None,
 ) -> None:
     """Make a folder of records of your own known as a cohort: -p cohort=NAME. Recordings are only read."""
@@ -390,7 +393,7 @@ def data_add(
 
     from ecgstudy.data import own
 
-    names = None if classes is None else [part.strip() for part in classes.split(",")]
+    names = None if classes is None else next(csv.reader([" ".join(classes.split())], skipinitialspace=True)) or [""]
     columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
     with Progress(*columns, transient=True) as bar:
         task = bar.add_task("reading", total=None)

@@ -1,6 +1,7 @@
 """Where things are on disk, and how files are written: whole or not at all, and compact."""
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -50,6 +51,16 @@ def cache_root() -> Path:
 def own_cohorts() -> dict[str, Path]:
     """Files that say what each cohort of one's own is (``data.own``), by its name."""
     return {path.stem: path for path in listed(cache_root() / "own", "*.json")}
+
+
+@lru_cache(maxsize=64)
+def code_hash(*patterns: str) -> str:
+    """SHA-256 of the package's own files that match, such as ``explain/*.py``; ``**/*.py`` are all of its modules.
+
+    What code has made is named by it, so that it is made again when the code is another.
+    """
+    files = sorted({path for pattern in patterns for path in PACKAGE.glob(pattern) if not is_sidecar(path.name)})
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def needs_checkout(what: str) -> None:

@@ -8,7 +8,9 @@ import binascii
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
 from datetime import date, time
+from typing import NamedTuple
 
 import numpy as np
 
@@ -417,3 +419,37 @@ def sierra_text(counts, fs, leads=LEADS, step=5, who=WHO, packed=True, version="
 def write_sierra(path, counts, fs, leads=LEADS, step=5, who=WHO, **other):
     text = sierra_text(counts, fs, leads, step, who, **other)
     path.write_bytes(text.encode(other.get("encoding", "utf-16")))
+
+
+class Format(NamedTuple):
+    """A device format: its suffix, writer, usual step in µV, and the leads that its files store."""
+
+    suffix: str
+    write: Callable[..., None]
+    step: float = 0.5
+    leads: tuple[str, ...] = LEADS
+
+
+FORMATS = {
+    "dicom": Format(".dcm", write_dicom),
+    "edf": Format(".edf", write_edf),
+    "bdf": Format(".bdf", write_bdf),
+    "ishne": Format(".ecg", write_ishne),
+    "scp": Format(".scp", write_scp),
+    "aecg": Format(".xml", write_aecg),
+    "muse": Format(".xml", write_muse, 4.88, EIGHT),
+    "sierra": Format(".xml", write_sierra, 5),
+}
+
+
+def counts_of(signal, step, leads=LEADS):
+    """Whole steps of some leads of (12, samples) in mV."""
+    return np.rint(signal[[LEADS.index(lead) for lead in leads]] * 1000 / step).astype(np.int64)
+
+
+def beats(samples):
+    """(12, samples) in mV at 500 Hz: a beat every 0.8 s, in limb leads that agree."""
+    beat = np.exp(-0.5 * ((np.arange(samples) % 400 - 200) / 12.0) ** 2)
+    eight = np.outer([0.4, 0.9, -0.3, 0.5, 1.2, 1.6, 1.3, 0.9], beat) + 0.02
+    one, two = eight[:2]
+    return np.vstack([one, two, two - one, -(one + two) / 2, one - two / 2, two - one / 2, eight[2:]])

@@ -15,7 +15,7 @@ import nbformat
 import papermill
 import pytest
 
-from ecgstudy.book import build, computed, execute
+from ecgstudy.book import build, computed, execute, own_ecg
 from ecgstudy.paths import NOTEBOOKS, REPOSITORY, alone
 from ecgstudy.profiles import ProfileError
 
@@ -443,6 +443,13 @@ def test_a_page_that_was_emptied_or_lost_is_rendered_again(tmp_path, monkeypatch
     monkeypatch.setattr(build, "build_folder", lambda profile: tmp_path / profile)
     monkeypatch.setattr(build, "notebook_names", list)
     monkeypatch.setattr(computed, "COMPUTED", {})
+    report = ["as explained"]
+
+    def write_reports(folder):
+        folder.mkdir()
+        (folder / "real.html").write_text(report[0])
+
+    monkeypatch.setattr(own_ecg, "write_reports", write_reports)
     monkeypatch.setattr(build.subprocess, "run", run)
     assert build.render("smoke") == build.render("smoke") == html / "index.html"
     assert len(rendered) == 1
@@ -459,4 +466,12 @@ def test_a_page_that_was_emptied_or_lost_is_rendered_again(tmp_path, monkeypatch
         (tmp_path / "smoke" / "rendered.json").write_text(text)
         build.render("smoke")
     assert len(rendered) == 7
+    # Another template of the explained ECGs makes another page of the book, one that changes nothing does not.
+    monkeypatch.setattr(build, "code_hash", lambda *patterns: f"another of {patterns}")
+    build.render("smoke")
+    assert len(rendered) == 7
+    report[0] = "explained otherwise"
+    monkeypatch.setattr(build, "code_hash", lambda *patterns: f"a third of {patterns}")
+    build.render("smoke")
+    assert len(rendered) == 8
     assert (html / "notebooks" / "a.html").read_text()

@@ -67,6 +67,22 @@ def test_facts_are_of_the_network_here_and_of_the_published_one():
     assert not {"relu_here", "field_here"} & told.keys()
 
 
+def test_what_needs_the_key_says_so_where_classes_are_ones_own(monkeypatch):
+    said, glued = [], {}
+    monkeypatch.setattr(chapter, "display", said.append)
+    monkeypatch.setattr(chapter.report, "glue_all", glued.update)
+
+    @chapter.needs_key("mean", "p")
+    def shown(ours, number, *, more=0):
+        """Shown."""
+        return number + more
+
+    assert shown(SimpleNamespace(has_key=True), 2, more=3) == 5 and not said and not glued
+    assert shown.__doc__ == "Shown."
+    assert shown(SimpleNamespace(has_key=False), 2, more=3) is None
+    assert glued == {"mean": "–", "p": "–"} and "answer key of simulated records" in said[0].data
+
+
 def test_source_is_shown_as_code():
     shown = chapter.source(chapter.decided, SmallGAPSystem).data
     assert shown.startswith("```python\ndef decided(") and shown.endswith("```")

@@ -5,6 +5,8 @@ import re
 import struct
 import sys
 import xml.etree.ElementTree as ET
+from contextlib import nullcontext
+from pathlib import Path
 
 import ecgdatakit
 import edfio
@@ -15,29 +17,12 @@ import pytest
 from ecgstudy.data import devices
 from ecgstudy.data.devices import common
 from ecgstudy.data.devices.common import lead_name
-from ecgstudy.data.records import LEADS, RecordError, find_records, read_record
+from ecgstudy.data.records import LEADS, SUFFIXES, RecordError, find_records, read_record
 from ecgstudy.data.simulator.synthetic import simulate
 from tests import device_files as files
+from tests.device_files import EIGHT, FORMATS, counts_of
 
 FS = 500
-EIGHT = files.EIGHT
-
-# Format → suffix, writer, steps of µV, leads that the file stores
-FORMATS = {
-    "dicom": (".dcm", files.write_dicom, 0.5, LEADS),
-    "edf": (".edf", files.write_edf, 0.5, LEADS),
-    "bdf": (".bdf", files.write_bdf, 0.5, LEADS),
-    "ishne": (".ecg", files.write_ishne, 0.5, LEADS),
-    "scp": (".scp", files.write_scp, 0.5, LEADS),
-    "aecg": (".xml", files.write_aecg, 0.5, LEADS),
-    "muse": (".xml", files.write_muse, 4.88, EIGHT),
-    "sierra": (".xml", files.write_sierra, 5, LEADS),
-}
-
-
-def counts_of(signal, step, leads=LEADS):
-    """Whole steps of the leads."""
-    return np.rint(signal[[LEADS.index(lead) for lead in leads]] * 1000 / step).astype(np.int64)
 
 
 @pytest.fixture(scope="module")
@@ -384,7 +369,7 @@ def test_skewed_dicom_channels_are_noted(half, tmp_path):
 @pytest.mark.parametrize(("age", "told"), [("061Y", 61), ("018M", 1.5), ("095Y", 90), ("", None), ("x", None)])
 def test_age_is_told_up_to_89(age, told, half, tmp_path):
     group = files.dicom_group(half[:, :500], FS, [files.dicom_channel(lead, sensitivity="0.5") for lead in LEADS])
-    with pytest.warns(UserWarning, match="Invalid value") if age == "x" else pytest.MonkeyPatch.context():
+    with pytest.warns(UserWarning, match="Invalid value") if age == "x" else nullcontext():
         files.save_dicom(tmp_path / "a.dcm", [group], age=age)
     record = read_record(tmp_path / "a.dcm")
     assert record.age == told
@@ -665,7 +650,6 @@ def test_files_are_known_by_their_content(half, tmp_path):
             assert devices.format_of(path) == {"bdf": "edf"}.get(name, name)
             assert read_record(path).name == (name if odd != ".txt" else f"{name}.txt")
     (tmp_path / "notes.xml").write_text("<!-- <AnnotatedECG> --><notes/>")
-    (tmp_path / "picture.dcm").write_bytes(bytes(128) + b"DICM" + bytes(500))
     (tmp_path / "tape.ecg").write_bytes(b"something else")
     (tmp_path / "README").write_text("no ECG")
     (tmp_path / "letter.txt").write_text("Dear all")
@@ -679,9 +663,40 @@ def test_files_are_known_by_their_content(half, tmp_path):
         read_record(tmp_path / "notes.xml")
 
 
-def test_a_record_may_be_named_without_its_suffix(half, tmp_path):
+def test_images_and_texts_of_dicom_are_no_ecgs():
+    data = Path(pydicom.__file__).parent / "data"
+    found = {path.name for path in find_records(data)}
+    assert len(list(data.rglob("*.dcm"))) > 50
+    assert found == {"waveform_ecg.dcm", "meta_missing_tsyntax.dcm"}  # the latter does not say what it is
+
+
+def test_what_is_left_of_a_file_is_found_and_reading_tells(half, tmp_path):
+    files.write_dicom(tmp_path / "whole.dcm", half, FS)
+    data = (tmp_path / "whole.dcm").read_bytes()
+    (tmp_path / "headless.dcm").write_bytes(data[132:])
+    (tmp_path / "image.dcm").write_bytes(data[132:].replace(b"10008.5.1.4.1.1.9.", b"10008.5.1.4.1.1.2."))
+    for suffix in SUFFIXES:
+        (tmp_path / f"empty{suffix}").touch()
+        (tmp_path / f"zeros{suffix}").write_bytes(bytes(100_000))
+    (tmp_path / "empty").touch()
+    (tmp_path / "empty.txt").touch()
+    found = find_records(tmp_path)
+    kept = {f"{name}{suffix}" for name in ("empty", "zeros") for suffix in SUFFIXES} - {"empty.mat", "zeros.mat"}
+    assert {path.name for path in found} == kept | {"whole.dcm", "headless.dcm"}
+    for path in found:
+        if path.name != "whole.dcm":
+            with pytest.raises(RecordError, match=rf"{re.escape(path.name)}: .*; "):
+                read_record(path, fs=FS)
+
+
+def test_a_record_may_be_named_without_its_suffix(half, source, tmp_path):
     files.write_edf(tmp_path / "a.edf", half, FS)
     assert read_record(tmp_path / "a").name == "a"
+    files.write_dicom(tmp_path / "a", half[:, :1000], FS)  # which is found as well
+    assert_reads(tmp_path / "a", source[:, :1000])
+    assert_reads(tmp_path / "a.edf", source)
+    (tmp_path / "a").write_text("no ECG")
+    assert_reads(tmp_path / "a", source)
 
 
 def test_what_is_asked_for_counts_more_than_what_the_file_says(half, source, tmp_path):

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
+from ecgstudy.book import chapter, report
 from ecgstudy.book import local_evidence_pages as pages
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.explain import trials
@@ -83,6 +84,29 @@ def test_each_system_draws_its_own_map_of_the_same_record():
     mass = trials.localisation(m, case.any_lead)["mass"][0]
     assert axes[2, 1].texts[0].get_text() == (f"{mass:.2f} inside" if (m > 0).any() else "silent")
     assert axes[2, 0].get_ylabel() == "two\nevidence" and axes[2, 1].get_ylabel() == ""
+
+
+def test_the_other_systems_are_the_runs_of_their_chapters(monkeypatch):
+    asked = []
+    monkeypatch.setattr(explanations, "chapter_runs", lambda *given, **seed: asked.append((*given, seed)) or [run()])
+    monkeypatch.setattr(pages, "own_map_of_each", lambda *given: given)
+    first = run()
+    ours = SimpleNamespace(has_key=True, runs=[first], system=SYSTEM)
+    runs, classes, fs = pages.every_system(ours, ["PVC"], SimpleNamespace(profile="smoke", seed=4))
+    assert list(runs) == [cls.name for cls in with_chapter()] and runs["Local evidence"] is first
+    assert asked == [(name, "smoke", {"seed": 4}) for name in runs if name != "Local evidence"]
+    assert classes == ["PVC"] and fs == SYSTEM.fs
+
+
+def test_without_a_key_nothing_is_tried(monkeypatch):
+    said, glued = [], {}
+    monkeypatch.setattr(chapter, "display", said.append)
+    monkeypatch.setattr(report, "glue_all", glued.update)
+    ours = SimpleNamespace(has_key=False)
+    tried = pages.OnTrial(ours, None)
+    shown = [pages.every_system(ours, ["PVC"], None), tried.table(), tried.by_class(), tried.glue()]
+    assert [*shown, tried.with_the_key({})] == [None] * 5 == [None for _ in said]
+    assert set(glued) == {"own_excess", "above_gradient", "above_verdict", "best_own", "best_gradient"}
 
 
 def test_others_are_shown_by_their_own_maps_and_gradients_on_simulated_records():

@@ -262,6 +262,10 @@ def test_manifest_that_is_no_mapping(tmp_path, text):
         load_manifest(tmp_path / "absent.yaml")
 
 
+def test_an_error_moves_no_cursor():
+    assert str(DataError("a\x1b[2J\u202eb.csv:\n  line 2")) == "a\\x1b[2J\\u202eb.csv:\n  line 2"
+
+
 def test_unknown_data_set_lists_the_known_ones(manifest):
     with pytest.raises(DataError, match=r"no data set 'other'.* has set"):
         data_set("other", manifest())

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import f1_score, roc_auc_score
 from typer.testing import CliRunner
 
 from ecgstudy import metrics, training
@@ -157,6 +157,23 @@ def test_a_mapping_joins_codes_ignores_some_and_tells_of_the_rest(simulated, fol
     assert counts(checked)["codes of the mapping that no record has"] == 1
 
 
+def test_a_name_with_a_comma_is_found_where_classes_or_mapping_name_it(simulated, folder, tables):
+    text = re.sub(r",([^,\n]*wide QRS[^,\n]*)", r',"\1"', (tables / "labels.csv").read_text())
+    (tables / "comma.csv").write_text(text.replace("wide QRS", "QRS, wide"))
+    own.add_cohort("plain", folder, labels=tables / "labels.csv", classes=["wide QRS", "irregular"])
+    given = ("--classes", '"QRS, wide", irregular')
+    assert call("data", "add", "named", folder, "--labels", tables / "comma.csv", *given).exit_code == 0
+    (tables / "map.csv").write_text('code,class\n"qrs, wide",wide\nirregular,irregular\n')
+    own.add_cohort("mapped", folder, labels=tables / "comma.csv", mapping=tables / "map.csv")
+    plain, named, mapped = (own.cohort_of(name, 125, tell=False) for name in ("plain", "named", "mapped"))
+    assert named.classes == ("QRS, wide", "irregular") and mapped.classes == ("wide", "irregular")
+    for made in (named, mapped):
+        np.testing.assert_array_equal(made.labels, plain.labels)
+    # Where nothing names it, a comma separates.
+    checked = own.add_cohort("split", folder, labels=tables / "comma.csv")
+    assert checked.own.classes == ("irregular", "QRS", "wide")
+
+
 def test_known_names_keep_their_meaning_beside_others(folder, tables):
     text = (tables / "nine.csv").read_text().replace("PVC", "Flutter")
     (tables / "mixed.csv").write_text(text)
@@ -259,6 +276,7 @@ BAD = {
     "two columns": ("record,labels,Labels\necg001,a,b\n", "its first line names 'labels' twice"),
     "unquoted": ("record,labels\necg001,a,b\n", "line 2 has 3 cells, its first line 2: put quotes"),
     "quote": ('record,labels\necg001,"a\n', "labels.csv: line 2: unexpected end of data; correct its quotes"),
+    "none of 0 and 1": ("record,a\necg001,1\necg002,.5\n", r"labels.csv: has neither .*but a \(line 3: '.5'\)"),
     "two": ("record,a\necg001,1\necg002,2\necg003,0\n", "line 3: '2' in the column 'a' is neither 0 nor 1"),
     "fold": ("record,fold,labels\necg001,train,a\n", "line 2: fold 'train' is no whole number"),
     "reserved": ("record,labels\necg001,split\n", "a class called 'split' would be taken for another column"),
@@ -469,13 +487,39 @@ def test_chapters_draw_maps_over_own_records_and_try_them_without_a_key(folder, 
     assert "a map of PVC" in said[0].data
 
 
+def test_a_class_that_no_record_has_has_no_score_and_no_part_in_the_means(folder, tables):
+    """Each is called, and what nobody has would have an F1 of 0."""
+    own.add_cohort("nine", folder, labels=tables / "nine.csv")
+    made = own.cohort_of("nine", 125, tell=False)
+    labels = made.labels & ~np.isin(CLASSES, ["AF", "STE"])
+    p = np.random.default_rng(0).random(labels.shape).astype(np.float32)
+    answer, there = (p, p > 0.6), labels.any(axis=0)
+    rows = own_scores._scored("x", replace(made, labels=labels), answer, CLASSES, range(9), 20)
+    value = rows.set_index(["metric", "class"])["value"]
+    for metric, expected in (
+        ("F1", [f1_score(labels[:, c], answer[1][:, c]) for c in np.flatnonzero(there)]),
+        ("AUROC", [roc_auc_score(labels[:, c], p[:, c]) for c in np.flatnonzero(there)]),
+    ):
+        assert value[metric, ""] == pytest.approx(np.mean(expected))
+        assert value[metric, CLASSES[np.flatnonzero(there)[-1]]] == pytest.approx(expected[-1])
+        assert np.isnan(value[metric, "AF"]) and np.isnan(value[metric, "STE"])
+    # A false alarm of such a class is wrong all the same.
+    assert value["exact match", ""] == (answer[1] == labels).all(axis=1).mean()
+    assert value["micro-F1", ""] == pytest.approx(f1_score(labels, answer[1], average="micro"))
+    columns = [CLASSES.index("AF"), CLASSES.index("STE")]
+    absent = tuple(part[:, columns] for part in answer)
+    with pytest.raises(DataError, match="no record of the cohort has AF or STE"):
+        own_scores._scored("x", replace(made, labels=labels), absent, ["AF", "STE"], columns, 20)
+
+
 def test_columns_of_something_else_are_said(folder, tables):
     text = (tables / "columns.csv").read_text().splitlines()
     lines = [f"{line},{'hospital,Age' if not n else f'H{n},{n % 2}'}" for n, line in enumerate(text)]
     (tables / "more.csv").write_text("\n".join(lines))
     checked = own.add_cohort("more", folder, labels=tables / "more.csv")
     assert checked.own.classes == ("wide QRS", "irregular")
-    assert counts(checked)["columns of the table that are not read"] == 2
+    said = checked.findings.set_index("finding").loc["columns of the table that are not read"]
+    assert said["number"] == 2 and said["which"] == "Age; hospital (line 2: 'H1')"
 
 
 def test_one_class_is_enough(folder, tables):

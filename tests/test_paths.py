@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ecgstudy import paths
 from ecgstudy.paths import (
     REPOSITORY,
     RESULTS,
@@ -289,6 +290,28 @@ NOT_WHOLE = {
     ("07_beat_gradcam.ipynb", ""),  # calls single_beats.save, which writes whole
     ("pages.py", "_redirect"),
 }
+
+
+def test_code_is_known_by_the_files_that_match(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "PACKAGE", tmp_path)
+    (tmp_path / "explain").mkdir()
+    one, other, page = tmp_path / "explain" / "one.py", tmp_path / "other.py", tmp_path / "page.css"
+    for path in (one, other, page):
+        path.write_text(path.name)
+
+    def hashes():
+        paths.code_hash.cache_clear()
+        return [paths.code_hash(*p) for p in (("explain/*.py",), ("explain/*.py", "*.css"), ("**/*.py",))]
+
+    before = hashes()
+    assert len(set(before)) == 3
+    for changed, wanted in ((one, [False] * 3), (page, [True, False, True]), (other, [True, True, False])):
+        changed.write_text("changed")
+        (tmp_path / "explain" / "._one.py").write_text("a sidecar")
+        after = hashes()
+        assert [a == b for a, b in zip(before, after, strict=True)] == wanted
+        before = after
+    paths.code_hash.cache_clear()
 
 
 def test_everything_is_written_whole():

@@ -17,6 +17,7 @@ from ecgstudy.paths import (
     NOTEBOOKS,
     PACKAGE,
     REPOSITORY,
+    code_hash,
     data_root,
     files_below,
     is_sidecar,
@@ -272,6 +273,7 @@ def _kept(file: Path) -> dict[str, str]:
 def _made_of(build: Path) -> str:
     """Hash of whatever may change a page: quick to compute, and the same only if nothing has changed."""
     digest = hashlib.sha256(_state() + json.dumps(_hashes()).encode() + _content(REPOSITORY / "book"))
+    digest.update(code_hash("reading/*.html", "reading/*.css").encode())
     executed = [build / "notebooks" / f"{name}.ipynb" for name in notebook_names()]
     for path in [*executed, REPOSITORY / "_config.yml", REPOSITORY / "_toc.yml"]:
         digest.update(path.read_bytes())

@@ -9,11 +9,11 @@ A chapter makes its system from the parameters of the notebook, trains it and as
 """
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from functools import cached_property, wraps
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -34,6 +34,8 @@ from ecgstudy.explain.cases import unkeyed_cases
 from ecgstudy.studies import explanations
 from ecgstudy.studies.trainings import Ensemble, together_by_name
 from ecgstudy.systems import System, parameter_count
+
+T = TypeVar("T")
 
 CHALLENGE = ("F2", "G2", "geometric mean")
 # What a mean over classes is called where it stands beside metrics of whole records.
@@ -95,15 +97,30 @@ def _cells(system: System) -> int:
     return made[-1]
 
 
-def needs_key(*glued: str) -> None:
-    """Say in place of an output that it is left out for classes of one's own; ``glued`` are numbers of its prose."""
-    report.glue_all(dict.fromkeys(glued, "–"))
-    display(
-        Markdown(
-            "*Left out: this needs the answer key of simulated records, which is of the study's nine classes, and this "
-            "cohort has classes of its own.*"
-        )
-    )
+def needs_key(*glued: str) -> Callable[[Callable[..., T]], Callable[..., T | None]]:
+    """Decorate what shows something by the answer key of simulated records, which is of the study's nine classes.
+
+    Where its first argument, a ``Chapter`` or what has ``has_key`` from one, has classes of one's own, it shows instead
+    that it is left out, and gives None. ``glued`` are the numbers that it glues for the prose.
+    """
+
+    def decorated(show: Callable[..., T]) -> Callable[..., T | None]:
+        @wraps(show)
+        def shown(ours: Any, *args: Any, **options: Any) -> T | None:
+            if ours.has_key:
+                return show(ours, *args, **options)
+            report.glue_all(dict.fromkeys(glued, "–"))
+            display(
+                Markdown(
+                    "*Left out: this needs the answer key of simulated records, which is of the study's nine classes, "
+                    "and this cohort has classes of its own.*"
+                )
+            )
+            return None
+
+        return shown
+
+    return decorated
 
 
 def difference_facts(name: str, difference: metrics.Difference) -> dict[str, str]:

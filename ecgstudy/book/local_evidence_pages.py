@@ -2,6 +2,9 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import SimpleNamespace
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -16,11 +19,11 @@ from torch import Tensor, nn
 
 from ecgstudy import metrics, training
 from ecgstudy.book import explanation_tables, report
-from ecgstudy.book.chapter import Chapter
+from ecgstudy.book.chapter import Chapter, needs_key
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS
 from ecgstudy.explain import evaluation, methods, trials
-from ecgstudy.explain.cases import Cases, synthetic_cases
+from ecgstudy.explain.cases import Cases, ludb_at_hand, synthetic_cases
 from ecgstudy.studies import explanations, leaderboard
 from ecgstudy.studies.questions import INPUT_GRADIENT
 from ecgstudy.systems import System
@@ -76,6 +79,24 @@ def completeness(run: training.Run, x: Tensor, caption: str) -> Styler:
             most = max(network.incompleteness(part.to(precision)).max().item() for part in x.split(64))
         rows.append({"precision": str(precision).removeprefix("torch."), "largest difference": f"{most:.1e}"})
     return report.table(pd.DataFrame(rows), caption)
+
+
+@needs_key()
+def every_system(ours: Chapter, classes: Sequence[str], p: SimpleNamespace) -> Figure:
+    """``own_map_of_each`` of this chapter's first network and those of the other systems' chapters.
+
+    Parameters
+    ----------
+    p
+        Parameters of the notebook: ``profile`` and ``seed``.
+    """
+    runs = {
+        cls.name: ours.runs[0]
+        if cls.name == ours.system.name
+        else explanations.chapter_runs(cls.name, p.profile, seed=p.seed)[0]
+        for cls in with_chapter()
+    }
+    return own_map_of_each(runs, classes, ours.system.fs)
 
 
 def own_map_of_each(runs: Mapping[str, training.Run], classes: Sequence[str], fs: float) -> Figure:
@@ -216,6 +237,84 @@ def with_the_key(
         for _, row in found[found["class"] == ""].iterrows():
             rows[row["arm"]][f"excess mass, {name}"] = report.interval(*row[ENDS], digits=2)
     return report.table(pd.DataFrame(list(rows.values())), caption)
+
+
+@dataclass(frozen=True, eq=False)
+class OnTrial:
+    """The trials of this chapter's maps on simulated records, beside the committed ones of the other systems.
+
+    Attributes
+    ----------
+    ours
+        The chapter, whose first network is tried.
+    p
+        Parameters of the notebook: ``members``, ``per_class``, ``costly_every``, ``seed`` and what names the cohort.
+    """
+
+    ours: Chapter
+    p: SimpleNamespace
+
+    @property
+    def has_key(self) -> bool:
+        """As the chapter."""
+        return self.ours.has_key
+
+    @cached_property
+    def cases(self) -> Cases:
+        """The simulated records that no network has seen."""
+        return synthetic_cases(self.p.fs, self.p.per_class, seed=explanations.CASE_SEED)
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """Scores of each of the cases, columns (method, trial)."""
+        return explanations.trials_of_chapter(self.ours.system, self.p).scores()
+
+    @cached_property
+    def mine(self) -> pd.DataFrame:
+        """Rows of ``explanations.tidy`` of this system."""
+        return explanations.tidy(self.scores, self.cases, self.ours.runs[0], "synthetic", repeats=self.ours.repeats)
+
+    @cached_property
+    def theirs(self) -> pd.DataFrame:
+        """Those of the others."""
+        return maps_of_others(explanations.committed(), self.ours.system.name)
+
+    @needs_key()
+    def table(self) -> Styler:
+        """Means over classes, of this system and below of the others."""
+        shown = ["mass", "excess mass", "pointing", "any positive", "comprehensiveness", "infidelity"]
+        shown += ["random weights", "noise", "time shift", "members", "seeds"]
+        return explanation_tables.trials(
+            pd.concat([self.mine, self.theirs]),
+            shown,
+            f"Means over classes with 95 % intervals: this system on {len(self.cases.classes)} explanations made here; "
+            "below, the others' own maps and gradients (results/explanations.csv.gz). Less is better for infidelity "
+            "and random weights. Any positive: share of maps with any positive part.",
+        )
+
+    @needs_key()
+    def by_class(self) -> Figure:
+        """Excess mass of the own map and of the gradient."""
+        return excess_by_class(self.mine, ("evidence", INPUT_GRADIENT))
+
+    @needs_key("own_excess", "above_gradient", "above_verdict", "best_own", "best_gradient")
+    def glue(self) -> None:
+        """Glue ``excess_texts`` for the prose."""
+        report.glue_all(excess_texts(self.scores, self.cases, self.mine, self.theirs, "evidence", self.ours.repeats))
+
+    @needs_key()
+    def with_the_key(self, arms: Mapping[str, training.Run]) -> Styler:
+        """``with_the_key`` on the simulated records, and on LUDB's if it is at hand."""
+        unread: list[dict[str, str]] = []
+        real = ludb_at_hand([self.p.fs], 2 * self.p.per_class, unread)
+        report.unread(unread, "they are not explained on this page")
+        return with_the_key(
+            self.ours,
+            arms,
+            {"simulated": self.cases} | ({"LUDB": real[self.p.fs]} if real else {}),
+            "One network each, same seed and records, 95 % intervals. LUDB's records are real, its key is of "
+            "delineated waves (AF, I-AVB, LBBB, NSR, RBBB).",
+        )
 
 
 def on_real_records(system: str, repeats: int) -> Styler:

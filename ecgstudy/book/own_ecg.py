@@ -6,10 +6,11 @@ import pandas as pd
 
 from ecgstudy.data.quality import CHECKS
 from ecgstudy.data.records import read_record
-from ecgstudy.paths import REPOSITORY, RESULTS, told_if_broken
+from ecgstudy.paths import REPOSITORY
 from ecgstudy.reading.counterfactual import compare
 from ecgstudy.reading.explanation import explain
 from ecgstudy.reading.page import page
+from ecgstudy.studies import read_committed
 
 REAL = REPOSITORY / "book" / "records" / "ludb-96.hea"
 FINDING, INDEX, SEED = "RBBB", 3, 1000  # of the simulated one
@@ -24,14 +25,13 @@ def write_reports(folder: Path) -> None:
     (folder / "simulated.html").write_text(text, encoding="utf-8")
 
 
-def _committed(name: str) -> pd.DataFrame:
-    with told_if_broken(RESULTS / name):
-        return pd.read_csv(RESULTS / name, keep_default_na=True).fillna({"unit": ""})
+def _quality() -> pd.DataFrame:
+    return read_committed("quality.csv", ("strength", "n", "noted", "unfit", "value", "changed"))
 
 
 def checks_table() -> str:
     """What each check says of real records as they are, in the book's Markdown."""
-    rows = _committed("quality.csv").query("question == 'real' and source == 'all'")
+    rows = _quality().query("question == 'real' and source == 'all'")
     lines = [
         f"| check | what is measured | noted, of {rows['n'].iloc[0]:,} real records | unfit |",
         "|---|---|---|---|",
@@ -44,7 +44,7 @@ def checks_table() -> str:
 
 def faults_table() -> str:
     """From which strength planted faults are noted, and make a record unfit, in 90 % of real records."""
-    rows = _committed("quality.csv").query("question == 'planted' and source == 'real'")
+    rows = _quality().query("question == 'planted' and source == 'real'")
     lines = [f"| fault, planted in {rows['n'].iloc[0]} real records | noted from | unfit from |", "|---|---|---|"]
     for fault, of_fault in rows.groupby("fault", sort=False):
         lines.append(f"| {fault} | {_from(of_fault, 'noted')} | {_from(of_fault, 'unfit')} |")
@@ -64,7 +64,7 @@ def _from(rows: pd.DataFrame, column: str) -> str:
 
 def unlike_table() -> str:
     """How many records are called unlike the training data, in the book's Markdown."""
-    rows = _committed("unlike.csv").query("distance == 'Mahalanobis'")
+    rows = read_committed("unlike.csv", ("n", "value")).query("distance == 'Mahalanobis'")
     titles = {
         "test": "real records that the network had not seen, {}",
         "others": "{}",

@@ -121,13 +121,18 @@ def read_array(file: Path, source: str | None, leads: Sequence[str] | None) -> R
 
 
 def holds_samples(file: Path) -> bool:
-    """Whether a CSV's first line names a standard lead (before numbers, if at all), or is numbers but for a counter."""
+    """Whether a CSV's first line names a standard lead (before numbers, if at all), or is numbers but for a counter.
+
+    A file with nothing in it counts: reading tells.
+    """
     try:
         layout = _layout(file, _LONGEST_START)
     except (csv.Error, ValueError):
         return False
     except OSError:
         return True  # reading it tells
+    if not layout.first and not any(name.strip("\0") for name in layout.names):
+        return True
     named = [_lead_and_unit(name)[0] for name in layout.names if name and not _words_of_counting(name)]
     # A lead a row, its name first; a table about leads has words beside it.
     rows = all(not cell.strip() or _is_number(cell, layout.decimal) for cell in layout.first[1:])

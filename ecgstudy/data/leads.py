@@ -39,7 +39,10 @@ LAWS = {
     "aVF = (II + III)/2": (0, -0.5, -0.5, 0, 0, 1),
 }
 """Law of Einthoven or Goldberger → factors of the six limb leads whose sum it says is zero."""
-_FROM_I_AND_II = np.array([[1, 0], [0, 1], [-1, 1], [-0.5, -0.5], [1, -0.5], [-0.5, 1]])
+FROM_I_AND_II = {
+    "I": (1.0, 0.0), "II": (0.0, 1.0), "III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)
+}  # fmt: skip
+"""Limb lead → factors of I and II whose sum it is."""
 
 # Residuals up to here are rounding: real records have 3 µV at most.
 _ROUNDING = 0.02  # mV
@@ -252,13 +255,13 @@ def _odd_one(limb: Array, names: Sequence[str]) -> str:
     found = []
     for row, name in enumerate(names):
         others = [i for i in range(len(names)) if i != row]
-        basis = _FROM_I_AND_II[[_LIMB.index(names[i]) for i in others]]
+        basis = np.array([FROM_I_AND_II[names[i]] for i in others])
         if len(others) < 3:  # which two leads cannot contradict
             continue
         i_and_ii = np.linalg.pinv(basis) @ limb[others]
         if np.abs(limb[others] - basis @ i_and_ii).max() > _BROKEN / 2 * np.ptp(limb, axis=1).mean():
             continue
-        told = _FROM_I_AND_II[_LIMB.index(name)] @ i_and_ii
+        told = np.array(FROM_I_AND_II[name]) @ i_and_ii
         product, norm = float(told @ limb[row]), float(told @ told)
         alike = product > 0.98 * np.sqrt(norm * float(limb[row] @ limb[row])) > 0
         if alike and not 0.9 < product / norm < 1.1:

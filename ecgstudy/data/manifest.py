@@ -15,6 +15,7 @@ import yaml
 
 from ecgstudy import paths
 from ecgstudy.profiles import nearest
+from ecgstudy.text import printable
 
 LARGEST_LIST = 2**26  # bytes of a checksum list, some 500,000 files
 _LARGEST_MANIFEST = 2**20  # bytes
@@ -25,7 +26,13 @@ SIGNALS = ("ludb", "mitdb", "ptb-xl", "challenge-2021", "cpsc-2018-original")
 
 
 class DataError(Exception):
-    """Data are missing or broken. The message says what, where it was looked for, and the command that helps."""
+    """Data are missing or broken. The message says what, where it was looked for, and the command that helps.
+
+    What does not print in it, such as a control character of a file's name, is escaped.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message, keep="\n"))
 
 
 @dataclass(frozen=True)

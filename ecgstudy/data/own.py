@@ -12,7 +12,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,10 @@ from typing import Any
 import pandas as pd
 
 from ecgstudy.data import cohort as cohorts
-from ecgstudy.data import devices
 from ecgstudy.data.cohort import Cohort
 from ecgstudy.data.labels import CLASSES, MISSING, classes_of, codes_in, spelled
 from ecgstudy.data.manifest import DataError
-from ecgstudy.data.records import LEADS, Record, RecordError, find_records, read_record
+from ecgstudy.data.records import LEADS, SUFFIXES, Record, RecordError, find_records, read_record
 from ecgstudy.paths import by_machine, cache_root, own_cohorts, told_if_broken, written_whole
 from ecgstudy.profiles import nearest
 from ecgstudy.text import printable
@@ -33,7 +32,6 @@ FOLDS = 5  # of the chapters: a fifth of the patients is tested on
 MOST_CLASSES = 100
 _BUILT_IN = ("synthetic", "real", "by-source", "synthetic-large", "paper", "all")
 _LARGEST_TABLE = 2**26  # bytes
-_SUFFIXES = (".hea", ".mat", ".npy", ".csv", *devices.SUFFIXES)
 _RECORD, _PATIENT, _FOLD = ("record", "name", "file", "filename"), ("patient", "patient_id"), ("fold", "strat_fold")
 _LABELS = ("labels", "label", "codes", "code", "diagnosis", "diagnoses", "classes", "class")
 _NOT_CLASSES = ("age", "sex", "gender", "fs", "rate", "height", "weight", "date")
@@ -48,29 +46,15 @@ _TRUE, _FALSE = {"true", "yes", "y", "x"}, {"", "false", "no", "n", "nan", "none
 
 @dataclass(frozen=True)
 class Own:
-    """What the file of a cohort of one's own says.
-
-    Attributes
-    ----------
-    name
-        Of the cohort.
-    folder, labels, mapping
-        Where the records, their table and the mapping of its codes are; None where there is none.
-    classes
-        Names of the classes, in the order of the columns.
-    fs
-        Rate in Hz of arrays (.npy, .csv) that state none.
-    files
-        Hash of what the files were when the cohort was added.
-    """
+    """What the file of a cohort of one's own says."""
 
     name: str
     folder: Path
-    labels: Path | None
-    mapping: Path | None
-    classes: tuple[str, ...]
-    fs: float | None
-    files: str
+    labels: Path | None  # the table
+    mapping: Path | None  # of its codes
+    classes: tuple[str, ...]  # in the order of the columns
+    fs: float | None  # in Hz, of arrays (.npy, .csv) that state none
+    files: str  # hash of what the files were when the cohort was added
 
     @property
     def file(self) -> Path:
@@ -80,24 +64,12 @@ class Own:
 
 @dataclass(frozen=True)
 class Checked:
-    """What ``add_cohort`` found.
-
-    Attributes
-    ----------
-    own
-        The cohort.
-    findings
-        One row a finding: finding, number, and which (the first of them).
-    classes
-        One row a class: class, records, patients.
-    warnings
-        Sentences on what may be meant but makes a study weak.
-    """
+    """What ``add_cohort`` found."""
 
     own: Own
-    findings: pd.DataFrame
-    classes: pd.DataFrame
-    warnings: tuple[str, ...]
+    findings: pd.DataFrame  # finding, number, and which (the first of them)
+    classes: pd.DataFrame  # class, records, patients
+    warnings: tuple[str, ...]  # sentences on what may be meant but makes a study weak
 
 
 @dataclass(frozen=True)
@@ -116,7 +88,7 @@ class _Table:
 
     rows: dict[str, _Row] = field(default_factory=dict)
     twice: list[str] = field(default_factory=list)
-    unread: list[str] = field(default_factory=list)  # columns
+    unread: list[str] = field(default_factory=list)  # columns, with the first cell that is neither 0 nor 1
     columns: tuple[str, ...] = ()  # those of one class each
     coded: bool = False  # whether it has labels
 
@@ -126,7 +98,7 @@ class _Plan:
     """Everything that is known before a signal is read."""
 
     paths: dict[str, Path]  # record → file
-    rows: dict[str, _Row]
+    mapping: dict[str, str | None]  # code → class, None for one that is left out on purpose
     class_of: Callable[[str], str | None] | None  # None while the classes are still to be found
     without_row: list[str]
     table: _Table
@@ -153,7 +125,8 @@ def add_cohort(
     labels
         CSV with a row a record: ``record`` (its path below the folder, or its name alone if no other has it), and if
         they are known ``patient`` and ``fold``; then ``labels``, with several codes in one text, or a column of 0 and 1
-        for each class. Without it, or without labels in it, the codes of the records' own headers count.
+        for each class. Without it, or without labels in it, the codes of the records' own headers count. A comma or
+        semicolon separates codes, except within one that ``mapping`` or else ``classes`` names.
     mapping
         CSV of ``code`` and ``class``; several codes may be one class, and a code without a class is left out on
         purpose. Without it, codes that mean one of the study's nine classes do, and other texts of a table are
@@ -173,9 +146,9 @@ def add_cohort(
     _check_name(name)
     folder = Path(folder).expanduser().resolve()
     if not folder.is_dir():
-        raise DataError(printable(f"{folder}: no such folder; name the one that holds the records"))
+        raise DataError(f"{folder}: no such folder; name the one that holds the records")
     own = Own(name, folder, _table_at(labels), _table_at(mapping), (), fs, "")
-    plan = _plan(own)
+    plan = _plan(own, classes or ())
     own = replace(own, files=_files(own, plan.paths))
     read: list[Record] = []
     failed: list[tuple[str, Exception]] = []
@@ -189,22 +162,14 @@ def add_cohort(
         if progress:
             progress(done, len(plan.paths))
     if not read:
-        raise DataError(printable(f"{folder}: none of its {len(failed)} records can be read: {failed[0][1]}"))
+        raise DataError(f"{folder}: none of its {len(failed)} records can be read: {failed[0][1]}")
     found = Counter(code for record in read for code in set(record.codes))
-    own = replace(own, classes=_classes(own, found, plan.table, classes))
-    class_of = _class_of(own, plan.table)
+    own = replace(own, classes=_classes(own, found, plan, classes))
+    class_of = _class_of(own, plan)
     checked = _checked(own, plan, read, failed, found, class_of)
-    about = {
-        "name": name,
-        "folder": str(folder),
-        "labels": own.labels and str(own.labels),
-        "mapping": own.mapping and str(own.mapping),
-        "classes": list(own.classes),
-        "fs": fs,
-        "files": own.files,
-    }
+    about = json.dumps(asdict(own), indent=1, ensure_ascii=False, default=str)
     with written_whole(own.file) as partial_file:
-        partial_file.write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial_file.write_text(about + "\n", encoding="utf-8")
     return checked
 
 
@@ -216,24 +181,17 @@ def own(name: str) -> Own:
     DataError
         when there is none of that name, or its folder or a table is not there any more.
     """
-    known = own_cohorts()
-    if name not in known:
-        there = ", ".join(known) or "none yet"
-        raise DataError(
-            printable(f"no cohort {name!r} of your own ({there}){nearest(name, known)}: `ecgstudy data add` makes one")
-        )
-    with told_if_broken(known[name]):
-        about = json.loads(known[name].read_text(encoding="utf-8"))
+    file = _file(name)
+    with told_if_broken(file):
+        about = json.loads(file.read_text(encoding="utf-8"))
         path = {key: about[key] and Path(about[key]) for key in ("folder", "labels", "mapping")}
-        found = Own(name, **path, classes=tuple(about["classes"]), fs=about["fs"], files=about["files"])
+        found = Own(**about | path | {"classes": tuple(about["classes"])})
     for what, place in path.items():
         if place and not place.exists():
             raise DataError(
-                printable(
-                    f"{found.file}: the {what} of the cohort {name!r}, {place}, cannot be found: bring it back, or add "
-                    f"the cohort again from where it is now (`ecgstudy data add {name} FOLDER`), or forget it "
-                    f"(`ecgstudy data remove {name}`)"
-                )
+                f"{found.file}: the {what} of the cohort {name!r}, {place}, cannot be found: bring it back, or add "
+                f"the cohort again from where it is now (`ecgstudy data add {name} FOLDER`), or forget it "
+                f"(`ecgstudy data remove {name}`)"
             )
     return found
 
@@ -256,12 +214,9 @@ def remove(name: str) -> Path:
     DataError
         when there is none of that name.
     """
-    known = own_cohorts()
-    if name not in known:
-        there = ", ".join(known) or "none yet"
-        raise DataError(printable(f"no cohort {name!r} of your own ({there}){nearest(name, known)}"))
-    known[name].unlink()
-    return known[name]
+    file = _file(name)
+    file.unlink()
+    return file
 
 
 def cohort_of(name: str, fs: float, *, limit: int | None = None, tell: bool = True, **options: Any) -> Cohort:
@@ -330,9 +285,19 @@ def state(name: str) -> str:
 # What is there
 
 
+def _file(name: str) -> Path:
+    known = own_cohorts()
+    if name not in known:
+        there = ", ".join(known) or "none yet"
+        raise DataError(
+            f"no cohort {name!r} of your own ({there}){nearest(name, known)}: `ecgstudy data add` makes one"
+        )
+    return known[name]
+
+
 def _check_name(name: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,59}", name, re.ASCII):
-        raise DataError(printable(f"{name!r} cannot be a cohort's name: take letters, digits, ., _ and -"))
+        raise DataError(f"{name!r} cannot be a cohort's name: take letters, digits, ., _ and -")
     if name.casefold() in _BUILT_IN:
         raise DataError(f"{name!r} is a cohort of the study: take another name")
     for other in own_cohorts():
@@ -345,7 +310,7 @@ def _table_at(path: str | Path | None) -> Path | None:
         return None
     file = Path(path).expanduser().resolve()
     if not file.is_file():
-        raise DataError(printable(f"{file}: no such file"))
+        raise DataError(f"{file}: no such file")
     return file
 
 
@@ -357,32 +322,30 @@ def _files(own: Own, paths: Mapping[str, Path]) -> str:
     return digest.hexdigest()
 
 
-def _plan(own: Own) -> _Plan:
+def _plan(own: Own, given: Sequence[str] = ()) -> _Plan:
+    """Read the tables and list the records; ``given`` are the classes that a new cohort is to have."""
     tables = {own.labels, own.mapping}
     unlisted: list[Path] = []
     found = [path for path in find_records(own.folder, unlisted) if path.resolve() not in tables]
     if unlisted:
-        raise DataError(printable(f"{unlisted[0]}: may not be listed; allow it, or move it elsewhere"))
+        raise DataError(f"{unlisted[0]}: may not be listed; allow it, or move it elsewhere")
     if not found:
-        raise DataError(printable(f"{own.folder}: holds no records that can be read here"))
+        raise DataError(f"{own.folder}: holds no records that can be read here")
     short = Counter(map(_bare, found))
     paths = {}
     for path in found:
         named = _bare(path) if short[_bare(path)] == 1 else path
         paths[printable(named.relative_to(own.folder).as_posix())] = path
-    table = _read_labels(own.labels, paths) if own.labels else _Table()
-    if own.labels:
-        chosen = {name: path for name, path in paths.items() if name in table.rows}
-        without_row = [name for name in paths if name not in table.rows]
-    else:
-        chosen, without_row = paths, []
-    class_of = _class_of(own, table) if own.classes else None
-    return _Plan(chosen, table.rows, class_of, without_row, table)
+    mapping = _read_mapping(own.mapping) if own.mapping else {}
+    table = _read_labels(own.labels, paths, mapping or given or own.classes) if own.labels else _Table()
+    chosen = {name: path for name, path in paths.items() if not own.labels or name in table.rows}
+    plan = _Plan(chosen, mapping, None, [name for name in paths if name not in chosen], table)
+    return replace(plan, class_of=_class_of(own, plan)) if own.classes else plan
 
 
 def _bare(path: Path) -> Path:
     """A record without the suffix of its format; a UID, as DICOM's files are called, has none."""
-    return path.with_suffix("") if path.suffix.lower() in _SUFFIXES else path
+    return path.with_suffix("") if path.suffix.lower() in SUFFIXES else path
 
 
 def _thinned(plan: _Plan, limit: int | None) -> _Plan:
@@ -402,7 +365,7 @@ def _read(own: Own, plan: _Plan) -> Iterator[Record | tuple[str, Exception]]:
                 raise
             yield name, cohorts.told(path, error)[1]
             continue
-        row = plan.rows.get(name)
+        row = plan.table.rows.get(name)
         codes: tuple[str, ...] = record.codes if row is None or row.codes is None else row.codes
         classes = frozenset(filter(None, map(plan.class_of, codes))) if plan.class_of else frozenset()
         if row and row.patient:
@@ -428,7 +391,7 @@ def _without_signal(record: Record) -> Record:
 def _lines(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Names of the columns of a CSV, and its rows with their line numbers, however a spreadsheet wrote it."""
     if file.stat().st_size > _LARGEST_TABLE:
-        raise DataError(printable(f"{file}: larger than {_LARGEST_TABLE >> 20} MB, no table of labels is"))
+        raise DataError(f"{file}: larger than {_LARGEST_TABLE >> 20} MB, no table of labels is")
     raw = file.read_bytes()
     for encoding in ("utf-16",) if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "cp1252", "latin-1"):
         try:
@@ -437,33 +400,31 @@ def _lines(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         except UnicodeDecodeError:
             continue
     else:
-        raise DataError(printable(f"{file}: is no text; save it as CSV in UTF-8"))
+        raise DataError(f"{file}: is no text; save it as CSV in UTF-8")
     lines = text.splitlines(keepends=True)
     skipped = 0
     while lines and (not lines[0].strip() or re.match(r"sep=.$", lines[0].strip())):  # the latter is Excel's
         lines, skipped = lines[1:], skipped + 1
     if not lines or "\0" in text:
-        raise DataError(printable(f"{file}: {'is no text' if lines else 'is empty'}; save it as CSV in UTF-8"))
+        raise DataError(f"{file}: {'is no text' if lines else 'is empty'}; save it as CSV in UTF-8")
     separator = max(",;\t", key=lines[0].count)
     try:
         reader = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
         rows = [(skipped + reader.line_num, [" ".join(cell.split()) for cell in row]) for row in reader]
     except csv.Error as error:
-        raise DataError(printable(f"{file}: line {skipped + reader.line_num}: {error}; correct its quotes")) from None
+        raise DataError(f"{file}: line {skipped + reader.line_num}: {error}; correct its quotes") from None
     (_, names), *body = [(number, row) for number, row in rows if any(row)]
     while names and not names[-1]:
         names = names[:-1]
     lower = [name.casefold() for name in names]
     for name in names:
         if lower.count(name.casefold()) > 1:
-            raise DataError(printable(f"{file}: its first line names {name!r} twice; give each column its own name"))
+            raise DataError(f"{file}: its first line names {name!r} twice; give each column its own name")
     for number, row in body:
         if any(row[len(names) :]):
             raise DataError(
-                printable(
-                    f"{file}: line {number} has {len(row)} cells, its first line {len(names)}: put quotes around a "
-                    f"cell that holds {separator!r}"
-                )
+                f"{file}: line {number} has {len(row)} cells, its first line {len(names)}: put quotes around a "
+                f"cell that holds {separator!r}"
             )
         row += [""] * (len(names) - len(row))
     return names, body
@@ -482,52 +443,51 @@ def _truth(cell: str) -> bool | None:
     return {"0": False, "1": True}.get(re.sub(r"\.0*$", "", text))
 
 
-def _read_labels(file: Path, paths: Mapping[str, Path]) -> _Table:
+def _read_labels(file: Path, paths: Mapping[str, Path], codes_known: Iterable[str]) -> _Table:
     names, body = _lines(file)
     record, patient, fold = (_column(names, wanted) for wanted in (_RECORD, _PATIENT, _FOLD))
     if record is None:
         near = nearest(_RECORD[0], names)
-        raise DataError(printable(f"{file}: has no column 'record', but {', '.join(names)}{near}: name its first line"))
+        raise DataError(f"{file}: has no column 'record', but {', '.join(names)}{near}: name its first line")
     if not body:
-        raise DataError(printable(f"{file}: has no row below its first line"))
+        raise DataError(f"{file}: has no row below its first line")
     texts = _column(names, _LABELS)
     others = [c for c in range(len(names)) if c not in (record, patient, fold, texts) and names[c]]
     table = _Table()
-    flags = []
-    for c in others if texts is None else ():
-        if names[c].casefold() in _NOT_CLASSES:
+    flags, other = [], []
+    for c in others:
+        if texts is not None or names[c].casefold() in _NOT_CLASSES:
+            table.unread.append(names[c])
             continue
-        unclear = [(number, row[c]) for number, row in body if _truth(row[c]) is None]
-        if 2 * len(unclear) >= len(body):
-            continue  # of something else
-        if unclear:
-            number, cell = unclear[0]
+        number, cell = next(((number, row[c]) for number, row in body if _truth(row[c]) is None), (0, ""))
+        if 2 * sum(_truth(row[c]) is None for _, row in body) >= len(body):  # of something else
+            other.append(f"{names[c]} (line {number}: {cell!r})")
+        elif number:
             raise DataError(
-                printable(f"{file}: line {number}: {cell!r} in the column {names[c]!r} is neither 0 nor 1: correct it")
+                f"{file}: line {number}: {cell!r} in the column {names[c]!r} is neither 0 nor 1: correct it"
             )
-        flags.append(c)
-    table.unread = [names[c] for c in others if c not in flags]
+        else:
+            flags.append(c)
+    table.unread += other
     table.columns = tuple(printable(names[c]) for c in flags)
     table.coded = texts is not None or bool(flags)
-    if others and texts is None and not flags and any(n.casefold() not in _NOT_CLASSES for n in table.unread):
+    if other and not flags:
         raise DataError(
-            printable(
-                f"{file}: has neither a column 'labels' nor columns of 0 and 1, but {', '.join(table.unread)}: name "
-                "the column of the codes 'labels', or write 0 or 1"
-            )
+            f"{file}: has neither a column 'labels' nor columns of 0 and 1, but {', '.join(other)}: name the column of "
+            "the codes 'labels', or write 0 or 1"
         )
-    known = _by_any_name(paths)
+    known, whole = _by_any_name(paths), _with_separators(codes_known)
     unknown = []
     for number, row in body:
         if not row[record]:
-            raise DataError(printable(f"{file}: line {number} names no record"))
+            raise DataError(f"{file}: line {number} names no record")
         name = _found(row[record], known, f"{file}: line {number}")
         if name is None:
             unknown.append((number, row[record]))
             continue
         codes: tuple[str, ...] | None = tuple(names[c] for c in flags if _truth(row[c])) if flags else None
         if texts is not None:
-            codes = codes_in(row[texts])
+            codes = (*whole.findall(row[texts]), *codes_in(whole.sub("", row[texts])))
         told = _Row(
             printable(row[patient]) if patient is not None and row[patient].casefold() not in MISSING else "",
             None if fold is None else _fold(file, number, row[fold]),
@@ -537,10 +497,8 @@ def _read_labels(file: Path, paths: Mapping[str, Path]) -> _Table:
         if before := table.rows.get(name):
             if replace(told, line=before.line) != before:
                 raise DataError(
-                    printable(
-                        f"{file}: lines {before.line} and {number} say different things of {name}: keep one row a "
-                        "record, with several labels in one cell as in A;B"
-                    )
+                    f"{file}: lines {before.line} and {number} say different things of {name}: keep one row a "
+                    "record, with several labels in one cell as in A;B"
                 )
             table.twice.append(name)
         else:
@@ -549,12 +507,17 @@ def _read_labels(file: Path, paths: Mapping[str, Path]) -> _Table:
         number, word = unknown[0]
         more = f"; so are {len(unknown) - 1} more" if len(unknown) > 1 else ""
         raise DataError(
-            printable(
-                f"{file}: line {number}: record {word!r} is not in the folder{_near(word, paths)}{more}. Correct the "
-                "name, or take the row out"
-            )
+            f"{file}: line {number}: record {word!r} is not in the folder{_near(word, paths)}{more}. Correct the "
+            "name, or take the row out"
         )
     return table
+
+
+def _with_separators(codes: Iterable[str]) -> re.Pattern[str]:
+    """What finds those codes in a cell of several that hold a comma, semicolon or bar themselves."""
+    names = [" ".join(code.split()) for code in codes]
+    held = sorted((re.escape(name) for name in names if re.search("[,;|]", name)), key=len, reverse=True)
+    return re.compile(rf"(?:^|(?<=[,;|]))\s*({'|'.join(held) or '(?!)'})\s*(?=[,;|]|$)", re.IGNORECASE)
 
 
 def _by_any_name(paths: Mapping[str, Path]) -> dict[str, list[str]]:
@@ -570,7 +533,7 @@ def _found(word: str, known: Mapping[str, list[str]], where: str) -> str | None:
     word = printable(word.replace("\\", "/")).removeprefix("./")
     if len(meant := known.get(word, [])) > 1 and word not in meant:
         some = ", ".join(meant[:5])
-        raise DataError(printable(f"{where}: record {word!r} may be any of {some}: write its path below the folder"))
+        raise DataError(f"{where}: record {word!r} may be any of {some}: write its path below the folder")
     return word if word in meant else next(iter(meant), None)
 
 
@@ -587,7 +550,7 @@ def _fold(file: Path, number: int, cell: str) -> int | None:
         return None
     text = re.sub(r"[.,]0*$", "", cell)
     if not re.fullmatch(r"\d{1,4}", text, re.ASCII):
-        raise DataError(printable(f"{file}: line {number}: fold {cell!r} is no whole number"))
+        raise DataError(f"{file}: line {number}: fold {cell!r} is no whole number")
     return int(text)
 
 
@@ -596,17 +559,17 @@ def _read_mapping(file: Path) -> dict[str, str | None]:
     names, body = _lines(file)
     code, label = _column(names, ("code",)), _column(names, ("class",))
     if code is None or label is None:
-        raise DataError(printable(f"{file}: needs the columns code and class, and has {', '.join(names)}"))
+        raise DataError(f"{file}: needs the columns code and class, and has {', '.join(names)}")
     found: dict[str, str | None] = {}
     for number, row in body:
         key, name = spelled(row[code]), row[label] or None
         if not key:
-            raise DataError(printable(f"{file}: line {number} names no code"))
+            raise DataError(f"{file}: line {number} names no code")
         if key in found and found[key] != name:
-            raise DataError(printable(f"{file}: line {number}: {key!r} is {found[key]!r} above: give it one class"))
+            raise DataError(f"{file}: line {number}: {key!r} is {found[key]!r} above: give it one class")
         found[key] = name
     if not any(found.values()):
-        raise DataError(printable(f"{file}: maps no code to a class"))
+        raise DataError(f"{file}: maps no code to a class")
     return found
 
 
@@ -620,13 +583,13 @@ def _of_nine(code: str, table: _Table) -> str | None:
     return next(iter(classes_of([code])), None)
 
 
-def _classes(own: Own, found: Counter[str], table: _Table, given: Sequence[str] | None) -> tuple[str, ...]:
+def _classes(own: Own, found: Counter[str], plan: _Plan, given: Sequence[str] | None) -> tuple[str, ...]:
     """What the classes of a new cohort are."""
-    where = own.mapping or own.labels or own.folder
+    where, table = own.mapping or own.labels or own.folder, plan.table
     if given is not None:
         classes, where = [" ".join(name.split()) for name in given], Path("--classes")
-    elif own.mapping:
-        classes = list(dict.fromkeys(filter(None, _read_mapping(own.mapping).values())))
+    elif plan.mapping:
+        classes = list(dict.fromkeys(filter(None, plan.mapping.values())))
     else:
         texts = table.columns or sorted(found, key=str.casefold)
         nine = {_of_nine(code, table) for code in texts} - {None}
@@ -636,48 +599,39 @@ def _classes(own: Own, found: Counter[str], table: _Table, given: Sequence[str] 
         else:
             classes = [name for name in CLASSES if name in nine] + others
     if not classes:
-        raise DataError(printable(f"{where}: no record has a label; fill the column of labels, or name a table"))
+        raise DataError(f"{where}: no record has a label; fill the column of labels, or name a table")
     if len(classes) > MOST_CLASSES:
         raise DataError(
-            printable(
-                f"{where}: {len(classes)} different labels would be as many classes, and {MOST_CLASSES} are the most: "
-                "map them to fewer with a mapping of code and class"
-            )
+            f"{where}: {len(classes)} different labels would be as many classes, and {MOST_CLASSES} are the most: "
+            "map them to fewer with a mapping of code and class"
         )
     seen: dict[str, str] = {}
     for name in classes:
         if other := seen.get(name.casefold()):
             same = "stands twice" if other == name else f"and {other!r} differ only in case"
-            raise DataError(printable(f"{where}: the class {name!r} {same}: write it in one way"))
+            raise DataError(f"{where}: the class {name!r} {same}: write it in one way")
         if not name or len(name) > 80 or not name.isprintable():
-            raise DataError(printable(f"{where}: {name[:80]!r} cannot be a class's name: take a short text"))
+            raise DataError(f"{where}: {name[:80]!r} cannot be a class's name: take a short text")
         if name.casefold() in _RESERVED or name.casefold().startswith("called "):
-            raise DataError(
-                printable(f"{where}: a class called {name!r} would be taken for another column: call it otherwise")
-            )
+            raise DataError(f"{where}: a class called {name!r} would be taken for another column: call it otherwise")
         seen[name.casefold()] = name
     return CLASSES if set(classes) == set(CLASSES) and given is None else tuple(classes)
 
 
-def _class_of(own: Own, table: _Table) -> Callable[[str], str | None]:
+def _class_of(own: Own, plan: _Plan) -> Callable[[str], str | None]:
     """What tells the class of a code, None for one that has none."""
-    if own.mapping:
-        mapped = _read_mapping(own.mapping)
-        folded = {code.casefold(): name for code, name in mapped.items()}
-        classes = set(own.classes)
-
-        def by_mapping(code: str) -> str | None:
-            name = mapped.get(code, folded.get(code.casefold()))
-            return name if name in classes else None
-
-        return by_mapping
+    folded = {code.casefold(): name for code, name in plan.mapping.items()}
     spelt = {name.casefold(): name for name in own.classes}
 
+    def by_mapping(code: str) -> str | None:
+        name = plan.mapping.get(code, folded.get(code.casefold()))
+        return name if name in own.classes else None
+
     def by_name(code: str) -> str | None:
-        nine = _of_nine(code, table)
+        nine = _of_nine(code, plan.table)
         return nine if nine in own.classes else spelt.get(code.casefold())
 
-    return by_name
+    return by_mapping if plan.mapping else by_name
 
 
 # What is said of it
@@ -717,8 +671,7 @@ def _checked(
     say("left out: the same signal under a second name", [f"{b} = {a}" for a, b in pairs if labels[a] == labels[b]])
     say("the same, and the labels differ", [f"{b} = {a}" for a, b in pairs if labels[a] != labels[b]])
     say("left out: not in the table", plan.without_row)
-    mapped = _read_mapping(own.mapping) if own.mapping else {}
-    ignored = {code.casefold() for code, name in mapped.items() if name is None}
+    ignored = {code.casefold() for code, name in plan.mapping.items() if name is None}
     unmapped = {code: n for code, n in found.items() if class_of(code) is None}
     say(
         "codes without a class, on purpose",
@@ -729,7 +682,7 @@ def _checked(
         [f"{c} ({n})" for c, n in Counter(unmapped).most_common() if c.casefold() not in ignored],
     )
     there = {code.casefold() for code in found}
-    say("codes of the mapping that no record has", [code for code in mapped if code.casefold() not in there])
+    say("codes of the mapping that no record has", [code for code in plan.mapping if code.casefold() not in there])
     say("without any label: taken as none of the classes", [r.name for r in kept if not labels[r.name]])
     unknown = [r.name for r in kept if r.patient_id == f"{own.name}/record {r.name}"]
     say("patient unknown: each taken as a patient of its own", unknown)
@@ -744,14 +697,12 @@ def _checked(
     say("rows of the table that stand twice", plan.table.twice)
     say("columns of the table that are not read", plan.table.unread)
     if not kept:
-        raise DataError(printable(f"{own.folder}: no record is left of {len(plan.paths)}: {'; '.join(few[:3])}"))
+        raise DataError(f"{own.folder}: no record is left of {len(plan.paths)}: {'; '.join(few[:3])}")
     if not any(labels[r.name] for r in kept):
         codes = ", ".join(f"{c} ({n})" for c, n in found.most_common(5)) or "none at all"
         raise DataError(
-            printable(
-                f"{own.labels or own.folder}: no record has a label of the classes {', '.join(own.classes[:9])}. Its "
-                f"codes are {codes}: fill the column of labels, or map them with a mapping of code and class"
-            )
+            f"{own.labels or own.folder}: no record has a label of the classes {', '.join(own.classes[:9])}. Its "
+            f"codes are {codes}: fill the column of labels, or map them with a mapping of code and class"
         )
     patients = {
         name: len({r.patient_id for r in kept if name in labels[r.name]}) for name in own.classes

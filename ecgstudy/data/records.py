@@ -23,7 +23,9 @@ _HIGHEST_ECG = 20.0  # mV, beyond any surface ECG: noted
 _LOWEST_ECG = 0.05  # mV from peak to peak in the largest lead of a second or more, less than any ECG: noted
 _HIGHEST_VALUE = 1e6  # mV, beyond any amplifier: refused
 _MOST_LEADS = 1000  # body surface maps have up to 256
-_OURS = (".hea", ".mat", ".npy", ".csv")  # suffixes of WFDB, CPSC 2018 and plain arrays
+_OURS = (".hea", ".mat", ".npy", ".csv")  # WFDB, CPSC 2018 and plain arrays
+SUFFIXES = (*_OURS, *devices.SUFFIXES)
+"""Suffixes of files that are records."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,10 +179,11 @@ def read_record(
 def find_records(folder: str | Path, unlisted: list[Path] | None = None) -> list[Path]:
     """Every record under a folder, sorted, each once: paths for `read_record`.
 
-    A ``.csv`` counts if its first line is all numbers or names a standard lead, an ``.xml``, ``.dcm`` or ``.ecg`` and a
-    file without suffix if its content is that of a device's ECG. Files that systems and editors leave
-    beside data (``._1.hea``, ``1.hea~``) do not count, but a folder where a record belongs (``1.hea/``) does: reading
-    tells. Links to folders are followed. Folders that may not be listed are skipped and added to ``unlisted``.
+    A ``.csv`` counts if its first line is all numbers or names a standard lead, an ``.xml`` or ``.ecg`` and a file
+    without suffix if its content is that of a device's ECG, a ``.dcm`` unless it says that it is something else. Files
+    that systems and editors leave beside data (``._1.hea``, ``1.hea~``) do not count, but empty files with the suffix
+    of a record do, and so does a folder where a record belongs (``1.hea/``): reading tells. Links to folders are
+    followed. Folders that may not be listed are skipped and added to ``unlisted``.
 
     Raises
     ------
@@ -224,14 +227,14 @@ def file_of(path: Path) -> Path:
     if path.suffix in (".hea", ".dat", ".mat"):
         candidates = [path.with_suffix(".hea"), path]
     else:
-        candidates = [path, *(Path(f"{path}{suffix}") for suffix in (*_OURS, *devices.SUFFIXES))]
-    known = {*_OURS, *devices.SUFFIXES}
+        candidates = [path, *(Path(f"{path}{suffix}") for suffix in SUFFIXES)]
+    odd = path.suffix != ".dat" and path.suffix.lower() not in SUFFIXES and path.is_file()
+    if odd and devices.format_of(path):
+        return path
     for candidate in candidates:
-        if candidate.suffix.lower() in known and candidate.is_file():
+        if candidate.suffix.lower() in SUFFIXES and candidate.is_file():
             return candidate
-    if path.is_file() and path.suffix != ".dat":
-        if devices.format_of(path):
-            return path
+    if odd:
         raise RecordError(
             "is of no format that is read: WFDB (name its .hea), Challenge or CPSC .mat, CSV, NumPy, DICOM, SCP-ECG, "
             "HL7 aECG, GE MUSE or Philips Sierra XML, EDF, BDF, ISHNE; export it as one of them"

@@ -16,9 +16,8 @@ import numpy as np
 import pandas as pd
 
 from ecgstudy import workers
-from ecgstudy.data import devices
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.data.records import Record, RecordError, file_of, find_records, read_record
+from ecgstudy.data.records import SUFFIXES, Record, RecordError, file_of, find_records, read_record
 from ecgstudy.explain import unlike
 from ecgstudy.paths import written_whole
 from ecgstudy.reading import counterfactual
@@ -30,7 +29,7 @@ from ecgstudy.text import no_formula, printable, without_folders
 TABLE, INDEX = "table.csv", "index.html"
 _CHUNK = 32  # records that a process takes at a time, at most
 _SHARE = 16  # records for which another process is worth the seconds that it takes to start
-_SUFFIXES = {".hea", ".dat", ".mat", ".npy", ".csv", *devices.SUFFIXES}  # that a page's name lacks
+_SUFFIXES = {".dat", *SUFFIXES}  # that a page's name lacks
 _LONGEST_NAME = 120  # characters of a page's file name, of the 255 bytes that file systems allow
 
 

@@ -5,7 +5,6 @@ import json
 import sys
 import time
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -16,13 +15,21 @@ from ecgstudy.data.simulator import synthetic
 from ecgstudy.explain import evaluation, trials
 from ecgstudy.explain.cases import synthetic_cases
 from ecgstudy.explain.methods import METHODS
-from ecgstudy.paths import alone, cache_root, read_sealed, told_if_broken, write_sealed, written_whole
+from ecgstudy.paths import (
+    PACKAGE,
+    alone,
+    cache_root,
+    code_hash,
+    read_sealed,
+    told_if_broken,
+    write_sealed,
+    written_whole,
+)
 from ecgstudy.studies.trainings import Ensemble, Task
 from ecgstudy.systems import System
 
-PACKAGE = Path(training.__file__).parent
 # Whatever changes here may change a score.
-_SCORING = ("explain", "systems", "data/simulator", "maps.py", "layers.py", "preprocessing.py")
+_SCORING = ("explain/*.py", "systems/*.py", "data/simulator/*.py", "maps.py", "layers.py", "preprocessing.py")
 
 
 @dataclass(frozen=True)
@@ -121,18 +128,9 @@ def _code(system: type[System]) -> str:
     """Hash of the code that scores, with that of systems, methods and trials from outside the package."""
     functions = [system, *(m.function for m in METHODS.values()), *(t.score for t in trials.TRIALS.values())]
     outside = {f.__module__ for f in functions if f and f.__module__.partition(".")[0] != PACKAGE.name}
-    digest = hashlib.sha256(_of_package().encode())
+    digest = hashlib.sha256(code_hash(*_SCORING).encode())
     for name in sorted(outside):
         file = getattr(sys.modules[name], "__file__", None)
         # What was typed in a notebook cannot be told from an earlier version of it: nothing that is kept will do.
         digest.update(Path(file).read_bytes() if file else f"{time.time_ns()}".encode())
     return digest.hexdigest()
-
-
-@cache
-def _of_package() -> str:
-    files: list[Path] = []
-    for part in _SCORING:
-        path = PACKAGE / part
-        files += sorted(path.glob("*.py")) if path.is_dir() else [path]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

@@ -57,12 +57,13 @@ def zero_shot(name: str, entries: Sequence[str] | None = None, *, repeats: int =
     Returns
     -------
     DataFrame
-        Columns entry, and those of ``metrics.summary``, over the classes that cohort and networks share.
+        Columns entry, and those of ``metrics.summary``, over the classes that cohort and networks share. A class that
+        no record has is not defined in any metric of classes, and not in their means.
 
     Raises
     ------
     DataError
-        when they share no class.
+        when they share no class that a record has.
     ValueError
         for an entry that does not ship.
     """
@@ -167,5 +168,18 @@ def _ensemble(
 def _scored(
     entry: str, cohort: Cohort, answer: Answer, classes: Sequence[str], columns: Sequence[int], repeats: int
 ) -> pd.DataFrame:
+    """Every metric; none of a class that no record has, and means over the others."""
     targets, patients = cohort.labels[:, list(columns)], cohort.table["patient_id"].to_numpy()
-    return metrics.summary(targets, *answer, patients, classes, repeats=repeats).assign(entry=entry)[list(COLUMNS)]
+    rows = metrics.summary(targets, *answer, patients, classes, repeats=repeats)
+    there: NDArray[np.bool_] = np.asarray(targets.any(axis=0))
+    if not there.any():
+        raise DataError(f"no record of the cohort has {' or '.join(classes)}: nothing can be scored")
+    if not there.all():
+        p, called = (part[:, there] for part in answer)
+        named = [name for name, some in zip(classes, there, strict=True) if some]
+        of_these = metrics.summary(targets[:, there], p, called, patients, named, repeats=repeats)
+        keys = ["metric", "class"]
+        by_class = rows["metric"].isin(rows.loc[rows["class"] != "", "metric"])
+        known = rows[keys].merge(of_these, how="left", on=keys).set_index(rows.index)
+        rows.loc[by_class, ["value", "low", "high"]] = known.loc[by_class, ["value", "low", "high"]]
+    return rows.assign(entry=entry)[list(COLUMNS)]

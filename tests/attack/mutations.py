@@ -188,25 +188,10 @@ def cases() -> dict[str, Case]:
 @lru_cache
 def device_cases() -> dict[str, Case]:
     """Name → a file of each device format."""
-    beat = np.exp(-0.5 * ((np.arange(500) % 400 - 200) / 12.0) ** 2)
-    one, two = (np.rint(height * beat).astype(np.int64) for height in (300, 800))
-    limb = [one, two, two - one, -(one + two) // 2, one - two // 2, two - one // 2]
-    counts = np.array(
-        [*limb, *(np.rint(height * beat).astype(np.int64) for height in (-300, 500, 900, 1200, 900, 700))]
-    )
-    found = {}
-    for name, suffix, write, rows in (
-        ("DICOM", "dcm", device_files.write_dicom, LEADS),
-        ("EDF", "edf", device_files.write_edf, LEADS),
-        ("BDF", "bdf", device_files.write_bdf, LEADS),
-        ("ISHNE", "ecg", device_files.write_ishne, LEADS),
-        ("SCP-ECG", "scp", device_files.write_scp, LEADS),
-        ("HL7 aECG", "xml", device_files.write_aecg, LEADS),
-        ("GE MUSE", "xml", device_files.write_muse, device_files.EIGHT),
-        ("Philips Sierra", "xml", device_files.write_sierra, LEADS),
-    ):
+    signal, found = device_files.beats(500), {}
+    for name, (suffix, write, _, leads) in device_files.FORMATS.items():
         with tempfile.TemporaryDirectory() as folder:
-            write(path := Path(folder) / f"r.{suffix}", counts[[LEADS.index(lead) for lead in rows]], 500, rows, 1)
+            write(path := Path(folder) / f"r{suffix}", device_files.counts_of(signal, 1, leads), 500, leads, 1)
             found[name] = Case({path.name: path.read_bytes()}, record(path.name), (path.name,))
     return found
 

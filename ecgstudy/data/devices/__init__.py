@@ -21,13 +21,21 @@ SUFFIXES = {".dcm": "dicom", ".scp": "scp", ".edf": "edf", ".bdf": "edf", ".ecg"
 _HEAD = 2**16  # bytes that show the format
 _ROOT = re.compile(r"<(?:[\w.-]{1,99}:)?(AnnotatedECG|RestingECG|restingecgdata)(?=[\s>/])", re.IGNORECASE)
 _XML = {"annotatedecg": "aecg", "restingecg": "muse", "restingecgdata": "sierra"}
-_DICOM_WAVEFORM = b"1.2.840.10008.5.1.4.1.1.9."
+_DICOM = b"1.2.840.10008."  # begins the UID of what a file is, before all others
+_DICOM_WAVEFORM = _DICOM + b"5.1.4.1.1.9."
 
 
 def format_of(file: Path) -> str:
     """The device format that the content of a file shows, "" if none."""
+    return _format(_head(file))
+
+
+def _head(file: Path) -> bytes:
     with file.open("rb") as opened:
-        head = opened.read(_HEAD)
+        return opened.read(_HEAD)
+
+
+def _format(head: bytes) -> str:
     if head[128:132] == b"DICM":
         return "dicom"
     if head[:8] == b"ISHNE1.0":
@@ -44,20 +52,26 @@ def format_of(file: Path) -> str:
 
 
 def holds_ecg(file: Path) -> bool:
-    """Whether a file of a folder is a device's ECG: by its suffix, or by its content where that says too little."""
+    """Whether a file of a folder is a device's ECG: by its suffix, or by its content where that says too little.
+
+    One that is damaged counts unless it shows that it is something else: reading tells what is wrong.
+    """
     suffix = file.suffix.lower()
     if suffix in (".scp", ".edf", ".bdf"):
         return is_file(file)
-    if suffix in (".dcm", ".xml", ".ecg", "") and is_file(file):
-        try:
-            found = format_of(file)
-            if found != "dicom":
-                return bool(found) and (suffix != "" or found == "scp")
-            with file.open("rb") as opened:  # most DICOM files are images
-                return _DICOM_WAVEFORM in opened.read(_HEAD)
-        except OSError:
-            return suffix != ""  # reading it tells
-    return False
+    if suffix not in (".dcm", ".xml", ".ecg", "") or not is_file(file):
+        return False
+    try:
+        head = _head(file)
+    except OSError:
+        return suffix != ""  # reading it tells
+    found = _format(head)
+    if suffix == ".dcm" or found == "dicom":  # most DICOM files are images
+        at = head.find(_DICOM)
+        return head.startswith(_DICOM_WAVEFORM, at) if at >= 0 else suffix == ".dcm"
+    if suffix:
+        return bool(found) or not head.strip(b"\0")  # of a broken copy zeros may be left
+    return found == "scp"
 
 
 def read_device(file: Path, source: str | None, leads: Sequence[str] | None, show_identity: bool) -> Reading:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgstudy.data.formats import MOST_VALUES, RecordError, check_values, checked_size
-from ecgstudy.data.leads import CANONICAL, LEADS
+from ecgstudy.data.leads import CANONICAL, FROM_I_AND_II, LEADS
 
 _PER_MV = {"uv": 1e3, "mv": 1.0, "nv": 1e6, "v": 1e-3}
 _UNITS = {"µv": "uv", "μv": "uv", "microvolt": "uv", "millivolt": "mv", "nanovolt": "nv", "volt": "v"}
@@ -27,7 +27,6 @@ _MORE_LEADS = re.compile(
     r"-aVR|V[1-9]R?|ML?(I{1,3}|V[1-6])|C[CMS][1-6]|EC(G|G ?[1-9]\d?)|[XYZDAJ]|ES|AS|AI|LA|RA|LL|Defib", re.IGNORECASE
 )
 _SPELLING = {name.lower(): name for name in ("ES", "AS", "AI", "LA", "RA", "LL", "-aVR", "Defib")}
-_FROM_I_AND_II = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}
 
 _LARGEST_XML = 2**25  # bytes, minutes of 12 leads
 _SHORTEST_TAIL = 0.1  # s
@@ -84,8 +83,14 @@ def library(name: str) -> Any:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Let no library warn or log, for what they say quotes the file."""
+def unquoted(what: str) -> Iterator[None]:
+    """Let a library neither warn nor log nor raise, for what it says quotes the file, in which a name may stand.
+
+    Raises
+    ------
+    RecordError
+        in place of what the library raises: the file is ``what``, damaged or cut short.
+    """
     loggers = [logging.getLogger(name) for name in ("pydicom", "edfio", "ecgdatakit")]
     before = [logger.disabled for logger in loggers]
     for logger in loggers:
@@ -94,6 +99,10 @@ def quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
+    except (OSError, MemoryError, RecordError):
+        raise
+    except Exception:
+        raise RecordError(f"is {what} that is damaged or cut short; export it again") from None
     finally:
         for logger, disabled in zip(loggers, before, strict=True):
             logger.disabled = disabled
@@ -119,6 +128,21 @@ def lead_name(text: str, number: int) -> str:
 def is_unnamed(name: str) -> bool:
     """Whether `lead_name` found no lead in a label."""
     return name.startswith("channel ")
+
+
+def renamed(names: list[str], leads: list[str] | None) -> list[str]:
+    """The names that the caller gave to leads, else their own.
+
+    Raises
+    ------
+    RecordError
+        if the caller named more or fewer.
+    """
+    if leads is None:
+        return names
+    if len(leads) != len(names):
+        raise RecordError(f"holds {len(names)} leads, not {len(leads)}; name as many in leads=")
+    return leads
 
 
 def unit_of(text: str) -> str:
@@ -159,7 +183,7 @@ def placed(pieces: Sequence[tuple[str, int, NDArray[np.float64]]]) -> tuple[list
 
 
 def finish(recording: Recording) -> None:
-    """Turn -aVR around, leave out a calibration tail and computed what limb leads the file lacks, each with a note."""
+    """Turn -aVR around, leave out a calibration tail, and compute limb leads that the file lacks, each with a note."""
     notes, names = recording.notes, recording.names
     if unnamed := sum(map(is_unnamed, names)):
         notes.append(f"lead names: {unnamed} of {len(names)} are no lead's and called channel 1, 2 …")
@@ -168,7 +192,7 @@ def finish(recording: Recording) -> None:
         names[row], recording.signals[row] = "aVR", -recording.signals[row]
         notes.append("lead names: -aVR turned around and called aVR")
     _cut_tail(recording)
-    lacking = [lead for lead in _FROM_I_AND_II if lead not in names]
+    lacking = [lead for lead in FROM_I_AND_II if lead not in names]
     if not lacking or not {"I", "II"} <= set(names):
         return
     if (len(names) + len(lacking)) * len(recording.signals[0]) > MOST_VALUES:
@@ -177,7 +201,7 @@ def finish(recording: Recording) -> None:
         first, second = (recording.signals[names.index(lead)] for lead in ("I", "II"))
         in_order = [name for name in LEADS if name in names] == names
         for lead in lacking:
-            of_first, of_second = _FROM_I_AND_II[lead]
+            of_first, of_second = FROM_I_AND_II[lead]
             names.append(lead)
             recording.signals.append(of_first * first + of_second * second)
         notes.append(f"computed leads: {', '.join(lacking)} from I and II, since the file lacks them")
@@ -304,22 +328,16 @@ def parsed(file: Path, module: str, parser: str, what: str) -> Any:
     Raises
     ------
     RecordError
-        if the file cannot be read; it quotes nothing of the file, in which a name may stand.
+        if the file cannot be read.
     """
     kind = getattr(library(f"ecgdatakit.parsing.parsers.{module}"), parser)
     unsupported = library("ecgdatakit").UnsupportedFormatError
-    with quiet():
+    with unquoted(what):
         try:
             return kind().parse(file)
-        except (OSError, MemoryError):
-            raise
         except unsupported:
             raise RecordError(
                 f"is {what} of a version or compression that is not read; export it uncompressed, or as another format"
-            ) from None
-        except Exception:  # the library's own text quotes the file
-            raise RecordError(
-                f"is {what} that is damaged or cut short: what it declares it does not hold; export it again"
             ) from None
 
 
@@ -337,16 +355,15 @@ def in_mv(lead: Any) -> NDArray[np.float64]:
     return to_mv(np.asarray(lead.samples, np.float64) * lead.resolution + lead.offset, unit)
 
 
-def of_kit(record: Any, fs: float, what: str, leads: Sequence[str] | None, show_identity: bool) -> Recording:
+def of_kit(record: Any, fs: float, what: str, leads: list[str] | None, show_identity: bool) -> Recording:
     """A `Recording` of what ecgdatakit read, by its own lead names or by ``leads``; without leads of calibration."""
     check_values(sum(len(lead.samples) for lead in record.leads))
     if not 0 < fs < math.inf:
         raise RecordError("states no sampling rate, or one of zero; export it again")
-    if leads is not None and len(leads) != len(record.leads):
-        raise RecordError(f"holds {len(record.leads)} leads, not {len(leads)}; name as many in leads=")
-    names = leads or [
+    own = [
         "" if lead.label.endswith("-cal") else lead_name(lead.label, row) for row, lead in enumerate(record.leads, 1)
     ]
+    names = renamed(own, leads)
     pieces = []
     for name, lead in zip(names, record.leads, strict=True):
         if name:

@@ -17,11 +17,12 @@ from ecgstudy.data.devices.common import (
     lead_name,
     library,
     placed,
-    quiet,
+    renamed,
     sex_of,
     to_mv,
     told,
     unit_of,
+    unquoted,
 )
 from ecgstudy.data.formats import RecordError, check_values, checked_size
 
@@ -67,13 +68,8 @@ class _Group(NamedTuple):
 def read(file: Path, leads: list[str] | None, show_identity: bool) -> Recording:
     """Read the rhythm, in mV by sensitivity, correction factor and baseline of each channel."""
     checked_size(file, _LARGEST)
-    with quiet():
-        try:
-            return _read(file, leads, show_identity)
-        except (OSError, MemoryError, RecordError):
-            raise
-        except Exception:  # pydicom's own text quotes the file
-            raise RecordError("is a DICOM file that is damaged or cut short; export it again") from None
+    with unquoted("a DICOM file"):
+        return _read(file, leads, show_identity)
 
 
 def _read(file: Path, leads: list[str] | None, show_identity: bool) -> Recording:
@@ -122,11 +118,7 @@ def _read(file: Path, leads: list[str] | None, show_identity: bool) -> Recording
         if doubled := sorted({one[0] for one, other in combinations(pieces, 2) if _overlap(one, other)}):
             notes.append(f"multiplex groups: {', '.join(doubled)} in two at a time, read from the first")
     names, signals = placed(pieces)
-    if leads is not None:
-        if len(leads) != len(names):
-            raise RecordError(f"holds {len(names)} leads, not {len(leads)}; name as many in leads=")
-        names = leads
-    recording = Recording(names, signals, first.fs, notes=notes)
+    recording = Recording(renamed(names, leads), signals, first.fs, notes=notes)
     age = re.fullmatch(r"(\d{1,3})([DWMY])", str(data.get("PatientAge") or ""))
     recording.age = age_in_years(int(age[1]) / _DAYS[age[2]] if age else None, notes)
     recording.sex = sex_of(str(data.get("PatientSex") or ""))

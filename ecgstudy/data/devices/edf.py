@@ -16,11 +16,12 @@ from ecgstudy.data.devices.common import (
     lead_name,
     library,
     placed,
-    quiet,
+    renamed,
     sex_of,
     to_mv,
     told,
     unit_of,
+    unquoted,
 )
 from ecgstudy.data.formats import RecordError, check_values, checked_size
 
@@ -37,13 +38,8 @@ def read(file: Path, leads: list[str] | None, show_identity: bool) -> Recording:
     checked_size(file, _LARGEST[kind])
     if len(head) < 256 or head[:8] not in (b"0       ", b"\xffBIOSEMI"):
         raise RecordError("is no EDF or BDF file; export it again")
-    with quiet():
-        try:
-            return _read(file, kind, head, leads, show_identity)
-        except (OSError, MemoryError, RecordError):
-            raise
-        except Exception:  # edfio's own text quotes the file
-            raise RecordError(f"is an {kind.upper()} file that is damaged or cut short; export it again") from None
+    with unquoted(f"an {kind.upper()} file"):
+        return _read(file, kind, head, leads, show_identity)
 
 
 def _read(file: Path, kind: str, head: bytes, leads: list[str] | None, show_identity: bool) -> Recording:
@@ -64,7 +60,7 @@ def _read(file: Path, kind: str, head: bytes, leads: list[str] | None, show_iden
     if data.bytes_in_header_record != begin or (file.stat().st_size - begin) % width:
         raise RecordError(f"is an {kind.upper()} file that holds no whole data records; copy or export it again")
     chosen = _chosen(list(data.signals), leads, notes)
-    names = [name for name, _ in chosen] if leads is None else leads
+    names = renamed([name for name, _ in chosen], leads)
     fs = chosen[0][1].sampling_frequency
     check_values(sum(signal.samples_per_data_record for _, signal in chosen) * data.num_data_records)
     for _, signal in chosen:
@@ -108,8 +104,6 @@ def _chosen(signals: list[Any], leads: list[str] | None, notes: list[str]) -> li
     unique: dict[str, int] = {}
     for number, (name, _) in enumerate(kept, 1):  # two of a label, as Holters have
         unique[name if name not in unique else f"{name} ({number})"] = number
-    if leads is not None and len(kept) != len(leads):
-        raise RecordError(f"holds {len(kept)} leads, not {len(leads)}; name as many in leads=")
     return [(name, signal) for name, (_, signal) in zip(unique, kept, strict=True)]
 
 

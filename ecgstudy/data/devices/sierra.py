@@ -4,7 +4,7 @@ import base64
 import binascii
 from pathlib import Path
 
-from ecgstudy.data.devices.common import Recording, library, number, of_kit, parsed, quiet, xml_tree
+from ecgstudy.data.devices.common import Recording, library, number, of_kit, parsed, unquoted, xml_tree
 from ecgstudy.data.formats import RecordError, check_values
 
 _MOST_LEADS = 32
@@ -47,17 +47,12 @@ def _check_chunks(text: str, samples: int) -> None:
         start += _CHUNK_HEADER
         if not 0 < size <= len(data) - start:
             raise broken
-        try:
-            with quiet():
-                unpacked = decoder(data[start : start + size], bits=10)
-                for _ in range(2 * samples + _SPARE):
-                    if unpacked.read() < 0:
-                        break
-                else:
-                    raise broken
-        except RecordError:
-            raise
-        except Exception:
-            raise broken from None
+        with unquoted("a Sierra file"):
+            unpacked = decoder(data[start : start + size], bits=10)
+            for _ in range(2 * samples + _SPARE):
+                if unpacked.read() < 0:
+                    break
+            else:
+                raise broken
         start += size
     raise broken
