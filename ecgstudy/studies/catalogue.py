@@ -17,6 +17,7 @@ from ecgstudy.studies import (
     Study,
     ablation_tables,
     ablations,
+    costs,
     explanations,
     fitness,
     intact,
@@ -250,4 +251,15 @@ class Unlike(OneTable):
     command = "ecgstudy train --part unlike --again"
 
 
-STUDIES: tuple[Study, ...] = (Leaderboard(), Ablations(), Explanations(), Realism(), Fitness(), Unlike())
+class Costs(OneTable):
+    """What the study's work costs, and how that grows."""
+
+    name = "costs"
+    module: ClassVar[ModuleType] = costs
+    file = costs.TABLE.name
+    keys = tuple(costs.KEYS)
+    numbers = costs.NUMBERS
+    command = "ecgstudy train --part costs --again"
+
+
+STUDIES: tuple[Study, ...] = (Leaderboard(), Ablations(), Explanations(), Realism(), Fitness(), Unlike(), Costs())
