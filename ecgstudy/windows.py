@@ -12,6 +12,7 @@ from ecgstudy.data.cohort import Cohort
 from ecgstudy.systems import System
 
 IN_MEMORY = 2 * 2**30  # bytes of inputs that are kept
+_REMEDY = "let `windows` cut by length alone, longer records into as many or more"
 
 
 class Windows:
@@ -66,7 +67,7 @@ class Windows:
         if len(windows) != self._counts[owner]:
             raise ValueError(
                 f"{self._system.name} cuts record {record} into {len(windows)} inputs, and others of its length into "
-                f"{self._counts[owner]}: let `windows` cut by length alone"
+                f"{self._counts[owner]}: {_REMEDY}"
             )
         return windows
 
@@ -85,7 +86,10 @@ def inputs(system: System, cohort: Cohort, records: NDArray[np.intp]) -> tuple[T
     owner = np.empty(len(x), dtype=np.intp)
     filled = 0
     for place, record in enumerate(records):
-        for window in system.windows(cohort[record]):
+        cut = system.windows(cohort[record])
+        if filled + len(cut) > len(x):
+            raise ValueError(f"{system.name} cuts record {record} into more inputs than a longer one: {_REMEDY}")
+        for window in cut:
             x[filled], owner[filled] = window, place
             filled += 1
     return torch.from_numpy(x[:filled]), owner[:filled]

@@ -36,16 +36,14 @@ SMALL = {
 
 
 @pytest.mark.parametrize("task", SMALL)
-def test_every_task_can_be_measured(task, folder, monkeypatch):
-    if "cold" in task:
-        monkeypatch.setattr(costs, "cold_reads", lambda point: costs.cold_reads(point, batch=4))
+def test_every_task_can_be_measured(task, folder):
     row = costs.measure(SMALL[task], folder)
     point = SMALL[task]
     assert {name: row[name] for name in ("task", "varied", "amount")} == {
         "task": task, "varied": point.varied, "amount": getattr(point, point.varied)
     }  # fmt: skip
     assert row["samples"] == 10 * point.fs and row["records"] == point.records
-    assert 0 < row["cpu_seconds"] < 60 and 0 < row["wall_seconds"] and row["peak_mib"] > 50
+    assert row["cpu_seconds"] > 0 and row["wall_seconds"] > 0 and row["peak_mib"] > 50
     stored = 12 * 10 * point.fs * 4 * point.records / 2**20
     assert row["disk_mib"] >= stored if (cache_root() / "cohorts").exists() else row["disk_mib"] == 0
 
@@ -108,6 +106,11 @@ def test_estimates_follow_from_the_table():
     cells = {name: [cell.strip() for cell in line.strip("|").split("|")][1:] for name, line in lines.items()}
     # Ten million recordings of 12 leads and 5,000 samples of 4 bytes.
     assert cells["cohort at 500 Hz, float32"][-1] == f"{10_000_000 * 12 * 5000 * 4 / 1e12:.1f} TB"
+    reads = table[table["task"] == "random reads"].sort_values("records")
+    each = (reads["peak_mib"].iloc[-1] - reads["peak_mib"].iloc[0]) / (reads["records"].iloc[-1] - reads["records"].iloc[0])
+    expected = (reads["peak_mib"].iloc[0] + 1_000_000 * each) * 2**20 / 1e9
+    said, unit = cells["memory of a process that has opened it"][1].split()
+    assert unit == "GB" and float(said) == pytest.approx(expected, abs=0.06)
     row = table[(table["task"] == "simulation") & (table["samples"] == 5000)].iloc[0]
     hours = 1_000_000 * row["cpu_seconds"] / row["records"] / 3600
     assert float(cells["to simulate as many at 500 Hz, core-hours"][1].replace(",", "")) == pytest.approx(hours, rel=0.06)

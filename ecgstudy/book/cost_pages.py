@@ -100,6 +100,10 @@ def estimates_table() -> str:
     for rate in (STORED, RATE):
         cells = [_bytes(n * stored * rate) for n in CORPORA]
         lines.append(f"| cohort at {rate} Hz, float32 | {' | '.join(cells)} |")
+    reads = _rows().query("task == 'random reads'").sort_values("amount").iloc[[0, -1]]
+    growth = np.diff(reads["peak_mib"]) / np.diff(reads["records"])
+    cells = [_bytes(2**20 * float(reads["peak_mib"].iloc[0] + n * growth[0])) for n in CORPORA]
+    lines.append(f"| memory of a process that has opened it | {' | '.join(cells)} |")
     for title, each in (
         ("to read recordings into it, core-hours", _each("cohort, real", "records")),
         ("to simulate as many at 500 Hz, core-hours", _each("simulation", "samples", SECONDS * RATE)),

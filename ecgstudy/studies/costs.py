@@ -154,7 +154,7 @@ def cold_reads(point: Point, batch: int = 64) -> Work:
             os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     def work() -> None:
-        for records in np.array_split(np.random.default_rng(0).permutation(len(data)), len(data) // batch):
+        for records in np.array_split(np.random.default_rng(0).permutation(len(data)), -(-len(data) // batch)):
             if point.task == "cold reads, prefetched":
                 data.ahead(records)
             for record in records:
