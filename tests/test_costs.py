@@ -29,6 +29,7 @@ SMALL = {
     "random reads": Point("random reads", "records", records=12),
     "cold reads": Point("cold reads", "records", records=12),
     "cold reads, prefetched": Point("cold reads, prefetched", "records", records=12),
+    "folds": Point("folds", "records", records=60),
     "training": Point("training", "processes", records=40, processes=1),
     "maps": Point("maps", "samples", records=12, fs=200),
     "trials": Point("trials", "records", records=9),

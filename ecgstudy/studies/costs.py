@@ -10,7 +10,6 @@ had, torch and its libraries included.
 import json
 import os
 import re
-import resource
 import shutil
 import sys
 import time
@@ -163,6 +162,12 @@ def cold_reads(point: Point, batch: int = 64) -> Work:
     return work
 
 
+def split(point: Point) -> Work:
+    """Part a cohort into what is tested, chosen on and trained on, as the chapters do."""
+    data = _built(point)
+    return lambda: training.member_splits(point.system, data, data.test(0), 1)
+
+
 def train(point: Point) -> Work:
     """Train one epoch on four fifths of a cohort and predict the rest; over processes, two trainings."""
     data = _built(point)
@@ -211,6 +216,7 @@ TASKS: dict[str, Callable[[Point], Work]] = {
     "random reads": random_reads,
     "cold reads": cold_reads,
     "cold reads, prefetched": cold_reads,
+    "folds": split,
     "training": train,
     "maps": draw_maps,
     "trials": try_maps,
@@ -225,6 +231,7 @@ def points() -> list[Point]:
     for task, records, few in (
         ("cohort, simulated", (1_000, 3_000, 10_000, 30_000), 1000),
         ("random reads", (1_000, 3_000, 10_000, 30_000), 0),
+        ("folds", (1_000, 3_000, 10_000, 30_000), 0),
         ("training", (1_000, 3_000, 10_000, 30_000), 1000),
         ("maps", (1_000, 3_000, 10_000, 30_000), 1000),
         ("trials", (90, 180, 360), 90),
@@ -236,7 +243,7 @@ def points() -> list[Point]:
         found += [Point(task, "processes", records=16_000, shards=2, processes=n) for n in (1, 2)]
     found += [Point(f"cold reads{how}", "records", records=10_000) for how in ("", ", prefetched")]
     shards = -(-LARGE // 8192)
-    for task in ("cohort, simulated", "random reads", "training"):
+    for task in ("cohort, simulated", "random reads", "folds", "training"):
         found.append(Point(task, "records", records=LARGE, shards=shards, processes=2))
     return found
 
@@ -260,12 +267,14 @@ def measure(point: Point, folder: str | Path) -> dict[str, Any]:
 
 def _cpu() -> float:
     """Seconds of the processor so far, those of processes that have ended included."""
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + children.ru_utime + children.ru_stime
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def _peak() -> float:
     """Bytes of memory that this process, or one that it started, has had at most."""
+    import resource  # which Windows lacks
+
     unit = 1 if sys.platform == "darwin" else 1024
     largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
     status = Path("/proc/self/status")
