@@ -431,7 +431,8 @@ def data_build(
     cohort: Annotated[str, typer.Option(help="synthetic, real, or a cohort of your own.")],
     fs: Annotated[str, typer.Option(help="Rate in Hz, written as in the profile: 125 and 125.0 are two cohorts.")],
     records: Annotated[
-        str, typer.Option(help="How many to simulate; of a real cohort at most so many of each folder, of your own in all.")
+        str,
+        typer.Option(help="How many to simulate; of real ones at most so many of each folder, of your own in all."),
     ] = "null",
     balance: Annotated[
         str, typer.Option(help="Of simulated records: 0: classes as frequent as in CPSC 2018; 1: equally frequent.")

@@ -1,7 +1,6 @@
 """Network inputs of many records: in memory where they fit, else read when they are asked for."""
 
 from collections.abc import Iterator
-from typing import Self
 
 import numpy as np
 import torch
@@ -35,7 +34,7 @@ class Windows:
 
     def __init__(self, system: System, cohort: Cohort, records: NDArray[np.intp]) -> None:
         self._system, self._cohort, self._records = system, cohort, np.asarray(records)
-        lengths, first, which = np.unique(_lengths(cohort, records), return_index=True, return_inverse=True)
+        _, first, which = np.unique(_lengths(cohort, records), return_index=True, return_inverse=True)
         cut = [system.windows(cohort[int(self._records[place])]) for place in first]
         self._counts = np.array([len(windows) for windows in cut])[which]
         self.owner = np.repeat(np.arange(len(self._records)), self._counts)

@@ -87,9 +87,9 @@ def stored_or_simulated() -> str:
         for how in ("", ", prefetched")
     }
     return (
-        f"To simulate a record of 1,000 samples takes {_short(each['simulation'])} ms of the processor, to read it back "
-        f"{_short(each['random reads'])} ms. From a disk that has not been read yet, a record takes "
-        f"{_short(cold[''])} ms on the clock, and {_short(cold[', prefetched'])} ms where a batch is announced before.\n"
+        f"To simulate a record of 1,000 samples takes {_short(each['simulation'])} ms of the processor, to read it "
+        f"back {_short(each['random reads'])} ms. From a disk that has not been read yet, a record takes "
+        f"{_short(cold[''])} ms on the clock, and {_short(cold[', prefetched'])} ms where its batch is announced.\n"
     )
 
 
@@ -129,8 +129,7 @@ def assumptions() -> str:
     return (
         f"- A recording has {LEADS} leads and {SECONDS} s at {RATE} Hz.\n"
         f"- GPU-hours = 6 × multiply-adds × recordings × epochs / ({PEAK / 1e12:g} × 10¹² × {SHARE:g}) / 3,600. The "
-        f"peak is that of an NVIDIA H200 in bfloat16, {100 * SHARE:g} % of it is assumed to be reached, and nothing of it "
-        "was measured.\n"
+        f"peak is that of an NVIDIA H200 in bfloat16. That {100 * SHARE:g} % of it are reached is assumed.\n"
         f"- Thousand million multiply-adds of one input as published: {work}.\n"
         "- One network on all recordings, without its ensemble and without folds.\n"
     )

@@ -248,9 +248,7 @@ class Recipe:
             progress=progress,
         )
 
-    def shard(
-        self, number: int, count: int, progress: Callable[[int, int | None], None] | None = None
-    ) -> Path:
+    def shard(self, number: int, count: int, progress: Callable[[int, int | None], None] | None = None) -> Path:
         """Make a shard, the ``number``-th of ``count``, or find it made; return its folder.
 
         Raises
@@ -267,9 +265,7 @@ class Recipe:
             with written_whole(folder) as partial:
                 partial.mkdir()
                 records = self.read(first, last)
-                kept, left_out = _write_signals(
-                    partial / "signals.bin", records, self._config, last - first, progress
-                )
+                kept, left_out = _write_signals(partial / "signals.bin", records, self._config, last - first, progress)
                 kept.to_parquet(partial / "table.parquet")
                 left_out.to_parquet(partial / "left_out.parquet")
                 write_sealed(partial / shards.SEALED, {"command": self.command})
@@ -412,7 +408,7 @@ def _write_signals(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Write the signals of records; return what is known of those kept and of those left out.
 
-    Besides the columns of a cohort's tables they have ``place``, among all that were read, and those left out have their
+    Besides the columns of a cohort's tables they have ``place``, among all that were read; those left out have their
     ``signal_hash``.
     """
     rows, labels, left_out = [], [], []

@@ -1,8 +1,8 @@
 """Shards: parts of a cohort's cache that many processes and jobs make, in any order, each whole or absent.
 
 They lie beside the cohort's own folder, in ``<cohort>.shards/<number>-of-<shards>``: signals, a table of the records,
-another of those left out, and ``shard.json``, which seals them. Once all are there, whoever opens the cohort joins their
-tables. The signals stay where they are.
+another of those left out, and ``shard.json``, which seals them. Once all are there, whoever opens the cohort joins
+their tables. The signals stay where they are.
 """
 
 from collections import Counter

@@ -25,12 +25,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from ecgstudy import maps, training, workers
-from ecgstudy.data import cohort
+from ecgstudy.data import building, cohort
 from ecgstudy.data.building import Build
+from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.manifest import at_hand
+from ecgstudy.data.records import LEADS, Record
 from ecgstudy.data.simulator import synthetic
 from ecgstudy.explain import evaluation
 from ecgstudy.explain.cases import synthetic_cases
@@ -38,7 +39,7 @@ from ecgstudy.paths import RESULTS, cache_root, written_table
 from ecgstudy.studies import leaderboard, read_committed
 from ecgstudy.systems import catalogue
 from ecgstudy.systems.catalogue import by_name
-from ecgstudy.systems.cnn_gap import CNNGAPSystem
+from ecgstudy.systems.small_gap import SmallGAPSystem
 from ecgstudy.windows import inputs
 
 TABLE = RESULTS / "costs.csv"
@@ -47,6 +48,7 @@ NUMBERS = ("amount", "records", "samples", "processes", "shards", "cpu_seconds",
 SECONDS = 10  # of a record
 SEED = 9_000  # no cohort of the study is simulated from it
 LARGE = 300_000
+RECORDS, RATES = (1_000, 3_000, 10_000, 30_000), (100, 500, 1500)  # of the curves; rates in Hz
 
 Work = Callable[[], Any]
 
@@ -88,12 +90,12 @@ class Point:
         return Build("synthetic", self.fs, self.records, 1, SEED)
 
     @property
-    def system(self) -> CNNGAPSystem:
+    def system(self) -> SmallGAPSystem:
         """What is trained and explained: one epoch of a small network, whose size does not change."""
-        return CNNGAPSystem(fs=self.fs, width=0.0625, dilation=0.5, epochs=1, loss="cross-entropy", oversampling_cap=1)
+        return SmallGAPSystem(fs=self.fs, epochs=1)
 
 
-# --- what is measured: each function prepares, and returns the work ----------------------------------------------------
+# --- what is measured: each function prepares, and returns the work ---------------------------------------------------
 
 
 def simulation(point: Point) -> Work:
@@ -184,6 +186,23 @@ def _trained(point: Point, seed: int, data: cohort.Cohort | None = None) -> None
     training.train(point.system, data, split, seed=seed, quiet=True)
 
 
+def train_on_noise(point: Point) -> Work:
+    """Train on records of noise, which take little to make: memory depends on how many there are, not on their waves."""
+    recipe = cohort.Recipe(
+        point.fs, {"costs": "noise", "records": point.records}, point.records, partial(_noise, point)
+    )
+    for number in range(1, point.shards + 1):
+        recipe.shard(number, point.shards)
+    return partial(_trained, point, 0, recipe.cohort())
+
+
+def _noise(point: Point, first: int, last: int) -> Iterator[Record]:
+    for index in range(first, last):
+        x = np.random.default_rng(index).standard_normal((len(LEADS), point.samples), np.float32)
+        labels = frozenset({CLASSES[index % len(CLASSES)]})
+        yield Record(f"{index}", x, point.fs, LEADS, "noise", f"{index}", labels)
+
+
 def draw_maps(point: Point) -> Work:
     """Class activation maps of all classes of all records, inputs included."""
     data, network = _built(point), point.system.network().eval()
@@ -218,6 +237,7 @@ TASKS: dict[str, Callable[[Point], Work]] = {
     "cold reads, prefetched": cold_reads,
     "folds": split,
     "training": train,
+    "training, noise": train_on_noise,
     "maps": draw_maps,
     "trials": try_maps,
 }
@@ -225,30 +245,31 @@ TASKS: dict[str, Callable[[Point], Work]] = {
 
 def points() -> list[Point]:
     """Everything that is measured, small points first; a cohort is built before something is done with it."""
-    found = [Point("simulation", "records", records=n) for n in (1_000, 3_000, 10_000, 30_000)]
-    found += [Point("simulation", "samples", fs=fs) for fs in (100, 500, 1500)]
+    found = [Point("simulation", "records", records=n) for n in RECORDS]
+    found += [Point("simulation", "samples", fs=fs) for fs in RATES]
     found += [Point("cohort, real", "records", records=n) for n in (250, 500, 1_000)]
     for task, records, few in (
-        ("cohort, simulated", (1_000, 3_000, 10_000, 30_000), 1000),
-        ("random reads", (1_000, 3_000, 10_000, 30_000), 0),
-        ("folds", (1_000, 3_000, 10_000, 30_000), 0),
-        ("training", (1_000, 3_000, 10_000, 30_000), 1000),
-        ("maps", (1_000, 3_000, 10_000, 30_000), 1000),
-        ("trials", (90, 180, 360), 90),
+        ("cohort, simulated", RECORDS, 1_000),
+        ("random reads", RECORDS, 0),
+        ("folds", RECORDS, 0),
+        ("training", RECORDS, 1_000),
+        ("maps", RECORDS, 1_000),
+        ("trials", (9, 27, 81), 9),
     ):
         found += [Point(task, "records", records=n) for n in records]
-        found += [Point(task, "samples", records=few, fs=fs) for fs in (100, 500, 1500) if few]
+        found += [Point(task, "samples", records=few, fs=fs) for fs in RATES if few]
     for task in ("cohort, simulated", "training"):
-        found += [Point(task, "shards", records=8_000, shards=n) for n in (1, 2, 4, 8)]
-        found += [Point(task, "processes", records=16_000, shards=2, processes=n) for n in (1, 2)]
+        found += [Point(task, "shards", records=2_000, shards=n) for n in (1, 2, 4, 8)]
+        found += [Point(task, "processes", records=4_000, shards=2, processes=n) for n in (1, 2)]
     found += [Point(f"cold reads{how}", "records", records=10_000) for how in ("", ", prefetched")]
-    shards = -(-LARGE // 8192)
+    shards = -(-LARGE // building.RECORDS)
+    found += [Point("training, noise", "records"), Point("training, noise", "records", records=LARGE, shards=shards)]
     for task in ("cohort, simulated", "random reads", "folds", "training"):
         found.append(Point(task, "records", records=LARGE, shards=shards, processes=2))
     return found
 
 
-# --- how it is measured ------------------------------------------------------------------------------------------------
+# --- how it is measured -----------------------------------------------------------------------------------------------
 
 
 def measure(point: Point, folder: str | Path) -> dict[str, Any]:
