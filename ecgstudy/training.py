@@ -291,7 +291,8 @@ def predict(system: System, network: nn.Module, cohort: Cohort, records: NDArray
 def _predict(network: nn.Module, x: Tensor | Windows, owner: NDArray[np.intp], batch: int = 256) -> NDArray[np.float64]:
     network.eval()
     device = next(network.parameters()).device
-    p = torch.cat([torch.sigmoid(network(part.to(device)).float()).cpu() for part in x.split(batch)]).numpy()
+    parts = (x[first : first + batch] for first in range(0, len(x), batch))
+    p = torch.cat([torch.sigmoid(network(part.to(device)).float()).cpu() for part in parts]).numpy()
     total = np.zeros((owner[-1] + 1, p.shape[1]), dtype=np.float32)
     np.add.at(total, owner, p)
     return total / np.bincount(owner)[:, None]

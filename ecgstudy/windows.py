@@ -1,7 +1,5 @@
 """Network inputs of many records: in memory where they fit, else read when they are asked for."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,7 +15,7 @@ _REMEDY = "let `windows` cut by length alone, longer records into as many or mor
 class Windows:
     """Network inputs (windows, leads, samples) of records, read and cut when some of them are asked for.
 
-    ``x[chosen]`` and ``x.split(size)`` give, to the bit, what a tensor of all of them gives.
+    ``x[chosen]`` and ``x[first:last]`` give, to the bit, what a tensor of all of them gives.
 
     Parameters
     ----------
@@ -55,10 +53,6 @@ class Windows:
                 windows, before = self._cut(int(owner)), owner
             x[row] = windows[place - self._first[owner]]
         return torch.from_numpy(x)
-
-    def split(self, size: int) -> Iterator[Tensor]:
-        """All of them in order, ``size`` at a time."""
-        return (self[first : first + size] for first in range(0, len(self), size))
 
     def _cut(self, owner: int) -> list[NDArray[np.float32]]:
         record = int(self._records[owner])

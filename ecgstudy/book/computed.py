@@ -142,6 +142,7 @@ COMPUTED: dict[str, Callable[[], str]] = {
     "cost_figure": cost_pages.growth_figure,
     "cost_growth": cost_pages.growth_table,
     "cost_large": cost_pages.large_table,
+    "cost_not_measured": cost_pages.not_measured,
     "cost_side_by_side": cost_pages.side_by_side_table,
     "cost_stored": cost_pages.stored_or_simulated,
     "exceptions": exceptions,

@@ -10,10 +10,9 @@ import pandas as pd
 from ecgstudy.book import plots
 from ecgstudy.book.report import number
 from ecgstudy.profiles import profile_values
-from ecgstudy.studies import read_committed
+from ecgstudy.studies import costs
 from ecgstudy.systems.catalogue import by_name
 
-NUMBERS = ("amount", "records", "samples", "processes", "shards", "cpu_seconds", "wall_seconds", "peak_mib", "disk_mib")
 # What is estimated: recordings of the full corpora, a million, ten million, of ten seconds at 500 Hz each.
 CORPORA = (88_000, 1_000_000, 10_000_000)
 SECONDS, RATE, STORED = 10, 500, 125  # Hz of a recording, and of the cohort that the small networks take
@@ -24,7 +23,7 @@ NOT_MEASURED = "not measured"
 
 
 def _rows() -> pd.DataFrame:
-    return read_committed("costs.csv", NUMBERS)
+    return costs.committed()
 
 
 def _curves(varied: tuple[str, ...]) -> Iterator[tuple[str, str, pd.DataFrame]]:
@@ -65,14 +64,27 @@ def side_by_side_table() -> str:
 
 
 def large_table() -> str:
-    """What the largest simulated cohort took, in the book's Markdown."""
+    """What the largest cohort took, in the book's Markdown; what was not measured is said."""
     lines = ["| work | records | minutes of the processor | memory (MiB) |", "|---|---:|---:|---:|"]
-    rows = _rows().query("varied == 'records'")
-    for task in ("cohort, simulated", "random reads", "folds", "training"):
-        row = rows[rows["task"] == task].sort_values("amount").iloc[-1]
-        cells = f"{row['records']:,} | {number(row['cpu_seconds'] / 60, 1)} | {row['peak_mib']:,.0f}"
-        lines.append(f"| {task} | {cells} |")
+    rows = _rows().query("varied == 'records'").set_index(["task", "amount"])
+    for point in (point for point in costs.points() if point.records == costs.LARGE):
+        cells = f"{NOT_MEASURED} | {NOT_MEASURED}"
+        if (point.task, point.amount) in rows.index:
+            row = rows.loc[(point.task, point.amount)]
+            cells = f"{number(row['cpu_seconds'] / 60, 1)} | {row['peak_mib']:,.0f}"
+        lines.append(f"| {point.task} | {point.records:,} | {cells} |")
     return "\n".join(lines) + "\n"
+
+
+def not_measured() -> str:
+    """The points of the study that the committed table lacks: a sentence."""
+    there = set(_rows()[["task", "varied", "amount"]].itertuples(index=False, name=None))
+    absent: dict[str, list[str]] = {}
+    for point in costs.points():
+        if (point.task, point.varied, point.amount) not in there:
+            absent.setdefault(f"{point.task}, {point.varied}", []).append(f"{point.amount:,}")
+    told = "; ".join(f"{what} {' and '.join(amounts)}" for what, amounts in absent.items())
+    return f"Not measured, since the machine was too busy: {told}.\n" if absent else "All points were measured.\n"
 
 
 def stored_or_simulated() -> str:

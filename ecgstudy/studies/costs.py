@@ -187,10 +187,9 @@ def _trained(point: Point, seed: int, data: cohort.Cohort | None = None) -> None
 
 
 def train_on_noise(point: Point) -> Work:
-    """Train on records of noise, which take little to make: memory depends on how many there are, not on their waves."""
-    recipe = cohort.Recipe(
-        point.fs, {"costs": "noise", "records": point.records}, point.records, partial(_noise, point)
-    )
+    """Train on records of noise, which are quickly made: memory depends on how many there are, not on their waves."""
+    identity = {"costs": "noise", "records": point.records}
+    recipe = cohort.Recipe(point.fs, identity, point.records, partial(_noise, point))
     for number in range(1, point.shards + 1):
         recipe.shard(number, point.shards)
     return partial(_trained, point, 0, recipe.cohort())
