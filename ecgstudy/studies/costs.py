@@ -246,7 +246,7 @@ def points() -> list[Point]:
     """Everything that is measured, small points first; a cohort is built before something is done with it."""
     found = [Point("simulation", "records", records=n) for n in RECORDS]
     found += [Point("simulation", "samples", fs=fs) for fs in RATES]
-    found += [Point("cohort, real", "records", records=n) for n in (250, 500, 1_000)]
+    found += [Point("cohort, real", "records", records=n) for n in (200, 400, 800)]
     for task, records, few in (
         ("cohort, simulated", RECORDS, 1_000),
         ("random reads", RECORDS, 0),
