@@ -174,14 +174,15 @@ def train(point: Point) -> Work:
     """Train one epoch on four fifths of a cohort and predict the rest; over processes, two trainings."""
     data = _built(point)
     shutil.rmtree(cache_root() / "runs", ignore_errors=True)
+    _trained(point, 2, data, most=20)  # torch loads much at a process's first step
     trainings = 2 if point.varied == "processes" else 1
     tasks = [partial(_trained, point, seed) for seed in range(trainings)]
     return partial(_together, tasks, point.processes) if trainings > 1 else partial(_trained, point, 0, data)
 
 
-def _trained(point: Point, seed: int, data: cohort.Cohort | None = None) -> None:
+def _trained(point: Point, seed: int, data: cohort.Cohort | None = None, most: int | None = None) -> None:
     data = data or _built(point)
-    tested = np.arange(len(data)) % 5 == 0
+    tested = np.arange(len(data))[:most] % 5 == 0
     split = {"train": np.flatnonzero(~tested), "valid": np.flatnonzero(tested)}
     training.train(point.system, data, split, seed=seed, quiet=True)
 
@@ -192,7 +193,10 @@ def train_on_noise(point: Point) -> Work:
     recipe = cohort.Recipe(point.fs, identity, point.records, partial(_noise, point))
     for number in range(1, point.shards + 1):
         recipe.shard(number, point.shards)
-    return partial(_trained, point, 0, recipe.cohort())
+    data = recipe.cohort()
+    shutil.rmtree(cache_root() / "runs", ignore_errors=True)
+    _trained(point, 2, data, most=20)
+    return partial(_trained, point, 0, data)
 
 
 def _noise(point: Point, first: int, last: int) -> Iterator[Record]:
