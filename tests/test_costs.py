@@ -51,7 +51,7 @@ def test_every_task_can_be_measured(task, folder):
 
 
 def test_recordings_can_be_measured(folder, small_data):
-    row = costs.measure(Point("cohort, real", "records", records=3), folder)
+    row = costs.measure(Point("cohort, real", "records", records=3, fs=125), folder)
     assert row["disk_mib"] >= 3 * 12 * 10 * 125 * 4 / 2**20
 
 
@@ -109,13 +109,14 @@ def test_estimates_follow_from_the_table():
     cells = {name: [cell.strip() for cell in line.strip("|").split("|")][1:] for name, line in lines.items()}
     # Ten million recordings of 12 leads and 5,000 samples of 4 bytes.
     assert cells["cohort at 500 Hz, float32"][-1] == f"{10_000_000 * 12 * 5000 * 4 / 1e12:.1f} TB"
-    reads = table[table["task"] == "random reads"].sort_values("records")
+    reads = table[table["task"] == "training, noise"].sort_values("records")
     each = (reads["peak_mib"].iloc[-1] - reads["peak_mib"].iloc[0]) / (
         reads["records"].iloc[-1] - reads["records"].iloc[0]
     )
     expected = (reads["peak_mib"].iloc[0] + 1_000_000 * each) * 2**20 / 1e9
-    said, unit = cells["memory of a process that has opened it"][1].split()
+    said, unit = cells["memory of a process that trains on it"][1].split()
     assert unit == "GB" and float(said) == pytest.approx(expected, abs=0.06)
+    assert last["records"] == costs.LARGE and last["peak_mib"] < 4096
     row = table[(table["task"] == "simulation") & (table["samples"] == 5000)].iloc[0]
     hours = 1_000_000 * row["cpu_seconds"] / row["records"] / 3600
     assert float(cells["to simulate as many at 500 Hz, core-hours"][1].replace(",", "")) == pytest.approx(

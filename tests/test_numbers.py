@@ -262,6 +262,9 @@ def of_beyond():
     point = costs.Point("training", "records")
     yield f"Records have {costs.SECONDS} s at {point.fs} Hz, "
     yield "1 is linear."
+    assert costs.LARGE == 300_000
+    yield f"Three hundred thousand records take {round(costs.LARGE * 12 * 1000 * 4 / 1e9)} GB of disk"
+    yield "a training on them stays within 4 GiB of memory."
     yield f"Its memory is {workers._MEMORY >> 30} GiB and twice the inputs"
     records = len(leaderboard.records_of("real"))
     yield f"repeats some: {records} on two processes are {records + records % 2}."
