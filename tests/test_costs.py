@@ -109,11 +109,10 @@ def test_estimates_follow_from_the_table():
     cells = {name: [cell.strip() for cell in line.strip("|").split("|")][1:] for name, line in lines.items()}
     # Ten million recordings of 12 leads and 5,000 samples of 4 bytes.
     assert cells["cohort at 500 Hz, float32"][-1] == f"{10_000_000 * 12 * 5000 * 4 / 1e12:.1f} TB"
-    reads = table[table["task"] == "training, noise"].sort_values("records")
-    each = (reads["peak_mib"].iloc[-1] - reads["peak_mib"].iloc[0]) / (
-        reads["records"].iloc[-1] - reads["records"].iloc[0]
-    )
-    expected = (reads["peak_mib"].iloc[0] + 1_000_000 * each) * 2**20 / 1e9
+    rows = table[table["task"] == "training, noise"].sort_values("records")
+    first, last = rows.iloc[0], rows.iloc[-1]
+    each = (last["peak_mib"] - first["peak_mib"]) / (last["records"] - first["records"])
+    expected = (first["peak_mib"] + 1_000_000 * each) * 2**20 / 1e9
     said, unit = cells["memory of a process that trains on it"][1].split()
     assert unit == "GB" and float(said) == pytest.approx(expected, abs=0.06)
     assert last["records"] == costs.LARGE and last["peak_mib"] < 4096
