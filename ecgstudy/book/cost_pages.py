@@ -60,7 +60,7 @@ def side_by_side_table() -> str:
         for row in rows.itertuples():
             many = f"{row.amount} {what if row.amount > 1 else what.removesuffix('es' if what == 'processes' else 's')}"
             lines.append(f"| {task} | {many} | {_short(row.cpu_seconds)} | {_short(row.wall_seconds)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" if len(lines) > 2 else "What they change was not measured.\n"
 
 
 def large_table() -> str:
@@ -186,7 +186,7 @@ def _short(value: float) -> str:
 
 
 def _hours(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}" if value >= 0.1 else f"{value:.2g}"
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _bytes(value: float) -> str:
