@@ -96,6 +96,10 @@ def main(
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a locale that has no é must not end a command
+    if "RANK" in os.environ:  # by torchrun: the process of rank 0 goes on, the others help it train
+        from ecgstudy import distributed
+
+        distributed.join()
 
 
 def _parse(parameters: list[str] | None) -> dict[str, str]:

@@ -177,7 +177,7 @@ class System(ABC):
         return rng.permutation(len(labels))
 
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Change a training batch (batch, leads, samples)."""
+        """Change a training batch (batch, leads, samples), which may lie on a GPU; the generator is the CPU's."""
         return x
 
     def criterion(self, positives: Tensor, records: int) -> Loss:
@@ -336,5 +336,5 @@ def clip_thrice(signal: NDArray[np.floating], samples: int, *, mask: bool = Fals
 
 def rolled(x: Tensor, shift: Tensor) -> Tensor:
     """Move each record of (batch, leads, samples) in a circle, later by its own ``shift`` (batch,) in samples."""
-    source = (torch.arange(x.shape[-1]) - shift[:, None]) % x.shape[-1]
+    source = (torch.arange(x.shape[-1], device=shift.device) - shift[:, None]) % x.shape[-1]
     return x.gather(-1, source.to(x.device)[:, None].expand_as(x))
