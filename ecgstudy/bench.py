@@ -3,9 +3,9 @@
 Writes ``results/bench.json``: name → ours, other, other_name, ratio (≥ 1: ours is better), unit, machine, date. All are
 measured, or those that are named: ``python -m ecgstudy.bench reading training``. Only when named: ``cohort_memory``
 (five minutes, 5 GB of disk); ``cohort_build_torch_ecg``, which wants the package torch-ecg beside ours; ``explain`` and
-``explain_page``, which want deepecgkit; ``book``, ``book_busy``, ``real_book`` and ``suite``, which run make in two
-fresh clones of this repository: as it is committed, and as it was at ``BEFORE`` (an hour or more each, on a machine
-that does nothing else).
+``explain_page``, which want deepecgkit; ``gpu_training``, which wants a GPU (a row for each of the six systems, see
+``bench_gpu``); ``book``, ``book_busy``, ``real_book`` and ``suite``, which run make in two fresh clones of this
+repository: as it is committed, and as it was at ``BEFORE`` (an hour or more each, on a machine that does nothing else).
 """
 
 import copy
@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +290,17 @@ def plain(network: nn.Module) -> nn.Module:
 
 def main(names: list[str]) -> None:
     """Measure those named, else all that need nothing special; print and write them, keeping the others' rows."""
+    from ecgstudy import bench_gpu  # which has the timing of this module
+
+    gpu = {f"gpu_training {name}": partial(bench_gpu.gpu_training, name, torch.device("cuda")) for name in bench_gpu.SIX}
+    if "gpu_training" in names:
+        names = [name for name in names if name != "gpu_training"]
+        if torch.cuda.is_available():
+            names += gpu
+        else:
+            print("gpu_training was not measured: this machine has no GPU that torch can use (CUDA)")
+            if not names:
+                return
     about = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "date": date.today().isoformat()}
     table = RESULTS / "bench.json"
     results = json.loads(table.read_text(encoding="utf-8")) if table.exists() else {}
@@ -312,6 +324,7 @@ def main(names: list[str]) -> None:
             "book_busy": lambda: make("book", busy=True),
             "real_book": lambda: make("book", "PROFILE=real"),
             "suite": lambda: make("test"),
+            **gpu,
         }
         for name in names or always:
             row = (always | named)[name]()
@@ -320,7 +333,8 @@ def main(names: list[str]) -> None:
             row = {k: round(v, 2 if less else 1) if isinstance(v, float) else v for k, v in row.items()}
             results[name] = {**row, "ratio": round(ratio, 2), **about}
             print(f"{name:<14}{row['ours']:>9g} against {row['other']:>8g} {row['unit']}", end=" ")
-            print(f"({row['other_name']}): {results[name]['ratio']:.2f} times", flush=True)
+            share = f", {row['percent_of_peak']:g} % of {row['card']}'s peak" if "percent_of_peak" in row else ""
+            print(f"({row['other_name']}): {results[name]['ratio']:.2f} times{share}", flush=True)
             with written_whole(table) as partial:
                 partial.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -5,8 +5,11 @@ import subprocess
 
 import psutil
 import pytest
+import torch
 
-from ecgstudy import bench
+from ecgstudy import bench, bench_gpu
+from ecgstudy.systems import parameter_count
+from ecgstudy.systems.catalogue import by_name
 
 
 @pytest.fixture
@@ -51,6 +54,49 @@ def test_what_takes_far_longer_is_stopped_with_all_its_processes(repository, mon
     assert row["other_name"].endswith("both beside a busy core, stopped before its end")
     own = psutil.Process(os.getpid()).children(recursive=True)
     assert not [p for p in own if "sleep" in p.name() or "while True" in " ".join(p.cmdline())]
+
+
+# Of each of the six systems, settings under which one step takes a moment.
+SMALL = {
+    "CNN-GAP": {"width": 0.01, "fs": 50},
+    "xECGNet": {"width": 0.01, "fs": 50, "seconds": 10},
+    "BUTTeam": {"filters": 1, "levels": 2, "fs": 50, "seconds": 10},
+    "ECGMaster": {"width": 0.05, "depth": 1, "fs": 50, "seconds": 10},
+    "Local evidence": {"channels": 4, "rhythm": 2, "fs": 50},
+    "Grad-CAM on beats": {"width": 0.02},
+}
+
+
+@pytest.mark.parametrize("name", bench_gpu.SIX)
+def test_the_training_that_a_gpu_is_measured_by_runs_on_a_cpu_too(name):
+    row = bench_gpu.gpu_training(name, torch.device("cpu"), steps=1, batch=2, **SMALL[name])
+    assert min(row["ours"], row["other"], row["gflop_a_record"]) > 0 and "percent_of_peak" not in row
+    assert row["card"] == "no GPU"
+
+
+def test_what_a_gpu_trains_is_as_wide_as_published():
+    made = bench_gpu.case("CNN-GAP", fs=50)
+    assert parameter_count(made.network) == parameter_count(by_name("CNN-GAP")().network()) == 4_217_033
+
+
+def test_operations_are_counted_forward_and_backward():
+    """CNN-GAP's first block alone: 2 × 12 × 16 × 32 × samples forward, as many for the weights, none for the input."""
+    row = bench_gpu.gpu_training("CNN-GAP", torch.device("cpu"), steps=1, batch=2, width=0.01, fs=50)
+    sizes = bench_gpu.case("CNN-GAP", batch=2, width=0.01, fs=50).network.sizes
+    channels, samples, forward = 12, 500, []
+    for block, (filters, kernel, _) in enumerate(sizes):
+        forward.append(2 * channels * kernel * filters * samples)
+        channels, samples = filters, samples // (2 if block in (0, 4, 9) else 1)
+    head = 2 * channels * 9
+    assert row["gflop_a_record"] * 1e9 == pytest.approx(3 * (sum(forward) + head) - forward[0], rel=0.01)
+
+
+def test_without_a_gpu_there_is_no_row_but_a_line(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(bench, "RESULTS", tmp_path)
+    bench.main(["gpu_training"])
+    assert capsys.readouterr().out.startswith("gpu_training was not measured: this machine has no GPU")
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_fails_is_no_row(repository):
