@@ -249,9 +249,10 @@ class _Gathered(torch.autograd.Function):
         padded = own.new_zeros(-(-batch // size()), *own.shape[1:])  # collectives want parts of one size
         padded[: len(own)] = own
         parts = [torch.empty_like(padded) for _ in range(size())]
-        dist.all_gather(parts, padded)
+        if padded.numel():
+            dist.all_gather(parts, padded)
         rows = [part(batch, rank) for rank in range(size())]
-        return torch.cat([all_[: mine.stop - mine.start] for all_, mine in zip(parts, rows, strict=True)])
+        return torch.cat([own[: row.stop - row.start] for own, row in zip(parts, rows, strict=True)])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:

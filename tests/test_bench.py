@@ -7,7 +7,7 @@ import psutil
 import pytest
 import torch
 
-from ecgstudy import bench, bench_gpu
+from ecgstudy import bench, bench_gpu, layers
 from ecgstudy.systems import parameter_count
 from ecgstudy.systems.catalogue import by_name
 
@@ -79,8 +79,9 @@ def test_what_a_gpu_trains_is_as_wide_as_published():
     assert parameter_count(made.network) == parameter_count(by_name("CNN-GAP")().network()) == 4_217_033
 
 
-def test_operations_are_counted_forward_and_backward():
-    """CNN-GAP's first block alone: 2 × 12 × 16 × 32 × samples forward, as many for the weights, none for the input."""
+def test_operations_are_counted_forward_and_backward(monkeypatch):
+    """A convolution costs the same forward, for its weights, and for its input, of which the first one needs none."""
+    monkeypatch.setattr(layers, "best_precision", lambda _: torch.float32)  # bfloat16 adds channels on a CPU
     row = bench_gpu.gpu_training("CNN-GAP", torch.device("cpu"), steps=1, batch=2, width=0.01, fs=50)
     sizes = bench_gpu.case("CNN-GAP", batch=2, width=0.01, fs=50).network.sizes
     channels, samples, forward = 12, 500, []
