@@ -8,6 +8,7 @@ together: see ``distributed``.
 
 import hashlib
 import json
+import math
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -283,14 +284,18 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def placed(device: torch.device, *tensors: Tensor) -> tuple[Tensor, ...]:
-    """Put tensors on a GPU, where no step waits for a copy, if they take at most half of its free memory.
+def placed(device: torch.device, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """Put network inputs on a GPU, where no step waits for a copy, if they take at most half of its free memory.
 
     Else they stay where they are. The other half is for the network, its gradients and what its layers give.
     """
-    if device.type == "cpu" or sum(t.nbytes for t in tensors) > torch.cuda.mem_get_info(device)[0] / 2:
-        return tensors
-    return tuple(t.to(device) for t in tensors)
+    if device.type == "cpu" or 4 * sum(math.prod(x.shape) for x in inputs) > torch.cuda.mem_get_info(device)[0] / 2:
+        return inputs
+    there = tuple(torch.empty(x.shape, device=device) for x in inputs)
+    for x, y in zip(inputs, there, strict=True):
+        for first in range(0, len(x), 1024):
+            y[first : first + 1024] = x[first : first + 1024]
+    return there
 
 
 def inputs(system: System, cohort: Cohort, records: NDArray[np.intp]) -> tuple[Tensor, NDArray[np.intp]]:
@@ -312,9 +317,9 @@ def predict(system: System, network: nn.Module, cohort: Cohort, records: NDArray
 def _predict(network: nn.Module, x: Tensor, owner: NDArray[np.intp], batch: int = 256) -> NDArray[np.float64]:
     network.eval()
     device = next(network.parameters()).device
-    # Of several processes each predicts its own part, so that no window is counted twice.
-    mine = x[distributed.part(len(x))].split(batch)
-    own = torch.cat([torch.sigmoid(network(part.to(device)).float()).cpu() for part in mine]).numpy()
+    mine = distributed.part(len(x))  # of several processes each predicts its own part: no window counts twice
+    parts = (x[i : min(i + batch, mine.stop)] for i in range(mine.start, max(mine.stop, mine.start + 1), batch))
+    own = torch.cat([torch.sigmoid(network(part.to(device)).float()).cpu() for part in parts]).numpy()
     p = np.concatenate(distributed.of_all(own))
     total = np.zeros((owner[-1] + 1, p.shape[1]), dtype=np.float32)
     np.add.at(total, owner, p)
