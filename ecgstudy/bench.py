@@ -292,7 +292,9 @@ def main(names: list[str]) -> None:
     """Measure those named, else all that need nothing special; print and write them, keeping the others' rows."""
     from ecgstudy import bench_gpu  # which has the timing of this module
 
-    gpu = {f"gpu_training {name}": partial(bench_gpu.gpu_training, name, torch.device("cuda")) for name in bench_gpu.SIX}
+    gpu = {
+        f"gpu_training {name}": partial(bench_gpu.gpu_training, name, torch.device("cuda")) for name in bench_gpu.SIX
+    }
     if "gpu_training" in names:
         names = [name for name in names if name != "gpu_training"]
         if torch.cuda.is_available():
