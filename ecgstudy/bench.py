@@ -9,6 +9,7 @@ repository: as it is committed, and as it was at ``BEFORE`` (an hour or more eac
 """
 
 import copy
+import functools
 import json
 import os
 import platform
@@ -19,7 +20,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -292,9 +292,8 @@ def main(names: list[str]) -> None:
     """Measure those named, else all that need nothing special; print and write them, keeping the others' rows."""
     from ecgstudy import bench_gpu  # which has the timing of this module
 
-    gpu = {
-        f"gpu_training {name}": partial(bench_gpu.gpu_training, name, torch.device("cuda")) for name in bench_gpu.SIX
-    }
+    cuda = torch.device("cuda")
+    gpu = {f"gpu_training {name}": functools.partial(bench_gpu.gpu_training, name, cuda) for name in bench_gpu.SIX}
     if "gpu_training" in names:
         names = [name for name in names if name != "gpu_training"]
         if torch.cuda.is_available():
