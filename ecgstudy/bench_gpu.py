@@ -25,7 +25,7 @@ from ecgstudy.bench import plain, seconds
 from ecgstudy.data.beats import BEAT_CLASSES, SAMPLES
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS
-from ecgstudy.losses import at_least_float32
+from ecgstudy.layers import at_least_float32
 from ecgstudy.systems import Outputs
 from ecgstudy.systems.beat_gradcam import BeatSystem
 from ecgstudy.systems.catalogue import by_name, with_chapter

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ecgstudy import workers
-from ecgstudy.losses import at_least_float32
+from ecgstudy.layers import at_least_float32
 
 T = TypeVar("T")
 

@@ -14,14 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from ecgstudy.layers import at_least_float32
 from ecgstudy.metrics import CHALLENGE_CODES, challenge_rewards
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-
-
-def at_least_float32(values: Tensor) -> Tensor:
-    """The values in float32, those in float64 as they are."""
-    return values if values.dtype == torch.float64 else values.float()
 
 
 def _checked(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

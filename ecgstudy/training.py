@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from ecgstudy import distributed, layers, workers
 from ecgstudy.data.cohort import Cohort
-from ecgstudy.losses import at_least_float32
+from ecgstudy.layers import at_least_float32
 from ecgstudy.paths import (
     RESULTS,
     alone,
