@@ -2,7 +2,7 @@
 
 All are as wide as published and see records of ten seconds, MIT-BIH's beats aside. Ours has the cohort on the GPU,
 bfloat16 and the layers of ``ecgstudy.layers``. The other is what a user would otherwise write: torch's own layers in
-float32, each batch copied from memory.
+float32, each batch copied from memory. Where the package torch-ecg is at hand, its trainer trains these, too.
 
 The share of the arithmetic limit is operations of a record × records/s / peak. Operations are those of convolutions and
 matrix products, forward and backward, as ``torch.utils.flop_counter`` counts them (a multiply-add is two); the peak is
@@ -10,14 +10,17 @@ the card's for dense bfloat16.
 """
 
 import copy
+import importlib.util
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from ecgstudy import layers, training
@@ -98,6 +101,48 @@ def trains(case: Case, network: nn.Module, inputs: tuple[Tensor, ...], precision
     return train
 
 
+def torch_ecg_trains(case: Case, network: nn.Module, folder: str) -> Callable[[int], None]:
+    """Make what trains a network for so many steps by torch_ecg's trainer, as a user of it would write that."""
+    from torch_ecg.components.trainer import BaseTrainer
+
+    device = next(network.parameters()).device
+    network.__name__ = "network"  # type: ignore[assignment]  # which it asks for
+    x, *others = case.inputs
+
+    class Trainer(BaseTrainer):
+        batch_dim = 0
+        extra_required_train_config_fields: ClassVar = []
+
+        def _setup_dataloaders(self, train_dataset: Any = None, val_dataset: Any = None) -> None:
+            data = TensorDataset(x, case.targets, *others)
+            shown = RandomSampler(data, replacement=True, num_samples=self.train_config.steps * case.batch)
+            self.train_loader = DataLoader(data, case.batch, sampler=shown, pin_memory=device.type == "cuda")
+
+        def _setup_criterion(self) -> None:
+            self.criterion = case.loss
+
+        def run_one_step(self, *data: Tensor) -> tuple[Any, Tensor]:
+            x, targets, *others = (given.to(device) for given in data)
+            return self.model(x, *others), targets
+
+        def evaluate(self, data_loader: Any) -> dict[str, float]:
+            return {}
+
+        def save_checkpoint(self, path: str) -> None:
+            pass  # what is measured are steps
+
+    def train(steps: int) -> None:
+        settings = {"steps": steps, "classes": [], "n_epochs": 1, "batch_size": case.batch, "optimizer": "adamw"}
+        settings |= {"learning_rate": 1e-3, "lr_scheduler": "none", "debug": False, "keep_checkpoint_max": 0}
+        settings |= {"log_dir": folder, "checkpoints": folder, "model_dir": folder, "loss": "own", "monitor": None}
+        settings |= dict.fromkeys(("txt_logger", "csv_logger", "tensorboardx_logger"), False)
+        Trainer(network, None, {}, settings, device=device).train()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    return train
+
+
 def gpu_training(name: str, device: torch.device, steps: int = 20, **settings: Any) -> dict[str, Any]:
     """Measure one system; ``settings`` and a CPU as ``device`` are for tests."""
     made, precision = case(name, **settings), layers.best_precision(device)
@@ -113,4 +158,9 @@ def gpu_training(name: str, device: torch.device, steps: int = 20, **settings: A
     if peak and precision == torch.bfloat16:
         about["percent_of_peak"] = 100 * each * records / ours_s / peak
     name = f"torch's own layers in float32, batches copied (ours in {str(precision).removeprefix('torch.')})"
+    if importlib.util.find_spec("torch_ecg"):
+        with tempfile.TemporaryDirectory() as folder:
+            theirs = torch_ecg_trains(made, plain(copy.deepcopy(made.network)), folder)
+            theirs_s, _ = seconds(lambda: theirs(steps), lambda: None, repeats=3)
+        about["torch_ecg"] = records / theirs_s
     return {"ours": records / ours_s, "other": records / other_s, "other_name": name, "unit": "records/s", **about}
