@@ -309,14 +309,14 @@ def main(names: list[str]) -> None:
         os.environ["ECGSTUDY_CACHE"] = f"{folder}/cache"
         read = {"reading", "cohort_build", "cohort_build_torch_ecg", "explain", "explain_page"}
         paths = recordings(Path(folder) / "records") if not names or read & {*names} else []
-        always = {
+        always: dict[str, Callable[[], dict[str, Any]]] = {
             "reading": lambda: reading(paths),
             "cohort_build": lambda: cohort_build(paths),
             "simulation": simulation,
             "training": training,
             "cam": cam,
         }
-        named = {
+        named: dict[str, Callable[[], dict[str, Any]]] = {
             "cohort_build_torch_ecg": lambda: cohort_build_torch_ecg(paths),
             "cohort_memory": cohort_memory,
             "explain": lambda: explain(paths[:48], pages=False),

@@ -28,8 +28,7 @@ from ecgstudy.bench import plain, seconds
 from ecgstudy.data.beats import BEAT_CLASSES, SAMPLES
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS
-from ecgstudy.layers import at_least_float32
-from ecgstudy.systems import Outputs
+from ecgstudy.systems import Outputs, widened
 from ecgstudy.systems.beat_gradcam import BeatSystem
 from ecgstudy.systems.catalogue import by_name, with_chapter
 
@@ -89,9 +88,7 @@ def trains(case: Case, network: nn.Module, inputs: tuple[Tensor, ...], precision
             batch = [given.to(device) for given in (case.augment(x, generator), *others)]
             with torch.autocast(device.type, precision, enabled=precision != torch.float32):
                 outputs = network(*batch)
-            single = isinstance(outputs, Tensor)
-            outputs = at_least_float32(outputs) if single else tuple(map(at_least_float32, outputs))
-            loss = case.loss(outputs, case.targets[chosen].to(device))
+            loss = case.loss(widened(outputs), case.targets[chosen].to(device))
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -111,7 +108,7 @@ def torch_ecg_trains(case: Case, network: nn.Module, folder: str) -> Callable[[i
 
     class Trainer(BaseTrainer):
         batch_dim = 0
-        extra_required_train_config_fields: ClassVar = []
+        extra_required_train_config_fields: ClassVar[list[str]] = []
 
         def _setup_dataloaders(self, train_dataset: Any = None, val_dataset: Any = None) -> None:
             data = TensorDataset(x, case.targets, *others)

@@ -28,7 +28,6 @@ from torch import Tensor, nn
 
 from ecgstudy import distributed, layers, workers
 from ecgstudy.data.cohort import Cohort
-from ecgstudy.layers import at_least_float32
 from ecgstudy.paths import (
     RESULTS,
     alone,
@@ -39,7 +38,7 @@ from ecgstudy.paths import (
     write_sealed,
     written_whole,
 )
-from ecgstudy.systems import System, batches, parameter_count
+from ecgstudy.systems import System, batches, parameter_count, widened
 
 Split = Mapping[str, NDArray[np.intp]]  # "train", "valid" and, if there is one, "test": records of the cohort
 
@@ -396,9 +395,7 @@ def _fit(
             batch = system.augment(x[chosen], generator).to(device)
             with torch.autocast(device.type, precision, enabled=precision != torch.float32):
                 outputs = together(batch)
-            single = isinstance(outputs, Tensor)
-            outputs = at_least_float32(outputs) if single else tuple(map(at_least_float32, outputs))
-            loss = system.objective(outputs, y[chosen].to(device), criterion)
+            loss = system.objective(widened(outputs), y[chosen].to(device), criterion)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

@@ -1,5 +1,6 @@
 """``make bench`` measures what make takes now and took before: here make targets of a small repository that wait."""
 
+import json
 import os
 import subprocess
 
@@ -77,7 +78,7 @@ def test_the_training_that_a_gpu_is_measured_by_runs_on_a_cpu_too(name):
 
 def test_what_a_gpu_trains_is_as_wide_as_published():
     made = bench_gpu.case("CNN-GAP", fs=50)
-    assert parameter_count(made.network) == parameter_count(by_name("CNN-GAP")().network()) == 4_217_033
+    assert parameter_count(made.network) == parameter_count(by_name("CNN-GAP").configured({}).network()) == 4_217_033
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
@@ -100,6 +101,23 @@ def test_without_a_gpu_there_is_no_row_but_a_line(monkeypatch, tmp_path, capsys)
     bench.main(["gpu_training"])
     assert capsys.readouterr().out.startswith("gpu_training was not measured: this machine has no GPU")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_gpu_gives_a_row_for_each_system(monkeypatch, tmp_path, capsys):
+    def measured(name, device):
+        assert device.type == "cuda"
+        row = {"ours": 300.0, "other": 100.0, "other_name": name, "unit": "records/s"}
+        return row | {"card": "NVIDIA H200", "percent_of_peak": 12.34}
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(bench_gpu, "gpu_training", measured)
+    monkeypatch.setattr(bench, "RESULTS", tmp_path)
+    monkeypatch.setenv("ECGSTUDY_CACHE", str(tmp_path))  # which bench sets, so that it is as before after the test
+    bench.main(["gpu_training"])
+    rows = json.loads((tmp_path / "bench.json").read_text())
+    assert list(rows) == [f"gpu_training {name}" for name in bench_gpu.SIX] and len(rows) == 6
+    assert all(row["ratio"] == 3 and row["card"] == "NVIDIA H200" for row in rows.values())
+    assert "3.00 times, 12.3 % of NVIDIA H200's peak" in capsys.readouterr().out
 
 
 def test_what_fails_is_no_row(repository):

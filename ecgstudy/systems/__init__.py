@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ecgstudy.data.labels import CLASSES
+from ecgstudy.layers import at_least_float32
 from ecgstudy.losses import LOSSES, Loss
 from ecgstudy.preprocessing import fit_length
 from ecgstudy.profiles import ProfileError, profile_values
@@ -315,6 +316,11 @@ def _learns_from_one(network: nn.Module, *inputs: Tensor) -> bool:
                 raise
             return False
     return True
+
+
+def widened(outputs: Outputs) -> Outputs:
+    """What a network gives, in float32 at least."""
+    return at_least_float32(outputs) if isinstance(outputs, Tensor) else tuple(map(at_least_float32, outputs))
 
 
 def parameter_count(network: nn.Module) -> int:
