@@ -45,7 +45,7 @@ def found(name):
 def assert_same(run, other):
     """Same name, losses and selection scores epoch by epoch, weights, answers."""
     assert run.folder.name == other.folder.name and run.config == other.config
-    np.testing.assert_allclose(run.log["loss"], other.log["loss"], rtol=1e-6)
+    np.testing.assert_allclose(run.log["loss"], other.log["loss"], rtol=1e-7)
     np.testing.assert_allclose(run.log["valid"], other.log["valid"], rtol=1e-6)
     for name, value in run.network().state_dict().items():
         torch.testing.assert_close(value, other.network().state_dict()[name], rtol=1e-5, atol=1e-7)
