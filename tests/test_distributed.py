@@ -26,7 +26,7 @@ def torchrun(processes, *command, cache):
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
     run += [f"--nproc-per-node={processes}", "-m", *command]
     environment = os.environ | {"ECGSTUDY_CACHE": str(cache)}
-    return subprocess.run(run, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(run, env=environment, capture_output=True, text=True, timeout=900)
 
 
 def in_cache(function, name, cache, monkeypatch):
