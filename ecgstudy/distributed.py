@@ -63,6 +63,8 @@ def join() -> None:
         torch.cuda.set_device(local)
         backend = "cpu:gloo,cuda:nccl"
     store, rank, size = next(dist.rendezvous("env://"))
+    # Processes that torchrun started again would find there the addresses of those before them.
+    store = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
     # Between two trainings the process of rank 0 may compute for days.
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timedelta(days=20))
     places: list[Any] = [None] * size
@@ -183,6 +185,7 @@ def _ended() -> list[int]:
 def _stopped(*_: Any) -> None:
     """End this process, since another one has ended or it was told to; the first one to notice says so."""
     assert _team
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which torchrun sends when it notices
     _team.working, gone, first = True, _ended(), True
     with suppress(RuntimeError):  # the process that keeps the store may be the one that has ended
         first = _team.store.add("ecgstudy: told", 1) == 1
