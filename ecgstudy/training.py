@@ -283,7 +283,7 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def placed(device: torch.device, *inputs: Tensor) -> tuple[Tensor, ...]:
+def placed(device: torch.device, *inputs: Any) -> tuple[Any, ...]:
     """Put network inputs on a GPU, where no step waits for a copy, if they take at most half of its free memory.
 
     Else they stay where they are. The other half is for the network, its gradients and what its layers give.
