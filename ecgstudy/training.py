@@ -278,11 +278,6 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def best_device() -> torch.device:
-    """CUDA if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def placed(device: torch.device, *inputs: Any) -> tuple[Any, ...]:
     """Put network inputs on a GPU, where no step waits for a copy, if they take at most half of its free memory.
 
@@ -295,6 +290,11 @@ def placed(device: torch.device, *inputs: Any) -> tuple[Any, ...]:
         for first in range(0, len(x), 1024):
             y[first : first + 1024] = x[first : first + 1024]
     return there
+
+
+def best_device() -> torch.device:
+    """CUDA if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def inputs(system: System, cohort: Cohort, records: NDArray[np.intp]) -> tuple[Tensor, NDArray[np.intp]]:
