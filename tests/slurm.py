@@ -105,8 +105,7 @@ def _of_node(process: psutil.Process, name: str) -> bool:
 
 def _of_cluster(process: psutil.Process, folder: Path) -> bool:
     try:
-        known = process.environ()
-        return known.get("SLURM_CONF") == f"{folder}/slurm.conf" and "slurm" in process.name()
+        return process.environ().get("SLURM_CONF") == f"{folder}/slurm.conf"
     except (psutil.Error, OSError):
         return False
 

@@ -217,9 +217,7 @@ def _members(board: str, entry: str) -> tuple[System, int]:
 
 
 def tasks(board: str, entry: str) -> list[Task]:
-    """The trainings that ``answer`` opens: one for each fold and member, none of a baseline."""
-    if entry in BASELINES:
-        return []
+    """The trainings of a system's entry, which ``answer`` opens: one for each fold and member."""
     system, members = _members(board, entry)
     needs = [records_wanted(board, system.fs).task]
     if from_simulated := entry.endswith(PRETRAINED):
