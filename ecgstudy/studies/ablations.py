@@ -272,7 +272,7 @@ def train_run(
 
 
 def _split(
-    system: System, cohort: Cohort, fold: int, member: int = 0, folds: int = FOLDS
+    system: System, cohort: Cohort, fold: int, member: int, folds: int
 ) -> tuple[dict[str, NDArray[np.intp]], int]:
     """Records of the run of a fold, and its seed."""
     seed = fold + member * folds
@@ -310,7 +310,7 @@ def train_fold(system: System, records: Records, fold: int, *, only_open: bool =
 
 
 def _trained(system: System, cohort: Cohort, fold: int, member: int = 0) -> training.Run | None:
-    split, seed = _split(system, cohort, fold, member)
+    split, seed = _split(system, cohort, fold, member, FOLDS)
     return training.trained(system, cohort, split, seed=seed)
 
 
@@ -369,7 +369,9 @@ def train_one(
 ) -> training.Run | None:
     """Train, or open, one run of an arm; what `ecgstudy train` does side by side."""
     data = leaderboard.cohort_of(cohort, system.fs)
-    return _trained(system, data, fold, member) if only_open else train_run(system, data, fold, member, quiet=False)
+    if only_open:
+        return _trained(system, data, fold, member)
+    return train_run(system, data, fold, member, folds=FOLDS, quiet=False)
 
 
 def answered(run: training.Run) -> pd.DataFrame:
