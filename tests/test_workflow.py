@@ -184,7 +184,7 @@ def test_of_a_cohort_that_is_not_there_the_size_is_known(tmp_path, monkeypatch):
 def snakemake(cache, *arguments, asked=ASKED, profile="local", begin=False, **environment):
     """Run the workflow with its cache there; with ``begin`` only start it."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(WORKFLOW / "Snakefile")]
-    command += ["--profile", str(WORKFLOW / "profiles" / profile), "--directory", str(cache.parent)]
+    command += ["--profile", str(WORKFLOW / "profiles" / profile)]
     command += ["--config", f"plan={asked}", *arguments]
     here = {**os.environ, "ECGSTUDY_CACHE": str(cache), "PYTHONPATH": str(REPOSITORY), **environment}
     here = {name: value for name, value in here.items() if not name.startswith("PYTEST")}
