@@ -20,6 +20,8 @@ TESTS := $(VENV)/.ready-test
 # --no-build: what is built from source would bring build tools that no lock knows.
 INSTALL := $(BIN)/uv pip install --python $(BIN)/python
 LOCKED := $(INSTALL) --no-deps --no-build --require-hashes -r
+# One package of the cluster has no wheel: the locked setuptools builds it.
+BUILD_ONE := --only-binary :all: --no-binary connection-pool --no-build-isolation
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --fork-strategy fewest \
     --generate-hashes --no-header --no-annotate --quiet
 
@@ -68,7 +70,7 @@ $(READY): requirements.lock requirements-uv.lock pyproject.toml
 
 env-cluster: $(CLUSTER)  ## with Snakemake and what sends its jobs to SLURM and Kubernetes
 $(CLUSTER): $(READY) requirements-cluster.lock
-	$(LOCKED) requirements-cluster.lock
+	$(LOCKED:--no-build=$(BUILD_ONE)) requirements-cluster.lock
 	@touch $@
 
 env-test: $(TESTS)

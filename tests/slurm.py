@@ -36,6 +36,7 @@ ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
+MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SlurmdParameters=config_overrides
@@ -55,6 +56,11 @@ def lacking() -> list[str]:
 
 def _program(name: str) -> str | None:
     return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+
+
+def _version() -> tuple[int, ...]:
+    said = subprocess.run([str(_program("slurmd")), "-V"], capture_output=True, text=True, check=True).stdout
+    return tuple(int(part) for part in said.split()[-1].split(".")[:2])
 
 
 @dataclass
@@ -129,10 +135,16 @@ def cluster(folder: Path) -> Iterator[Cluster]:
     host = socket.gethostname().partition(".")[0]
     about = {"host": host, "user": psutil.Process().username(), "ports": ports, "folder": folder, "nodes": ",".join(NODES)}
     (folder / "slurm.conf").write_text(_CONF.format(**about))
-    (folder / "cgroup.conf").write_text("CgroupPlugin=disabled\n")
+    # Control groups are not ours to make. Before 23.11 a plugin had to be named, which then does nothing.
+    (folder / "cgroup.conf").write_text(f"CgroupPlugin={'disabled' if _version() >= (23, 11) else 'cgroup/v1'}\n")
     (folder / "munge.key").write_bytes(os.urandom(128))
     (folder / "munge.key").chmod(0o600)
-    environment = {"SLURM_CONF": f"{folder}/slurm.conf"}
+    # Snakemake's plugin takes SLURM_CONF from srun's environment (slurm-jobstep 0.6.1).
+    srun = folder / "bin" / "srun"
+    srun.parent.mkdir()
+    srun.write_text(f"#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {_program('srun')} \"$@\"\n")
+    srun.chmod(0o755)
+    environment = {"SLURM_CONF": f"{folder}/slurm.conf", "PATH": f"{srun.parent}:{os.environ['PATH']}"}
     made = Cluster(folder, environment, {})
     files = {"socket": "socket", "pid-file": "pid", "log-file": "munged.log", "seed-file": "seed"}
     commands = {
