@@ -133,7 +133,13 @@ def cluster(folder: Path) -> Iterator[Cluster]:
             one.bind(("127.0.0.1", 0))
         ports = [one.getsockname()[1] for one in several]
     host = socket.gethostname().partition(".")[0]
-    about = {"host": host, "user": psutil.Process().username(), "ports": ports, "folder": folder, "nodes": ",".join(NODES)}
+    about = {
+        "host": host,
+        "user": psutil.Process().username(),
+        "ports": ports,
+        "folder": folder,
+        "nodes": ",".join(NODES),
+    }
     (folder / "slurm.conf").write_text(_CONF.format(**about))
     # Control groups are not ours to make. Before 23.11 a plugin had to be named, which then does nothing.
     (folder / "cgroup.conf").write_text(f"CgroupPlugin={'disabled' if _version() >= (23, 11) else 'cgroup/v1'}\n")
@@ -142,13 +148,16 @@ def cluster(folder: Path) -> Iterator[Cluster]:
     # Snakemake's plugin takes SLURM_CONF from srun's environment (slurm-jobstep 0.6.1).
     srun = folder / "bin" / "srun"
     srun.parent.mkdir()
-    srun.write_text(f"#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {_program('srun')} \"$@\"\n")
+    srun.write_text(f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {_program("srun")} "$@"\n')
     srun.chmod(0o755)
     environment = {"SLURM_CONF": f"{folder}/slurm.conf", "PATH": f"{srun.parent}:{os.environ['PATH']}"}
     made = Cluster(folder, environment, {})
     files = {"socket": "socket", "pid-file": "pid", "log-file": "munged.log", "seed-file": "seed"}
     commands = {
-        "munged": [*(f"--{name}={folder}/munge.{end}" for name, end in files.items()), f"--key-file={folder}/munge.key"],
+        "munged": [
+            *(f"--{name}={folder}/munge.{end}" for name, end in files.items()),
+            f"--key-file={folder}/munge.key",
+        ],
         "slurmctld": ["-D"],
         **{node: ["-D", "-N", node] for node in NODES},
     }

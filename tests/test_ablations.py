@@ -137,7 +137,8 @@ def test_kept_answers_are_the_runs_own_and_can_be_made_again(small):
     assert ablations.path("synthetic", "loss", "macro", ".parquet").read_bytes() == before
 
 
-def test_the_trainings_of_an_arm_are_those_that_are_kept(small):
+def test_the_trainings_of_an_arm_are_those_that_are_kept(small, monkeypatch, tmp_path):
+    monkeypatch.setenv("ECGSTUDY_CACHE", str(tmp_path / "cache"))
     tasks = ablations.tasks("synthetic", "loss", "two")
     assert [task(only_open=True) for task in tasks] == [None] * 4
     runs = [task() for task in tasks]

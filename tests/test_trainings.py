@@ -112,11 +112,11 @@ def fails(name, *, only_open=False):
 def test_answers_are_kept_as_soon_as_they_are_whole_and_what_they_share_is_done_once():
     study = TwoAnswers()
     done = [answer for answer, _ in study.answer_all("part", ["first", "second"])]
-    assert done == ["first", "second"] and DONE == dict.fromkeys(["records", "a", "b", "c"], 1)
+    assert done == ["first", "second"] and dict.fromkeys(["records", "a", "b", "c"], 1) == DONE
     assert study.kept == {"first": ["a done", "b done"], "second": ["b done", "c done"]}
     DONE.clear()
     study = TwoAnswers(wrong="c")
-    with pytest.raises(ValueError, match="^c$"):
+    with pytest.raises(ValueError, match=r"^c$"):
         list(study.answer_all("part", ["first", "second"]))
     assert list(study.kept) == ["first"]
 

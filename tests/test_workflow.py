@@ -8,14 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 import yaml
 from typer.testing import CliRunner
 
-from ecgstudy import plans, training, workers
+from ecgstudy import plans, workers
 from ecgstudy.book import build
 from ecgstudy.cli import app
 from ecgstudy.paths import REPOSITORY, cache_root
@@ -58,7 +57,16 @@ def own(tmp_path, monkeypatch):
     return tmp_path
 
 
-STUDIES = ("--part", "synthetic", "--part", "ablations synthetic", "ECGMaster", "features and trees", "mask", "ensemble")
+STUDIES = (
+    "--part",
+    "synthetic",
+    "--part",
+    "ablations synthetic",
+    "ECGMaster",
+    "features and trees",
+    "mask",
+    "ensemble",
+)
 
 
 def test_the_plan_of_studies_is_what_train_lists_as_missing(own):
@@ -74,7 +82,7 @@ def test_the_plan_of_studies_is_what_train_lists_as_missing(own):
         assert about["command"] == ["train", entry, "--part", part]
         names = {plan[need]["name"] for need in about["needs"] if plan[need]["kind"] == "run"}
         if part == "synthetic":
-            system, members = (None, 0) if "trees" in entry else by_name(entry).of_profile("demo")
+            members = 0 if "trees" in entry else by_name(entry).of_profile("demo")[1]
             assert len(names) == 3 * members
         else:
             arms = [answer.partition(": ")[2] for p, answer in missing if p == part and answer.startswith(f"{entry}:")]

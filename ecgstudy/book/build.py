@@ -122,7 +122,11 @@ def run_notebooks(
 
 
 def trainings(
-    profile: str, names: Iterable[str] | None = None, parameters: Mapping[str, Any] | None = None, *, force: bool = False
+    profile: str,
+    names: Iterable[str] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    force: bool = False,
 ) -> "list[Task]":
     """What the notebooks that ``run_notebooks`` would execute want trained before, whether it is or not."""
     from ecgstudy.studies.chapters import planned  # which loads torch

@@ -364,9 +364,7 @@ def tasks(cohort: str, question: str, arm: str) -> list[Task]:
     ]
 
 
-def train_one(
-    cohort: str, system: System, fold: int, member: int, *, only_open: bool = False
-) -> training.Run | None:
+def train_one(cohort: str, system: System, fold: int, member: int, *, only_open: bool = False) -> training.Run | None:
     """Train, or open, one run of an arm; what `ecgstudy train` does side by side."""
     data = leaderboard.cohort_of(cohort, system.fs)
     if only_open:

@@ -99,7 +99,9 @@ def cohort_of(board: str, fs: float) -> Cohort:
 
 def records_wanted(board: str, fs: float) -> Records:
     """What ``cohort_of`` makes, before it is made; of the real cohort, as far as its data sets are at hand."""
-    return Records("synthetic", fs, **simulated(board)) if BOARDS[board].simulated else Records("real", fs, None, None, 0)
+    return (
+        Records("synthetic", fs, **simulated(board)) if BOARDS[board].simulated else Records("real", fs, None, None, 0)
+    )
 
 
 def simulated(board: str) -> dict[str, Any]:
