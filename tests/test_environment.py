@@ -84,9 +84,9 @@ def licences():
     text = [
         "# Licences of what the study stands on",
         "",
-        "The packages that `make book`, `make env-cluster` and `make test` install on Linux, each with the licence that",
-        "it states for itself. The command `make licences` writes this page. `LICENSE` has the study's own licence,",
-        "`data_manifest.yaml` those of the recordings.",
+        "The packages that `make book`, `make env-cluster` and `make test` install on Linux, each with the licence",
+        "that it states for itself. The command `make licences` writes this page. `LICENSE` has the study's own",
+        "licence, `data_manifest.yaml` those of the recordings.",
     ]
     titles = ("The book", "Jobs on a cluster, besides", "Tests and linting, besides")
     for title, name in zip(titles, LOCKS, strict=False):

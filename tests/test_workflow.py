@@ -333,8 +333,8 @@ def test_on_slurm_a_node_that_dies_changes_no_byte(serial, tmp_path):
         options += ["--latency-wait", "5", "--", "runs"]
         process = snakemake(cache, *options, profile="slurm", begin=True, **cluster.environment)
         try:
-            killed = ""
-            while process.poll() is None:
+            killed, patience = "", time.monotonic() + 1800
+            while process.poll() is None and time.monotonic() < patience:
                 if not killed and list((cache / "unfinished").glob("*.safetensors")):
                     killed = cluster.kill_busy_node()
                 time.sleep(0.1)
