@@ -245,7 +245,9 @@ def make(target: str, *variables: str, busy: bool = False) -> dict[str, Any]:
     busy
         Beside a program that keeps one core busy all the time.
     """
-    environment = {name: value for name, value in os.environ.items() if name != "ECGSTUDY_CACHE"}
+    # Nothing of this process: a path would bring its own package into the clones.
+    mine = ("ECGSTUDY_CACHE", "PYTHONPATH", "VIRTUAL_ENV")
+    environment = {name: value for name, value in os.environ.items() if name not in mine}
     minutes: list[float] = []
     command, stopped = ["make", target, *variables], ""
     with tempfile.TemporaryDirectory() as folder:

@@ -151,7 +151,7 @@ def train(
         list[str] | None,
         typer.Option(
             help='real, by-source, synthetic, synthetic-large, paper, "ablations real", "ablations synthetic", '
-            "explanations, realism, fitness or unlike (repeatable); by default all but paper."
+            "explanations, trial, realism, fitness or unlike (repeatable); by default all but paper."
         ),
     ] = None,
     again: Annotated[bool, typer.Option(help="Also those that have committed answers.")] = False,

@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
+from scipy.stats import t as students_t
 
 from ecgstudy.data.labels import CHALLENGE_2020, CHALLENGE_2020_EQUIVALENT, CHALLENGE_2020_MERGED, CLASSES
 
@@ -704,6 +705,47 @@ def bootstrap_interval(
     return Interval(metric(targets, scores, np.ones(len(targets))), *_limits(samples, level))
 
 
+def interval_over_trainings(
+    by_training: np.ndarray, resampled: np.ndarray, patients: int, level: float = 0.95
+) -> Difference:
+    """Interval of a mean over trainings that knows who was tested and how the networks came out; p of its being 0.
+
+    The variance is that between trainings over their number, plus that of the mean over resamples of patients; the
+    limits are Student's t, with Satterthwaite's degrees of freedom. Where the same patients differ between trainings,
+    that part counts in both, so that the interval is a little too wide rather than too narrow.
+
+    Parameters
+    ----------
+    by_training
+        (trainings, ...): the score of each, from two trainings up.
+    resampled
+        (repeats, ...): the mean over all trainings, of patients drawn with replacement; NaN where it is undefined.
+    patients
+        How many there are.
+
+    Raises
+    ------
+    ValueError
+        with fewer than two trainings, patients or resamples, none of which tells a variance.
+    """
+    scores, drawn = _array("by_training", by_training), _array("resampled", resampled)
+    if min(len(scores), len(drawn), _whole("patients", patients, 1)) < 2 or scores.shape[1:] != drawn.shape[1:]:
+        raise ValueError(
+            f"an interval over trainings needs two trainings, patients and resamples or more, of one shape: not "
+            f"{scores.shape}, {patients} and {drawn.shape}"
+        )
+    value = scores.mean(axis=0)
+    trained = scores.var(axis=0, ddof=1) / len(scores)
+    tested = np.nanvar(drawn, axis=0, ddof=1)
+    both = trained + tested
+    with np.errstate(invalid="ignore", divide="ignore"):
+        freedom = both**2 / (trained**2 / (len(scores) - 1) + tested**2 / (patients - 1))
+        distance = np.abs(value) / np.sqrt(both)
+    freedom = np.where(both > 0, freedom, 1)
+    half = students_t.ppf((1 + level) / 2, freedom) * np.sqrt(both)
+    return Difference(value, value - half, value + half, 2 * students_t.sf(distance, freedom))
+
+
 def bootstrap_difference(
     metric: Metric,
     targets: np.ndarray,
@@ -829,6 +871,14 @@ def summary(
     return table.assign(**interval._asdict())[["metric", "class", "value", "low", "high", "n"]]
 
 
-def verdict(low: float, high: float, border: float = 0) -> str:
-    """Answer to "is it more than ``border``?" by an interval: ``undecided`` where it holds the border, or is NaN."""
-    return "supported" if low > border else "not supported" if high < border else "undecided"
+def verdict(low: float, high: float, border: float = 0, smallest: float = 0) -> str:
+    """Answer to "is it more than ``border``?" by an interval.
+
+    ``undecided`` where it holds the border, or is NaN; ``no difference`` where it also lies within ``smallest``, the
+    smallest effect that would matter, on either side of the border.
+    """
+    if low > border:
+        return "supported"
+    if high < border:
+        return "not supported"
+    return "no difference" if border - smallest < low and high < border + smallest else "undecided"

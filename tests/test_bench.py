@@ -16,6 +16,7 @@ def repository(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.setattr(bench, "REPOSITORY", folder)
     monkeypatch.setenv("ECGSTUDY_CACHE", str(tmp_path / "kept"))
+    monkeypatch.setenv("PYTHONPATH", str(folder))
 
     def git(*arguments):
         about = ["-c", "user.name=a", "-c", "user.email=a@b"]
@@ -23,7 +24,7 @@ def repository(tmp_path, monkeypatch):
 
     git("init")
     for seconds in (1, 0.5):
-        note = f"@echo {seconds} $(PROFILE) $${{ECGSTUDY_CACHE:-unset}} >> {tmp_path}/seen"
+        note = f"@echo {seconds} $(PROFILE) $${{ECGSTUDY_CACHE:-unset}} $${{PYTHONPATH:-unset}} >> {tmp_path}/seen"
         (folder / "Makefile").write_text(f"book:\n\t{note}\n\t@sleep {seconds}\nfails:\n\t@false\n")
         git("add", "Makefile")
         git("commit", "-m", f"{seconds}")
@@ -33,7 +34,7 @@ def repository(tmp_path, monkeypatch):
 
 def test_both_commits_are_made_anew(repository):
     row = bench.make("book", "PROFILE=x")
-    assert repository.read_text().splitlines() == ["0.5 x unset", "1 x unset"]
+    assert repository.read_text().splitlines() == ["0.5 x unset unset", "1 x unset unset"]
     assert row["unit"] == "min" and min(row["ours"], row["other"]) > 0.5 / 60
     assert row["other_name"].startswith(f"make book PROFILE=x of commit {bench.BEFORE}")
 

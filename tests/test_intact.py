@@ -369,7 +369,16 @@ def test_a_table_of_recordings_that_cannot_be_so(folder, file, change):
 
 
 @pytest.mark.parametrize(
-    "file", ["audit.csv", "beats.csv", "explanations.csv.gz", "realism.csv", "quality.csv", "unlike.csv"]
+    "file",
+    [
+        "audit.csv",
+        "beats.csv",
+        "explanations.csv.gz",
+        "explanations_trial.csv.gz",
+        "realism.csv",
+        "quality.csv",
+        "unlike.csv",
+    ],
 )
 def test_rows_that_a_table_lacks_are_noticed(folder, file):
     """A table cut at the end of a line, or without the rows of one data set, is a table like any other."""

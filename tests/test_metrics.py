@@ -634,3 +634,36 @@ def test_a_verdict_is_by_the_side_of_the_border():
     said = [metrics.verdict(*ends) for ends in ((0.1, 0.2), (-0.2, -0.1), (-0.1, 0.1), (np.nan, np.nan))]
     assert said == ["supported", "not supported", "undecided", "undecided"]
     assert metrics.verdict(0.4, 0.45, 0.5) == "not supported"
+
+
+@pytest.mark.parametrize(("trained", "tested", "both"), [(1, 0.1, 0.1), (0.3, 1, 0.5), (0, 1, 1), (0.2, 1, 2)])
+@pytest.mark.parametrize("patients", [20, 60])
+def test_an_interval_over_five_trainings_holds_the_truth_as_often_as_it_says(trained, tested, both, patients):
+    """Scores are a training's part plus a patient's plus one of both; standard deviations of the three are planted.
+
+    The interval over patients alone, which forgets the trainings, misses far more often where these differ.
+    """
+    rng = np.random.default_rng(0)
+    trials, trainings, repeats = 500, 5, 200
+    weights = rng.multinomial(patients, np.full(patients, 1 / patients), size=repeats) / patients
+    held, forgetful = 0, 0
+    for _ in range(trials):
+        scores = trained * rng.standard_normal((trainings, 1)) + tested * rng.standard_normal((1, patients))
+        scores = scores + both * rng.standard_normal((trainings, patients))
+        resampled = weights @ scores.mean(axis=0)
+        found = metrics.interval_over_trainings(scores.mean(axis=1), resampled, patients)
+        held += found.low <= 0 <= found.high
+        low, high = np.quantile(resampled, [0.025, 0.975])
+        forgetful += low <= 0 <= high
+    assert 0.925 <= held / trials <= 0.998
+    if trained > 2 * np.hypot(tested, both) / np.sqrt(patients):
+        assert forgetful / trials < 0.9
+
+
+def test_an_interval_over_trainings_needs_two_of_each():
+    with pytest.raises(ValueError, match="two trainings"):
+        metrics.interval_over_trainings(np.ones(1), np.ones(9), 5)
+    with pytest.raises(ValueError, match="of one shape"):
+        metrics.interval_over_trainings(np.ones((2, 3)), np.ones((9, 2)), 5)
+    same = metrics.interval_over_trainings(np.full((5, 2), 0.5), np.full((9, 2), 0.5), 5)
+    assert same.low.tolist() == same.high.tolist() == [0.5, 0.5]

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 
 from ecgstudy.data import qrs
@@ -22,7 +23,7 @@ from ecgstudy.data.manifest import DataError
 from ecgstudy.data.records import LEADS, Record, read_record
 from ecgstudy.data.simulator import synthetic
 from ecgstudy.preprocessing import fill_gaps, fit_length, resample
-from ecgstudy.systems import System
+from ecgstudy.systems import Tried
 
 
 class Cases(NamedTuple):
@@ -38,10 +39,12 @@ class Cases(NamedTuple):
     names: NDArray[np.str_]  # of the records
     fs: float
     known: tuple[str, ...] = CLASSES  # what the classes are called
+    qrs: NDArray[np.bool_] | None = None  # (rows, n), the QRS complexes in any lead, where the waves are known
 
     def take(self, rows: NDArray) -> "Cases":
         """Some of the rows."""
-        return self._replace(**{name: getattr(self, name)[rows] for name in self._fields[:-2]})
+        kept = {name: getattr(self, name)[rows] for name in self._fields[:-3]}
+        return self._replace(**kept, qrs=None if self.qrs is None else self.qrs[rows])
 
     @property
     def any_lead(self) -> NDArray[np.bool_]:
@@ -53,8 +56,8 @@ class Cases(NamedTuple):
         """Name of each row's class."""
         return np.array(self.known)[self.classes]
 
-    def inputs(self, system: System) -> Tensor:
-        """Network inputs of a system."""
+    def inputs(self, system: Tried) -> Tensor:
+        """Network inputs of a system: the first window of each record."""
         return torch.from_numpy(np.stack([system.windows(s)[0] for s in self.signals]))
 
 
@@ -82,11 +85,12 @@ def synthetic_cases(
         if there.sum() >= fewest:
             wanted = [c for c in np.flatnonzero(there) if full.get(CLASSES[c], per_class) < per_class]
             if wanted:
-                union, st = keys.any(axis=(0, 1)), wave_key(s.waves, "STD", LEADS, keys.shape[-1]).any(axis=0)
+                union = keys.any(axis=(0, 1))
+                st, complexes = (wave_key(s.waves, c, LEADS, keys.shape[-1]).any(axis=0) for c in ("STD", "LBBB"))
             for c in wanted:
                 full[CLASSES[c]] += 1
                 about = (s.record.patient_id, s.record.name)
-                rows.append((s.record.signal, c, keys[c], union, st, there, *about))
+                rows.append((s.record.signal, c, keys[c], union, st, there, *about, complexes))
     return _cases(rows, fs)
 
 
@@ -117,13 +121,14 @@ def ludb_cases(fs: float, *, per_class: int | None = None, failed: list[dict[str
         for edge in ("onset", "peak", "offset"):
             waves[edge] = (waves[edge].astype("Float64") * (fs / record.fs)).round().astype("Int64")
         labels = np.isin(CLASSES, list(record.labels))
-        keys = {c: wave_key(waves, c, LEADS, signal.shape[1]) for c in (*wanted, "STD")}
-        st, union = keys["STD"].any(axis=0), np.any([keys[c].any(axis=0) for c in wanted], axis=0)
+        keys = {c: wave_key(waves, c, LEADS, signal.shape[1]) for c in (*wanted, "STD", "LBBB")}
+        st, complexes = (keys[c].any(axis=0) for c in ("STD", "LBBB"))
+        union = np.any([keys[c].any(axis=0) for c in wanted], axis=0)
         for c in wanted:
             if keys[c].any():
                 full[c] += 1
                 about = (record.patient_id, record.name)
-                rows.append((signal, CLASSES.index(c), keys[c], union, st, labels, *about))
+                rows.append((signal, CLASSES.index(c), keys[c], union, st, labels, *about, complexes))
     if failed is not None:
         failed += [row for row in unread if row not in failed]
     if not rows:
@@ -180,9 +185,37 @@ def real_st_cases(cohort: Cohort, records: NDArray[np.intp], seconds: float = 10
 
 
 def _cases(rows: list[tuple], fs: float) -> Cases:
+    """Cases of rows that have the fields of one, some with the QRS complexes after them."""
     rows.sort(key=lambda row: row[1])
-    columns: Any = map(np.array, zip(*rows, strict=True))
-    return Cases(**dict(zip(Cases._fields[:-2], columns, strict=True)), fs=fs)
+    columns: Any = dict(zip((*Cases._fields[:-3], "qrs"), map(np.array, zip(*rows, strict=True)), strict=False))
+    return Cases(**columns, fs=fs)
+
+
+KEYS = ("as defined", "AF with the QRS complexes", "0.1 s longer")
+
+
+def with_key(cases: Cases, key: str) -> Cases:
+    """Cases with another of the ``KEYS`` that one may defend.
+
+    ``AF with the QRS complexes``: AF shows in f waves between the beats and in beats that come at irregular times, and
+    the second finding is where the QRS complexes are. ``0.1 s longer``: all intervals, on either side.
+
+    Raises
+    ------
+    ValueError
+        for another key, and for AF of cases whose QRS complexes are not known.
+    """
+    if key not in KEYS:
+        raise ValueError(f"no key {key!r}; there are {', '.join(KEYS)}")
+    if key == "as defined":
+        return cases
+    if key == "0.1 s longer":
+        shape = (1, 1, 2 * round(0.1 * cases.fs) + 1)
+        return cases._replace(key=ndimage.binary_dilation(cases.key, np.ones(shape, dtype=bool)))
+    af = cases.names_of_classes == "AF"
+    if cases.qrs is None:
+        raise ValueError("the QRS complexes of these cases are not known")
+    return cases._replace(key=cases.key | (cases.qrs & af[:, None])[:, None])
 
 
 def st_key(x: NDArray[np.floating], fs: float) -> NDArray[np.bool_]:

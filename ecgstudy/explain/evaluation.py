@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from ecgstudy.explain import blind, faithfulness, methods, trials
 from ecgstudy.explain.cases import Cases
-from ecgstudy.systems import System
+from ecgstudy.systems import Tried
 
 
 def make_maps(
     method: str,
-    system: System,
+    system: Tried,
     network: nn.Module,
     cases: Cases,
     *,
@@ -74,7 +74,7 @@ class Scene:
         Of what methods draw, and of what moves the random maps.
     """
 
-    system: System
+    system: Tried
     network: nn.Module
     cases: Cases
     x: Tensor
@@ -94,7 +94,7 @@ class Scene:
 
 
 def set_scene(
-    system: System,
+    system: Tried,
     network: nn.Module,
     cases: Cases,
     *,
@@ -189,7 +189,7 @@ class Made:
 
 
 def evaluate(
-    system: System,
+    system: Tried,
     network: nn.Module,
     cases: Cases,
     chosen: Sequence[str],

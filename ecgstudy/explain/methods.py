@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from ecgstudy import maps
 from ecgstudy.data.records import LEADS
-from ecgstudy.systems import System
+from ecgstudy.systems import Explained
 
 with warnings.catch_warnings():  # in a notebook without ipywidgets, captum's progress bar complains when it is imported
     warnings.filterwarnings("ignore", message="IProgress not found")
@@ -76,7 +76,7 @@ class Method:
         if self.function is None and self.name not in (*CAPTUMS, "occlusion"):
             raise ValueError(f"the method {self.name!r} has no function that makes its maps: give it one")
 
-    def suits(self, system: type[System] | System) -> bool:
+    def suits(self, system: Explained) -> bool:
         """Whether it tells something of a system that no map of the system's own tells."""
         if self.gives == "layer" and not system.feature_layer:
             return False
@@ -100,13 +100,13 @@ METHODS = {
 }
 
 
-def methods(system: type[System] | System) -> list[str]:
+def methods(system: Explained) -> list[str]:
     """Names of the methods that explain a system, its own first; none that is another by identity."""
     return [*system.own_maps, *(name for name, method in METHODS.items() if method.suits(system))]
 
 
 def explain(
-    system: type[System] | System,
+    system: Explained,
     method: str,
     network: nn.Module,
     x: Tensor,

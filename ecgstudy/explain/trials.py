@@ -286,12 +286,10 @@ def summary(
         Of each row.
     """
     values, labels = scores.to_numpy(dtype=float), np.asarray(classes)
-    # The nine in their order, then classes of one's own as they come.
-    names = [c for c in dict.fromkeys([*CLASSES, *map(str, labels)]) if (labels == c).any()]
-    indicator = np.stack([labels == c for c in names])
+    names, indicator = _by_class(labels)
 
     def means(_: np.ndarray, v: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        by_class = np.stack([_mean(v[i], weights[..., i]) for i in indicator], axis=-1)
+        by_class = _class_means(v, weights, indicator)
         return np.concatenate([metrics.class_mean(by_class)[..., None], by_class], axis=-1)
 
     interval = metrics.bootstrap_interval(means, np.ones(len(values)), values, patients, repeats, seed)
@@ -300,5 +298,90 @@ def summary(
     tables = [
         index.assign(**{"class": name, **{k: getattr(interval, k)[:, i] for k in interval._fields}, "n": n[i]})
         for i, name in enumerate(["", *names])
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _by_class(labels: NDArray) -> tuple[list[str], NDArray[np.bool_]]:
+    """Names of the classes that there are, the nine in their order, then others as they come; (classes, rows)."""
+    names = [c for c in dict.fromkeys([*CLASSES, *map(str, labels)]) if (labels == c).any()]
+    return names, np.stack([labels == c for c in names])
+
+
+def _class_means(values: Array, weights: Array, indicator: NDArray[np.bool_]) -> Array:
+    """Means (..., columns, classes) of (rows, columns) over the rows of each class."""
+    return np.stack([_mean(values[i], weights[..., i]) for i in indicator], axis=-1)
+
+
+# Classes whose evidence is of one kind. NSR stands apart: its key is nearly everything, and says little.
+GROUPS = {
+    "": tuple(c for c in CLASSES if c != "NSR"),
+    "waves": ("LBBB", "RBBB", "PVC", "PAC"),
+    "segments": ("STD", "STE"),
+    "rhythm and absence": ("AF", "I-AVB"),
+}
+
+
+def over_trainings(
+    scores: Sequence[pd.DataFrame],
+    classes: Sequence[str] | NDArray[np.str_],
+    patients: Sequence | NDArray,
+    *,
+    level: float = 0.95,
+    repeats: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Tidy table of means over several trainings of one system, whose intervals know patients and trainings.
+
+    Parameters
+    ----------
+    scores
+        Of each training: one row an explanation, the same in all, one column a score.
+    classes, patients
+        Of each row.
+    level
+        Of the intervals; several questions in a family ask for more than 0.95.
+
+    Returns
+    -------
+    DataFrame
+        The levels of the columns, class (one, or one of ``GROUPS``, whose mean is that of its classes), value, low,
+        high, p (of no difference from 0), n (explanations) and trainings. One training alone has an interval over
+        patients, and no p.
+    """
+    values, labels = np.stack([one.to_numpy(dtype=float) for one in scores]), np.asarray(classes)
+    names, indicator = _by_class(labels)
+    members = {group: [names.index(c) for c in some if c in names] for group, some in GROUPS.items()}
+    members = {group: some for group, some in members.items() if some}
+
+    def means(v: Array, weights: Array) -> Array:
+        by_class = _class_means(v, weights, indicator)
+        groups = [metrics.class_mean(by_class[..., some]) for some in members.values()]
+        return np.concatenate([np.stack(groups, axis=-1), by_class], axis=-1)
+
+    ones, number = np.ones(values.shape[1]), len(set(map(str, patients)))
+    of_each = np.stack([means(v, ones) for v in values])
+    # What is not defined for an explanation is so in every training.
+    together = values.mean(axis=0)
+    drawn = np.concatenate([means(together, w) for w in metrics.resamples(patients, len(ones), repeats, seed)])
+    if len(values) > 1:
+        found = metrics.interval_over_trainings(of_each, drawn, number, level)
+    else:
+        low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        found = metrics.Difference(of_each[0], low, high, np.full_like(low, np.nan))
+    there = ~np.isnan(together)
+    n = [there[indicator[some].any(axis=0)].sum(axis=0) for some in members.values()]
+    n += [there[i].sum(axis=0) for i in indicator]
+    index = scores[0].columns.to_frame(index=False)
+    tables = [
+        index.assign(
+            **{
+                "class": name,
+                **{k: getattr(found, k)[:, i] for k in found._fields},
+                "n": n[i],
+                "trainings": len(values),
+            }
+        )
+        for i, name in enumerate([*members, *names])
     ]
     return pd.concat(tables, ignore_index=True)

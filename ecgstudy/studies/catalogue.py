@@ -17,6 +17,7 @@ from ecgstudy.studies import (
     ablation_tables,
     ablations,
     explanations,
+    fair_trial,
     fitness,
     intact,
     leaderboard,
@@ -201,6 +202,35 @@ class Explanations(FromRecordings):
             explanations.keep(rows)
 
 
+class FairTrial(FromRecordings):
+    """Maps of five trainings of each system, and the questions whose rules were fixed before; an answer is a system."""
+
+    name = "trial"
+    file = fair_trial.VERDICTS.name
+    keys = ("question", "system", "method", "class")
+    numbers = fair_trial.NUMBERS
+    command = "ecgstudy train --part trial --again"
+
+    def entries(self, part: str) -> list[str]:
+        """Systems that have a chapter, as they are and fine-tuned."""
+        return fair_trial.entries()
+
+    def missing(self, part: str, entries: Sequence[str] | None = None, *, again: bool = False) -> Missing:
+        """Entries of which the table has no row."""
+        table = fair_trial.table()
+        there = {*zip(table["system"], table["trained"], strict=True)} if len(table) else set()
+        wanted = entries or self.entries(part)
+        return {entry: None for entry in wanted if again or fair_trial.named(entry) not in there}
+
+    def tasks(self, part: str, answer: str) -> list[Callable[[], Any]]:
+        """One task a training."""
+        return [partial(fair_trial.tried, answer, number) for number in range(fair_trial.TRAININGS)]
+
+    def keep(self, part: str, answer: str, found: list[Any]) -> None:
+        """Write the entry's rows and answers."""
+        fair_trial.keep(answer, found)
+
+
 class OneTable(FromRecordings):
     """A study of one answer, its table, which a module computes and writes."""
 
@@ -254,4 +284,4 @@ class Unlike(OneTable):
     command = "ecgstudy train --part unlike --again"
 
 
-STUDIES: tuple[Study, ...] = (Leaderboard(), Ablations(), Explanations(), Realism(), Fitness(), Unlike())
+STUDIES: tuple[Study, ...] = (Leaderboard(), Ablations(), Explanations(), FairTrial(), Realism(), Fitness(), Unlike())

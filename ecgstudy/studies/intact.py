@@ -36,6 +36,11 @@ AGAIN = 4  # records of a run that are predicted again
 TABLES = {
     "beats.csv": (["network", "split", "metric", "class"], []),
     "explanations.csv.gz": (["system", "method", "trial", "cohort", "trained", "class"], ["value", "low", "high", "n"]),
+    "explanations_trial.csv.gz": (
+        ["system", "method", "trial", "key", "cohort", "trained", "class"],
+        ["value", "low", "high", "n", "trainings"],
+    ),
+    "verdicts.csv": (["question", "system", "method", "class"], ["value", "low", "high", "n", "trainings", "verdict"]),
     "realism.csv": (["question", "group", "quantity", "statistic"], ["value", "n", "simulator"]),
     "audit.csv": (["source", "name"], []),
     "quality.csv": (["question", "source", "check", "fault", "strength"], ["n"]),

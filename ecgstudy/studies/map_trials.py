@@ -4,8 +4,10 @@ import hashlib
 import json
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from torch import nn
@@ -70,10 +72,7 @@ class MapTrials:
     def scores(self, *, only_open: bool = False) -> pd.DataFrame | None:
         """One row an explanation, columns (method, trial): made, or opened.
 
-        Raises
-        ------
-        ValueError
-            when what is kept is not as it was written: which file, and the folder to delete.
+        Raises as ``kept`` does.
         """
         runs = [task(only_open=only_open) for task in self.ensemble.tasks(self.members)]
         if None in runs:
@@ -85,23 +84,8 @@ class MapTrials:
             "cases": [self.per_class, self.case_seed, synthetic.VERSION],
             "costly_every": self.costly_every,
             "seed": self.seed,
-            "code": _code(type(self.system)),
         }
-        name = training.name_of(about)
-        folder = cache_root() / "trials" / name
-        if (found := _opened(folder)) is not None or only_open:
-            return found
-        with training.one_thread(), alone(folder):
-            if (found := _opened(folder)) is not None:
-                return found
-            networks = [run.network() for run in runs]
-            scores = self._made(networks)
-            with written_whole(folder) as partial:
-                partial.mkdir()
-                flat = scores.set_axis([json.dumps(column) for column in scores], axis=1)
-                flat.to_parquet(partial / "scores.parquet")
-                write_sealed(partial / "about.json", about)
-            return scores
+        return kept(about, type(self.system), lambda: self._made([run.network() for run in runs]), only_open=only_open)
 
     def _made(self, networks: list[nn.Module]) -> pd.DataFrame:
         return evaluation.evaluate(
@@ -115,13 +99,39 @@ class MapTrials:
         )
 
 
+def kept(
+    about: dict[str, Any], system: type[System], make: Callable[[], pd.DataFrame], *, only_open: bool = False
+) -> pd.DataFrame | None:
+    """Scores that depend on what ``about`` says and on the code that scores a system's maps: made once, then opened.
+
+    Raises
+    ------
+    ValueError
+        when what is kept is not as it was written: which file, and the folder to delete.
+    """
+    about = about | {"code": _code(system)}
+    folder = cache_root() / "trials" / training.name_of(about)
+    if (found := _opened(folder)) is not None or only_open:
+        return found
+    with training.one_thread(), alone(folder):
+        if (found := _opened(folder)) is not None:
+            return found
+        scores = make()
+        with written_whole(folder) as partial:
+            partial.mkdir()
+            flat = scores.set_axis([json.dumps(column) for column in scores], axis=1)
+            flat.to_parquet(partial / "scores.parquet")
+            write_sealed(partial / "about.json", about | {"levels": list(scores.columns.names)})
+        return scores
+
+
 def _opened(folder: Path) -> pd.DataFrame | None:
     if not (folder / "about.json").exists():
         return None
-    read_sealed(folder / "about.json")
+    levels = read_sealed(folder / "about.json")["levels"]
     with told_if_broken(folder):
         flat = pd.read_parquet(folder / "scores.parquet")
-    return flat.set_axis(pd.MultiIndex.from_tuples([json.loads(c) for c in flat], names=["method", "trial"]), axis=1)
+    return flat.set_axis(pd.MultiIndex.from_tuples([json.loads(c) for c in flat], names=levels), axis=1)
 
 
 def _code(system: type[System]) -> str:

@@ -27,9 +27,10 @@ from ecgstudy.systems.catalogue import by_name
 
 # Results files that are no study's → what makes them again.
 OTHERS = {
+    "explanations_trial.csv.gz": "ecgstudy train --part trial --again",
     "unlike.safetensors": "ecgstudy train --part unlike --again",
     "audit.csv": "ecgstudy data audit",
-    "beats.csv": "ecgstudy run 07_beat_gradcam --profile real -p save=true",
+    "beats.csv": "ecgstudy run 07_beat_gradcam --profile real -p draws=8000 -p seeds=5 -p arm_seeds=2 -p save=true",
     "bench.json": "make bench",
     "attack.json": "make attack",
 }

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from types import SimpleNamespace
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +31,37 @@ Outputs = Tensor | tuple[Tensor, ...]
 # A system's own maps: name → function of its network and inputs (batch, leads, samples) that gives (batch, classes,
 # cells), in evaluation mode and without gradients.
 OwnMaps = Mapping[str, Callable[[Any, Tensor], Tensor]]
+
+
+class Explained(Protocol):
+    """What methods must know of what they explain. ``explain.outside`` says it of networks that are no system's."""
+
+    @property
+    def name(self) -> str:
+        """As tables and errors have it."""
+
+    @property
+    def feature_layer(self) -> str:
+        """As ``System`` has it."""
+
+    @property
+    def linear_head(self) -> bool:
+        """As ``System`` has it."""
+
+    @property
+    def own_maps(self) -> OwnMaps:
+        """As ``System`` has it."""
+
+    @property
+    def rules_miss(self) -> tuple[str, ...]:
+        """As ``System`` has it."""
+
+
+class Tried(Explained, Protocol):
+    """What the trials must know besides: how a record becomes inputs."""
+
+    def windows(self, signal: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """As ``System`` has it."""
 
 
 S = TypeVar("S", bound="System")
