@@ -69,7 +69,9 @@ def of_studies(file: Path, asked: Iterable[tuple[Study, str, Sequence[str]]], *,
             tasks = [task for answer in missing for task in study.tasks(part, answer)]
             if not missing:
                 continue
-            trained = _of_tasks(file, [task for task in tasks if task.function is not trainings.anew])
+            # Of an answer that is one piece of work only its own process can keep the result.
+            whole = [task.function for task in tasks] == [trainings.anew]
+            trained = _of_tasks(file, [] if whole else tasks)
             command = ["train", entry, "--part", part, *(["--again"] if again else [])]
             seconds = None if trained else sum(filter(None, missing.values()))
             plan |= trained | _job("answer", f"{part}: {entry}", list(trained), command, seconds)

@@ -222,9 +222,9 @@ class FairTrial(FromRecordings):
         wanted = entries or self.entries(part)
         return {entry: None for entry in wanted if again or fair_trial.named(entry) not in there}
 
-    def tasks(self, part: str, answer: str) -> list[Callable[[], Any]]:
+    def tasks(self, part: str, answer: str) -> list[Task]:
         """One task a training."""
-        return [partial(fair_trial.tried, answer, number) for number in range(fair_trial.TRAININGS)]
+        return fair_trial.tasks(answer)
 
     def keep(self, part: str, answer: str, found: list[Any]) -> None:
         """Write the entry's rows and answers."""
