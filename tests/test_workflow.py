@@ -134,6 +134,15 @@ def test_what_is_done_is_not_planned_and_a_job_of_the_plan_does_it(tmp_path, mon
     assert said.exit_code == 1 and f"has no task {first}: make the plan anew" in said.stderr
 
 
+def test_an_answer_that_is_one_piece_of_work_is_one_job(tmp_path, monkeypatch):
+    monkeypatch.setenv("ECGSTUDY_CACHE", str(tmp_path))
+    plan = planned("--part", "trial", "--part", "realism", "--again", "CNN-GAP", "realism")
+    assert kinds(plan) == ["cohort", *["run"] * 5, "answer", "answer"]
+    trial, realism = list(plan.values())[-2:]
+    assert len(trial["needs"]) == 6 and realism["needs"] == []
+    assert realism["command"] == ["train", "realism", "--part", "realism", "--again"]
+
+
 @pytest.mark.slow
 def test_a_plan_has_the_same_hashes_in_every_process(tmp_path):
     found = []
@@ -328,7 +337,7 @@ def test_on_slurm_a_node_that_dies_changes_no_byte(serial, tmp_path):
     cache = tmp_path / "cache"
     with slurm.cluster(tmp_path / "slurm") as cluster:
         options = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "5"]
-        options += ["--latency-wait", "5", "--", "runs"]
+        options += ["--default-resources", "slurm_account=none", "--latency-wait", "5", "--", "runs"]
         process = snakemake(cache, *options, profile="slurm", begin=True, **cluster.environment)
         try:
             killed, patience = "", time.monotonic() + 1800

@@ -78,7 +78,7 @@ def lacking(tasks: Iterable[Task]) -> list[Task]:
 
 
 def anew(function: Callable[..., Any], *arguments: Any, only_open: bool = False) -> Any:
-    """Do what is not there to be opened: the study that asked for it keeps it, or what takes its time is kept within."""
+    """Do what is never there to be opened: its study keeps it, or what takes its time is kept within."""
     return None if only_open else function(*arguments)
 
 
