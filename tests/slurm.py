@@ -44,6 +44,7 @@ PropagateResourceLimits=NONE
 ReturnToService=2
 SlurmdTimeout=10
 KillWait=2
+JobRequeue=0
 NodeName={nodes} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]},{ports[2]} CPUs=1 RealMemory=64000
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE
 """
@@ -119,6 +120,8 @@ def _of_cluster(process: psutil.Process, folder: Path) -> bool:
 @contextmanager
 def cluster(folder: Path) -> Iterator[Cluster]:
     """Start a cluster whose files are all in ``folder``, wait until its nodes are idle, and stop it at the end.
+
+    Jobs of a node that dies have failed: SLURM could start them again itself, but waits for two minutes.
 
     Raises
     ------

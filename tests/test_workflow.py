@@ -368,7 +368,7 @@ def test_on_slurm_a_node_that_dies_changes_no_byte(serial, tmp_path):
         finally:
             kill_group(process)
         said = (tmp_path / "cache.log").read_text()
-        assert process.poll() == 0, said
+        assert process.poll() == 0 and "Trying to restart job" in said, said
         assert killed and cluster.states()[killed].startswith("down"), cluster.states()
     assert bytes_of(cache) == serial
     assert not cluster.alive()
