@@ -4,8 +4,9 @@ Writes ``results/bench.json``: name → ours, other, other_name, ratio (≥ 1: o
 measured, or those that are named: ``python -m ecgstudy.bench reading training``. Only when named: ``cohort_memory``
 (five minutes, 5 GB of disk); ``cohort_build_torch_ecg``, which wants the package torch-ecg beside ours; ``explain`` and
 ``explain_page``, which want deepecgkit; ``gpu_training``, which wants a GPU (a row for each of the six systems, see
-``bench_gpu``); ``book``, ``book_busy``, ``real_book`` and ``suite``, which run make in two fresh clones of this
-repository: as it is committed, and as it was at ``BEFORE`` (an hour or more each, on a machine that does nothing else).
+``bench_gpu``); ``workflow`` (ten minutes), which wants Snakemake (``make env-cluster``) and two cores that do nothing
+else; ``book``, ``book_busy``, ``real_book`` and ``suite``, which run make in two fresh clones of this repository: as it
+is committed, and as it was at ``BEFORE`` (an hour or more each, on a machine that does nothing else).
 """
 
 import copy
@@ -281,6 +282,22 @@ def make(target: str, *variables: str, busy: bool = False) -> dict[str, Any]:
     return {"ours": minutes[0], "other": minutes[1], "other_name": name, "unit": "min"}
 
 
+def workflow() -> dict[str, Any]:
+    """Minutes in which the workflow finishes the eight runs that a chapter lacks: two jobs at a time, and one."""
+    asked = "plan=04_xecgnet --profile demo --again -p members=4"
+    command = [sys.executable, "-m", "snakemake", "--profile", str(REPOSITORY / "workflow" / "profiles" / "local")]
+    command += ["--snakefile", str(REPOSITORY / "workflow" / "Snakefile"), "--quiet", "all", "--config", asked]
+    minutes = []
+    with tempfile.TemporaryDirectory() as folder:
+        for cores in ("2", "1"):
+            here = {**os.environ, "ECGSTUDY_CACHE": f"{folder}/{cores}"}
+            subprocess.run([*command, "--cores", cores, "--until", "cohort"], env=here, check=True)
+            start = time.perf_counter()
+            subprocess.run([*command, "--cores", cores, "--", "runs"], env=here, check=True)
+            minutes.append((time.perf_counter() - start) / 60)
+    return {"ours": minutes[0], "other": minutes[1], "other_name": "one job at a time", "unit": "min"}
+
+
 def plain(network: nn.Module) -> nn.Module:
     """Put torch's own layers back in place of the fast ones."""
     for module in network.modules():
@@ -326,6 +343,7 @@ def main(names: list[str]) -> None:
             "book": lambda: make("book"),
             "book_busy": lambda: make("book", busy=True),
             "real_book": lambda: make("book", "PROFILE=real"),
+            "workflow": workflow,
             "suite": lambda: make("test"),
             **gpu,
         }
