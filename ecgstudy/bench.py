@@ -2,15 +2,17 @@
 
 Writes ``results/bench.json``: name → ours, other, other_name, ratio (≥ 1: ours is better), unit, machine, date. All are
 measured, or those that are named: ``python -m ecgstudy.bench reading training``. Only when named: ``cohort_memory``
-(five minutes, 5 GB of disk); ``cohort_build_torch_ecg``, which wants the package torch-ecg beside ours; ``explain`` and
-``explain_page``, which want deepecgkit; ``gpu_training``, which wants a GPU (a row for each of the six systems, see
-``bench_gpu``); ``workflow`` (ten minutes), which wants Snakemake (``make env-cluster``) and two cores that do nothing
-else; ``book``, ``book_busy``, ``real_book`` and ``suite``, which run make in two fresh clones of this repository: as it
-is committed, and as it was at ``BEFORE`` (an hour or more each, on a machine that does nothing else).
+(five minutes, 5 GB of disk); ``cohort_shards`` (two minutes, two idle cores); ``cohort_build_torch_ecg``, which wants
+the package torch-ecg beside ours; ``explain`` and ``explain_page``, which want deepecgkit; ``gpu_training``, which wants
+a GPU (a row for each of the six systems, see ``bench_gpu``); ``workflow`` (ten minutes), which wants Snakemake (``make
+env-cluster``) and two cores that do nothing else; ``book``, ``book_busy``, ``real_book`` and ``suite``, which run make
+in two fresh clones of this repository: as it is committed, and as it was at ``BEFORE`` (an hour or more each, on a
+machine that does nothing else).
 """
 
 import copy
 import functools
+import itertools
 import json
 import os
 import platform
@@ -32,6 +34,7 @@ from torch import nn
 
 from ecgstudy import layers, maps
 from ecgstudy.data import cohort
+from ecgstudy.data.building import Build
 from ecgstudy.data.formats import wfdb
 from ecgstudy.data.manifest import at_hand
 from ecgstudy.data.records import read_record
@@ -126,6 +129,17 @@ def cohort_memory(records: int = 100_000) -> dict[str, Any]:
         "other_name": f"all signals of {records:,} records as one array",
         "unit": "GiB",
     }
+
+
+def cohort_shards(records: int = 20_000) -> dict[str, Any]:
+    """Simulate a cohort at 100 Hz in shards: two processes, their start included, against one."""
+    seeds = itertools.count()  # each time another cohort
+
+    def by(processes: int) -> Callable[[], Any]:
+        return lambda: Build("synthetic", 100, records, 1, next(seeds)).whole(processes)
+
+    ours, other = seconds(by(2), by(1), repeats=1)
+    return {"ours": records / ours, "other": records / other, "other_name": "one process", "unit": "records/s"}
 
 
 def simulation(records: int = 200) -> dict[str, Any]:
@@ -338,6 +352,7 @@ def main(names: list[str]) -> None:
         named: dict[str, Callable[[], dict[str, Any]]] = {
             "cohort_build_torch_ecg": lambda: cohort_build_torch_ecg(paths),
             "cohort_memory": cohort_memory,
+            "cohort_shards": cohort_shards,
             "explain": lambda: explain(paths[:48], pages=False),
             "explain_page": lambda: explain(paths[:12], pages=True),
             "book": lambda: make("book"),

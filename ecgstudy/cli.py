@@ -155,7 +155,7 @@ def train(
         list[str] | None,
         typer.Option(
             help='real, by-source, synthetic, synthetic-large, paper, "ablations real", "ablations synthetic", '
-            "explanations, trial, realism, fitness or unlike (repeatable); by default all but paper."
+            "explanations, trial, realism, fitness, unlike or costs (repeatable); by default all but paper."
         ),
     ] = None,
     again: Annotated[bool, typer.Option(help="Also those that have committed answers.")] = False,
@@ -478,6 +478,41 @@ def data_remove(name: Annotated[str, typer.Argument(help="A cohort of your own."
     from ecgstudy.data import own
 
     _say(f"{own.remove(name)}: removed; the recordings are as they were")
+
+
+@data.command("build")
+def data_build(
+    cohort: Annotated[str, typer.Option(help="synthetic, real, or a cohort of your own.")],
+    fs: Annotated[str, typer.Option(help="Rate in Hz, written as in the profile: 125 and 125.0 are two cohorts.")],
+    records: Annotated[
+        str,
+        typer.Option(help="How many to simulate; of real ones at most so many of each folder, of your own in all."),
+    ] = "null",
+    balance: Annotated[
+        str, typer.Option(help="Of simulated records: 0: classes as frequent as in CPSC 2018; 1: equally frequent.")
+    ] = "null",
+    seed: Annotated[str, typer.Option(help="Of simulated records.")] = "0",
+    shard: Annotated[
+        str | None, typer.Option(help="i/n: make only the i-th of n parts, which other jobs may make at the same time.")
+    ] = None,
+    jobs: Jobs = None,
+) -> None:
+    """Build a cohort's cache before it is needed, by many processes, or as jobs of a cluster that share the cache."""
+    from ecgstudy.data.building import Build
+    from ecgstudy.profiles import typed
+
+    given = {"fs": fs, "records": records, "balance": balance, "seed": seed}
+    build = Build(typed("cohort", cohort), **{name: typed(name, value) for name, value in given.items()})
+    if shard is None:
+        made = build.whole(jobs)
+        _say(f"{made.folder}: {len(made):,} records, {len(made.left_out):,} left out, checksum {made.checksum}")
+        return
+    number, _, count = shard.partition("/")
+    if not (number.isdecimal() and count.isdecimal()):
+        raise ValueError(f"--shard {shard}: write it as i/n, for example 3/8")
+    absent = build.shard(int(number), int(count))
+    some = ", ".join(map(str, absent[:20])) + (" ..." if len(absent) > 20 else "")
+    _say(f"shard {shard} is there; {f'{len(absent)} lack: {some}' if absent else 'the cohort is whole'}")
 
 
 @data.command("fetch")

@@ -39,6 +39,7 @@ from ecgstudy.paths import (
     written_whole,
 )
 from ecgstudy.systems import System, batches, parameter_count, widened
+from ecgstudy.windows import Windows, inputs
 
 Split = Mapping[str, NDArray[np.intp]]  # "train", "valid" and, if there is one, "test": records of the cohort
 
@@ -297,14 +298,6 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def inputs(system: System, cohort: Cohort, records: NDArray[np.intp]) -> tuple[Tensor, NDArray[np.intp]]:
-    """Network inputs (windows, leads, samples) of records, and the place in ``records`` that each window is of."""
-    windows = [system.windows(cohort[i]) for i in records]
-    owner = np.repeat(np.arange(len(records)), [len(w) for w in windows])
-    x = np.empty((len(owner), *windows[0][0].shape), dtype=np.float32)
-    return torch.from_numpy(np.stack([w for ws in windows for w in ws], out=x)), owner
-
-
 def predict(system: System, network: nn.Module, cohort: Cohort, records: NDArray[np.intp]) -> NDArray[np.float64]:
     """Probabilities (records, classes): the mean over each record's windows, network in evaluation mode."""
     # Part by part, so that memory does not grow with the cohort.
@@ -313,7 +306,7 @@ def predict(system: System, network: nn.Module, cohort: Cohort, records: NDArray
 
 
 @torch.inference_mode()
-def _predict(network: nn.Module, x: Tensor, owner: NDArray[np.intp], batch: int = 256) -> NDArray[np.float64]:
+def _predict(network: nn.Module, x: Tensor | Windows, owner: NDArray[np.intp], batch: int = 256) -> NDArray[np.float64]:
     network.eval()
     device = next(network.parameters()).device
     mine = distributed.part(len(x))  # of several processes each predicts its own part: no window counts twice
@@ -388,7 +381,7 @@ def _fit(
         generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
         order = torch.from_numpy(system.epoch(y.numpy() > 0, np.random.default_rng([seed, epoch])))
         network.train()
-        steps = batches(order, system.batch, network, x)
+        steps = batches(order, system.batch, network, x[:1])
         for step, chosen in enumerate(steps):
             for group in optimiser.param_groups:
                 group["lr"] = system.learning_rate(epoch + step / len(steps), scores)

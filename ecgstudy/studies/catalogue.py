@@ -16,6 +16,7 @@ from ecgstudy.studies import (
     Study,
     ablation_tables,
     ablations,
+    costs,
     explanations,
     fair_trial,
     fitness,
@@ -284,4 +285,18 @@ class Unlike(OneTable):
     command = "ecgstudy train --part unlike --again"
 
 
-STUDIES: tuple[Study, ...] = (Leaderboard(), Ablations(), Explanations(), FairTrial(), Realism(), Fitness(), Unlike())
+class Costs(OneTable):
+    """What the study's work costs, and how that grows."""
+
+    name = "costs"
+    module: ClassVar[ModuleType] = costs
+    file = costs.TABLE.name
+    keys = tuple(costs.KEYS)
+    numbers = costs.NUMBERS
+    command = "ecgstudy train --part costs --again"
+
+
+STUDIES: tuple[Study, ...] = (
+    *(Leaderboard(), Ablations(), Explanations(), FairTrial()),
+    *(Realism(), Fitness(), Unlike(), Costs()),
+)

@@ -73,7 +73,8 @@ BOARDS = {
 NUMBERS = ("value", "low", "high", "paper_value")  # columns that may be empty
 BASELINES = ("features and trees", "source alone")
 PRETRAINED = ", pre-trained"
-PRETRAINING = {"records": 3 * SIMULATED["records"], "seed": 1, "balance": 1}  # what such an entry starts from
+# What such an entry starts from.
+PRETRAINING: dict[str, Any] = {"records": 3 * SIMULATED["records"], "seed": 1, "balance": 1}
 TOGETHER = "all together"
 # The folders of the real cohort that one institution, or one publication, gave.
 SOURCES = {

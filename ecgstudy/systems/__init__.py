@@ -201,7 +201,8 @@ class System(ABC):
     def windows(self, signal: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Cut a record at ``fs`` (leads, n) into inputs (leads, samples); its probability is their mean.
 
-        A network that masks padding takes one row more: 1 where the record is, 0 where its padding is.
+        How many there are follows from its length, and a longer record has as many or more. A network that masks
+        padding takes one row more: 1 where the record is, 0 where its padding is.
         """
 
     def epoch(self, labels: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.intp]:
