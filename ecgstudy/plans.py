@@ -109,13 +109,12 @@ def _of_tasks(file: Path, tasks: Sequence[Task]) -> Plan:
     names = trainings.jobs(tasks)
     known: dict[Task, str] = {}
     for task in trainings.lacking(tasks):
-        whole = pickle.dumps(task, protocol=5)
-        known[task] = _hash(whole)
+        known[task] = _hash(pickle.dumps((task.function, task.arguments), protocol=5))
         needs = [known[need] for need in task.needs if need in known]
         seconds, mem_mb = _cost(task)
         kind = "cohort" if task.function is Records.do else "run"
         plan |= _job(kind, names[task].name, needs, ["job", str(file), known[task]], seconds, mem_mb, known[task])
-        plan[known[task]]["task"] = base64.b64encode(whole).decode()
+        plan[known[task]]["task"] = base64.b64encode(pickle.dumps(task)).decode()
     return plan
 
 

@@ -346,7 +346,7 @@ def test_a_profile_is_read_by_snakemake_and_its_plugin(profile, settings, tmp_pa
     for more, code in (("", 0), ("keep-goin: true\n", 2)):
         (tmp_path / "config.yaml").write_text(text + more)
         command = [sys.executable, "-c", SETTINGS, str(tmp_path)]
-        said = subprocess.run(command, capture_output=True, text=True, check=False)
+        said = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
         assert said.returncode == code, said.stderr
         assert (settings in said.stdout) == (code == 0)
 
