@@ -258,6 +258,7 @@ def of_rerun():
 
 def of_beyond():
     yield f"Trainings keep their inputs in memory up to {windows.IN_MEMORY >> 30} GiB of them."
+    yield f"grows with its inputs until these have {windows.IN_MEMORY >> 30} GiB, "
     yield f"in shards of {building.RECORDS:,} records"
     point = costs.Point("training", "records")
     yield f"Records have {costs.SECONDS} s at {point.fs} Hz, "

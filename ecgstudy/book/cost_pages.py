@@ -60,7 +60,7 @@ def side_by_side_table() -> str:
         for row in rows.itertuples():
             many = f"{row.amount} {what if row.amount > 1 else what.removesuffix('es' if what == 'processes' else 's')}"
             lines.append(f"| {task} | {many} | {_short(row.cpu_seconds)} | {_short(row.wall_seconds)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" if len(lines) > 2 else "What they change was not measured.\n"
 
 
 def large_table() -> str:
@@ -88,21 +88,20 @@ def not_measured() -> str:
 
 
 def stored_or_simulated() -> str:
-    """Whether it is cheaper to read a simulated record than to simulate it again: a sentence."""
-    rows = _rows().query("varied == 'records'").set_index("task")
-    each = {
-        task: 1000 * (of_task := rows.loc[[task]].sort_values("amount").iloc[-1])["cpu_seconds"] / of_task["records"]
-        for task in ("simulation", "random reads")
-    }
-    cold = {
-        how: rows.loc[f"cold reads{how}", "wall_seconds"] * 1000 / rows.loc[f"cold reads{how}", "records"]
-        for how in ("", ", prefetched")
-    }
-    return (
-        f"To simulate a record of 1,000 samples takes {_short(each['simulation'])} ms of the processor, to read it "
-        f"back {_short(each['random reads'])} ms. From a disk that has not been read yet, a record takes "
-        f"{_short(cold[''])} ms on the clock, and {_short(cold[', prefetched'])} ms where its batch is announced.\n"
+    """Whether it is cheaper to read a simulated record than to simulate it again: a sentence or two."""
+    rows = _rows().query("varied == 'records'").sort_values("amount").drop_duplicates("task", keep="last")
+    rows = rows.set_index("task")
+    cpu, clock = (1000 * rows[f"{seconds}_seconds"] / rows["records"] for seconds in ("cpu", "wall"))
+    text = (
+        f"To simulate a record of 1,000 samples takes {_short(cpu['simulation'])} ms of the processor, to read it back "
+        f"{_short(cpu['random reads'])} ms."
     )
+    if "cold reads" in clock and "cold reads, prefetched" in clock:
+        text += (
+            f" From a disk that has not been read yet, a record takes {_short(clock['cold reads'])} ms on the clock, "
+            f"and {_short(clock['cold reads, prefetched'])} ms where its batch is announced."
+        )
+    return f"{text}\n"
 
 
 def estimates_table() -> str:
@@ -187,7 +186,7 @@ def _short(value: float) -> str:
 
 
 def _hours(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}" if value >= 0.1 else f"{value:.2g}"
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _bytes(value: float) -> str:
