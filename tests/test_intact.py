@@ -378,6 +378,7 @@ def test_a_table_of_recordings_that_cannot_be_so(folder, file, change):
         "realism.csv",
         "quality.csv",
         "unlike.csv",
+        "costs.csv",
     ],
 )
 def test_rows_that_a_table_lacks_are_noticed(folder, file):

@@ -15,16 +15,16 @@ import yaml
 from ecgdatakit.parsing.parsers import sierra_xml
 
 import ecgstudy
-from ecgstudy import metrics, workers
+from ecgstudy import metrics, windows, workers
 from ecgstudy.book import computed, report
-from ecgstudy.data import audit
+from ecgstudy.data import audit, building
 from ecgstudy.data.devices import common
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.simulator import synthetic
 from ecgstudy.explain import blind
 from ecgstudy.paths import NOTEBOOKS, REPOSITORY, RESULTS
 from ecgstudy.profiles import profile_values
-from ecgstudy.studies import ablation_tables, ablations, explanations, leaderboard
+from ecgstudy.studies import ablation_tables, ablations, costs, explanations, leaderboard
 from ecgstudy.systems import catalogue
 from ecgstudy.systems.catalogue import by_name
 from tests.attack import mutations, runner
@@ -256,6 +256,23 @@ def of_rerun():
     yield f"twelve leads and a kernel of {first.kernel_size[0]}."
 
 
+def of_beyond():
+    yield f"Trainings keep their inputs in memory up to {windows.IN_MEMORY >> 30} GiB of them."
+    yield f"grows with its inputs until these have {windows.IN_MEMORY >> 30} GiB, "
+    yield f"in shards of {building.RECORDS:,} records"
+    point = costs.Point("training", "records")
+    yield f"Records have {costs.SECONDS} s at {point.fs} Hz, "
+    yield "1 is linear."
+    assert costs.LARGE == 300_000
+    yield f"Three hundred thousand records take {round(costs.LARGE * 12 * 1000 * 4 / 1e9)} GB of disk"
+    yield "a training on them stays within 4 GiB of memory."
+    yield f"Its memory is {workers._MEMORY >> 30} GiB and twice the inputs"
+    records = len(leaderboard.records_of("real"))
+    yield f"repeats some: {records} on two processes are {records + records % 2}."
+    yield from ("The process of rank 0 runs it", "and leave with rank 0.", "come from rank 0.", "by rank 0 alone")
+    yield "The beats of chapter 07 and all maps"
+
+
 def of_reproducibility():
     yield f"[{leaderboard.LARGE - len(leaderboard.records_of('synthetic-large')):,} simulated records"
     yield "a probability above 1, "
@@ -278,12 +295,12 @@ def of_claims():
     yield "must be below 0.05."
 
 
-PAGES = {part.__name__.removeprefix("of_"): part for part in (of_protocol, of_rerun, of_reproducibility)}
+PAGES = {part.__name__.removeprefix("of_"): part for part in (of_protocol, of_rerun, of_reproducibility, of_beyond)}
 PAGES |= {"criteria": of_criteria, "claims": of_claims, "index": list, "glossary": list}
 
 
 # Listings, code, addresses, directives and their options, and definitions, which a test of their own compares.
-NOT_PROSE = r"```(sh|python)\n.*?```|`[^`]*`|\]\([^)]*\)|:{3,}[^\n]*|:\w+: [^\n]*|- \*\*Definition.*?\{|CPSC 2018"
+NOT_PROSE = r"```(sh|python|yaml)\n.*?```|`[^`]*`|\]\([^)]*\)|:{3,}[^\n]*|:\w+: [^\n]*|- \*\*Definition.*?\{|CPSC 2018"
 
 
 @pytest.mark.parametrize("page", PAGES)

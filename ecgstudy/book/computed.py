@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
-from ecgstudy.book import own_ecg
+from ecgstudy.book import cost_pages, own_ecg
 from ecgstudy.book.report import interval, number, p_value
 from ecgstudy.paths import REPOSITORY, RESULTS, listed
 from ecgstudy.studies import ablations, claims, leaderboard
@@ -137,6 +137,14 @@ COMPUTED: dict[str, Callable[[], str]] = {
     "checks": own_ecg.checks_table,
     "claims": claims_table,
     "claims_summary": claims_summary,
+    "cost_assumptions": cost_pages.assumptions,
+    "cost_estimates": cost_pages.estimates_table,
+    "cost_figure": cost_pages.growth_figure,
+    "cost_growth": cost_pages.growth_table,
+    "cost_large": cost_pages.large_table,
+    "cost_not_measured": cost_pages.not_measured,
+    "cost_side_by_side": cost_pages.side_by_side_table,
+    "cost_stored": cost_pages.stored_or_simulated,
     "exceptions": exceptions,
     "faults": own_ecg.faults_table,
     "runs": run_table,

@@ -5,7 +5,7 @@ import json
 import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ecgstudy.data import labels as label_table
-from ecgstudy.data import manifest
+from ecgstudy.data import manifest, shards
 from ecgstudy.data.records import LEADS, Record, RecordError, find_records, read_record
 from ecgstudy.data.simulator import synthetic
 from ecgstudy.paths import (
@@ -28,6 +28,7 @@ from ecgstudy.paths import (
     data_root,
     is_sidecar,
     label_tables,
+    read_json,
     read_sealed,
     stamp,
     told_if_broken,
@@ -78,6 +79,9 @@ class Cohort:
         Names of the classes: the study's nine, or those of a cohort of one's own.
     own
         Whether it is a cohort of one's own (``data.own``), whose table may say the fold of every record.
+    shards, places
+        Of a cohort that was built in shards (``data.shards``): their folders, and (records, 2) the shard of each record
+        and where its samples begin there. Of one built in one piece, all signals are in ``folder``.
     """
 
     folder: Path
@@ -89,16 +93,39 @@ class Cohort:
     dtype: str = "float32"
     classes: tuple[str, ...] = label_table.CLASSES
     own: bool = False
+    shards: tuple[Path, ...] = ()
+    places: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.table)
 
     def __getitem__(self, record: int) -> NDArray[np.float32]:
-        start, samples = (int(self.table[column].iat[record]) for column in ("offset", "samples"))
+        file, offset, samples = self._place(record)
         # Mapped record by record: a map of the whole file would count as this process's memory, page by page.
-        offset, shape = start * len(LEADS) * np.dtype(self.dtype).itemsize, (len(LEADS), samples)
-        stored = np.memmap(self.folder / "signals.bin", self.dtype, "r", offset, shape)
+        stored = np.memmap(file, self.dtype, "r", offset, (len(LEADS), samples))
         return stored.astype(np.float32) * np.float32(1e-3) if self.dtype == "int16" else np.asarray(stored)
+
+    def _place(self, record: int) -> tuple[Path, int, int]:
+        """File of a record's signal, the byte that it begins at, and the samples of a lead."""
+        if self.places is None:
+            file, start = self.folder / "signals.bin", int(self.table["offset"].iat[record])
+        else:
+            file, start = shards.signals(self.shards[self.places[record, 0]]), int(self.places[record, 1])
+        return file, start * len(LEADS) * np.dtype(self.dtype).itemsize, int(self.table["samples"].iat[record])
+
+    def ahead(self, records: Iterable[int]) -> None:
+        """Let the system begin to read records that will soon be asked for, side by side, if it can (Linux does)."""
+        if not hasattr(os, "posix_fadvise"):
+            return
+        of_file: dict[Path, list[list[int]]] = {}
+        for record in records:
+            file, *part = self._place(record)
+            of_file.setdefault(file, []).append(part)
+        for file, parts in of_file.items():
+            with file.open("rb") as opened:
+                for offset, samples in parts:
+                    length = samples * len(LEADS) * np.dtype(self.dtype).itemsize
+                    os.posix_fadvise(opened.fileno(), offset, length, os.POSIX_FADV_WILLNEED)
 
     def batches(self, size: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.bool_]]]:
         """Records in order, ``size`` at a time: indices, signals (size, leads, longest), validity (size, longest)."""
@@ -174,6 +201,77 @@ def patient_groups(table: pd.DataFrame) -> NDArray[np.int32]:
     return connected_components(graph, directed=False)[1][:n]
 
 
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """How a cohort is made: whoever has it can make the cohort, or one of its shards (``data.shards``).
+
+    Attributes
+    ----------
+    fs, identity, dtype, by_content, classes
+        As for ``build_cohort``.
+    total
+        How many records there are to read or simulate.
+    read
+        ``read(first, last)`` reads or simulates those from ``first`` on, ``last`` excluded, one after the other.
+    command
+        ``ecgstudy data build`` with the arguments that name the cohort.
+    """
+
+    fs: float
+    identity: dict[str, Any]
+    total: int
+    read: Callable[[int, int], Iterator[Record | tuple[str, Exception]]]
+    dtype: str = "float32"
+    by_content: bool = True
+    classes: Sequence[str] = label_table.CLASSES
+    command: str = "ecgstudy data build"
+
+    @property
+    def folder(self) -> Path:
+        """Where the cohort is, or will be."""
+        return _folder(self._config)
+
+    @property
+    def _config(self) -> dict[str, Any]:
+        return _config(self.fs, self.dtype, self.identity, self.classes)
+
+    def cohort(self, progress: Callable[[int, int | None], None] | None = None) -> Cohort:
+        """Make the cohort in this process, or open it."""
+        return build_cohort(
+            self.read(0, self.total),
+            fs=self.fs,
+            identity=self.identity,
+            dtype=self.dtype,
+            by_content=self.by_content,
+            classes=self.classes,
+            total=self.total,
+            progress=progress,
+        )
+
+    def shard(self, number: int, count: int, progress: Callable[[int, int | None], None] | None = None) -> Path:
+        """Make a shard, the ``number``-th of ``count``, or find it made; return its folder.
+
+        Raises
+        ------
+        ValueError
+            when there is no such shard, or the one that is there is not as it was written.
+        """
+        first, last = shards.bounds(self.total, number, count)
+        folder = shards.folder_of(self.folder, number, count)
+        with alone(folder):
+            if (folder / shards.SEALED).exists():
+                read_sealed(folder / shards.SEALED)
+                return folder
+            with written_whole(folder) as partial:
+                partial.mkdir()
+                records = self.read(first, last)
+                kept, left_out = _write_signals(partial / "signals.bin", records, self._config, last - first, progress)
+                kept.to_parquet(partial / "table.parquet")
+                left_out.to_parquet(partial / "left_out.parquet")
+                write_sealed(partial / shards.SEALED, {"command": self.command})
+        return folder
+
+
 def build_cohort(
     records: Iterable[Record | tuple[str, Exception]],
     *,
@@ -215,30 +313,39 @@ def build_cohort(
         if the machine failed while a record was read (a disk error, no memory): nothing is kept. Or if a cache is not
         as it was written; the message names the folder to delete.
     """
-    config = _config(fs, dtype, identity)
-    if tuple(classes) != label_table.CLASSES:  # what names the caches and runs of the nine stays as it was
-        config["classes"] = list(classes)
+    config = _config(fs, dtype, identity, classes)
     known, records = _in_memory(records)
     for named in (config, config | {"in_memory": known}):
-        # Caches from before they had checksums are not opened.
-        key = hashlib.sha256(json.dumps(named | {"layout": 2}, sort_keys=True).encode()).hexdigest()[:16]
-        folder = cache_root() / "cohorts" / key
+        folder = _folder(named)
         # Of two processes that want the same cohort the second waits for the first instead of building it again.
         with alone(folder):
             if not (folder / "cohort.json").exists():
+                parts = shards.all_of(folder, number) if (number := shards.begun(folder)) else ()
                 with written_whole(folder) as partial:
                     partial.mkdir()
-                    checksum, samples = _write(partial, records, config, by_content, total, progress)
-                    about = {"in_memory": known, "checksum": checksum, "samples": samples}
-                    write_sealed(partial / "cohort.json", config | about)
+                    if parts:
+                        about = _join(partial, parts, config, by_content)
+                    else:
+                        about = _write(partial, records, config, by_content, total, progress)
+                    write_sealed(partial / "cohort.json", config | {"in_memory": known} | about)
         about = read_sealed(folder / "cohort.json")
         if known in (None, about.get("in_memory")) or "checksum" not in about:  # which _open reports
             break  # else the cache of this identity was made from other records, or from the same with other labels
     return _open(folder)
 
 
-def _config(fs: float, dtype: str, identity: Mapping[str, Any]) -> dict[str, Any]:
-    return {"version": CACHE_VERSION, "fs": fs, "dtype": dtype, **identity}
+def _config(
+    fs: float, dtype: str, identity: Mapping[str, Any], classes: Sequence[str] = label_table.CLASSES
+) -> dict[str, Any]:
+    # What names the caches and runs of the nine stays as it was.
+    others = {} if tuple(classes) == label_table.CLASSES else {"classes": list(classes)}
+    return {"version": CACHE_VERSION, "fs": fs, "dtype": dtype, **identity, **others}
+
+
+def _folder(named: Mapping[str, Any]) -> Path:
+    # Caches from before they had checksums are not opened.
+    key = hashlib.sha256(json.dumps({**named, "layout": 2}, sort_keys=True).encode()).hexdigest()[:16]
+    return cache_root() / "cohorts" / key
 
 
 def _in_memory(
@@ -278,14 +385,36 @@ def _write(
     by_content: bool,
     total: int | None,
     progress: Callable[[int, int | None], None] | None,
-) -> tuple[str, int]:
+) -> dict[str, Any]:
     """Write signals and tables of a cohort; return its checksum and the samples of a lead in all records."""
+    kept, left_out = _write_signals(folder / "signals.bin", records, config, total, progress)
+    return _write_tables(folder, kept, left_out, config, by_content)
+
+
+def _join(folder: Path, parts: Sequence[Path], config: dict[str, Any], by_content: bool) -> dict[str, Any]:
+    """Write the tables of a cohort whose signals are in shards; return what ``_write`` does, and of the shards."""
+    kept, left_out, places = shards.join(parts)
+    about = _write_tables(folder, kept, left_out, config, by_content)
+    np.save(folder / "places.npy", places)
+    return about | {"shards": len(parts), "command": read_json(parts[0] / shards.SEALED)["command"]}
+
+
+def _write_signals(
+    file: Path,
+    records: Iterable[Record | tuple[str, Exception]],
+    config: dict[str, Any],
+    total: int | None,
+    progress: Callable[[int, int | None], None] | None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Write the signals of records; return what is known of those kept and of those left out.
+
+    Besides the columns of a cohort's tables they have ``place``, among all that were read; those left out have their
+    ``signal_hash``.
+    """
     rows, labels, left_out = [], [], []
     seen: dict[str, str] = {}
-    classes = tuple(config.get("classes", label_table.CLASSES))
-    named_by = config["fs"] if classes == label_table.CLASSES else [config["fs"], *classes]
-    digest, offset = hashlib.sha256(json.dumps(named_by if by_content else config).encode()), 0
-    with (folder / "signals.bin").open("wb") as out:
+    classes, offset = tuple(config.get("classes", label_table.CLASSES)), 0
+    with file.open("wb") as out:
         for done, record in enumerate(records, start=1):
             if progress:
                 progress(done, total)
@@ -294,43 +423,66 @@ def _write(
                 if by_machine(error):
                     raise RecordError(f"{name} could not be read, nothing of the cohort was kept: {error}") from error
                 detail = printable(without_folders(str(error)))
-                left_out.append({"name": printable(name), "reason": "unreadable", "detail": detail})
+                about = {"name": printable(name), "reason": "unreadable", "detail": detail, "signal_hash": ""}
+                left_out.append({**about, "place": done})
                 continue
             reason = _unfit(record, seen)
             if reason:
-                left_out.append({"name": record.name, **reason})
+                left_out.append({"name": record.name, **reason, "signal_hash": record.signal_hash, "place": done})
                 continue
             seen[record.signal_hash] = record.name
             x = resample(fill_gaps(record.signal), record.fs, config["fs"])
             if config["dtype"] == "int16":
                 x = np.clip(np.rint(x * 1000), -32767, 32767).astype(np.int16)
             out.write(np.ascontiguousarray(x).data)
-            if by_content:
-                digest.update(f"{record.signal_hash} {sorted(record.labels)}".encode())
             labels.append(record.labels)
-            about = _about(record) | {"seconds": record.seconds, "samples": x.shape[1], "offset": offset}
-            rows.append({column: about[column] for column in _COLUMNS})
+            about = _about(record) | {"seconds": record.seconds, "samples": x.shape[1], "offset": offset, "place": done}
+            rows.append({column: about[column] for column in (*_COLUMNS, "place")})
             offset += x.shape[1]
-    if not rows:
+    kept = pd.DataFrame(rows, columns=[*_COLUMNS, "place"])
+    kept[list(classes)] = label_table.multi_hot(labels, classes)
+    return kept, pd.DataFrame(left_out, columns=["name", "reason", "detail", "signal_hash", "place"])
+
+
+def _write_tables(
+    folder: Path, kept: pd.DataFrame, left_out: pd.DataFrame, config: dict[str, Any], by_content: bool
+) -> dict[str, Any]:
+    """Write the tables of a cohort; return its checksum and the samples of a lead in all records.
+
+    Raises
+    ------
+    ValueError
+        when no record is left.
+    """
+    if not len(kept):
         raise ValueError(f"no record to make a cohort of ({len(left_out)} left out): {config}")
-    table = pd.DataFrame(rows)
-    table[list(classes)] = label_table.multi_hot(labels, classes)
-    table.to_parquet(folder / "table.parquet")
-    pd.DataFrame(left_out, columns=["name", "reason", "detail"]).to_parquet(folder / "left_out.parquet")
-    return digest.hexdigest()[:16], offset
+    classes = tuple(config.get("classes", label_table.CLASSES))
+    kept[[*_COLUMNS, *classes]].to_parquet(folder / "table.parquet")
+    # From its rows, so that its types are the same however it came about.
+    columns = ["name", "reason", "detail"]
+    pd.DataFrame(left_out[columns].to_dict("records"), columns=columns).to_parquet(folder / "left_out.parquet")
+    named_by = config["fs"] if classes == label_table.CLASSES else [config["fs"], *classes]
+    digest = hashlib.sha256(json.dumps(named_by if by_content else config).encode())
+    if by_content:
+        names, y = np.array(classes, dtype=object), kept[list(classes)].to_numpy(dtype=bool)
+        for signal_hash, row in zip(kept["signal_hash"], y, strict=True):
+            digest.update(f"{signal_hash} {sorted(names[row])}".encode())
+    return {"checksum": digest.hexdigest()[:16], "samples": int(kept["samples"].sum())}
 
 
 def _unfit(record: Record, seen: dict[str, str]) -> dict[str, str] | None:
     if record.leads != LEADS:
         return {"reason": "not twelve leads", "detail": " ".join(record.leads)}
     if record.signal_hash in seen:
-        return {"reason": "same signal", "detail": seen[record.signal_hash]}
+        return {"reason": shards.SAME, "detail": seen[record.signal_hash]}
     return None
 
 
 def _open(folder: Path) -> Cohort:
     about = read_sealed(folder / "cohort.json")
     classes = tuple(about.get("classes", label_table.CLASSES))
+    number = about.get("shards", 0)
+    parts = shards.all_of(folder, number, about["command"]) if number else ()
     with told_if_broken(folder):
         table = pd.read_parquet(folder / "table.parquet")
         return Cohort(
@@ -343,6 +495,8 @@ def _open(folder: Path) -> Cohort:
             dtype=about["dtype"],
             classes=classes,
             own="own" in about,
+            shards=parts,
+            places=np.load(folder / "places.npy", mmap_mode="r") if parts else None,
         )
 
 
@@ -427,7 +581,12 @@ def skipping(
 
 
 def real_cohort(
-    fs: float, *, sources: Sequence[str] = REAL_SOURCES, limit: int | None = None, **options: Any
+    fs: float,
+    *,
+    sources: Sequence[str] = REAL_SOURCES,
+    limit: int | None = None,
+    dtype: str = "float32",
+    progress: Callable[[int, int | None], None] | None = None,
 ) -> Cohort:
     """Make the real nine-class cohort: every distinct 12-lead record of the sources, which must all be at hand.
 
@@ -439,14 +598,21 @@ def real_cohort(
         Data sets, in order of precedence.
     limit
         Take at most so many records of each source folder, evenly spaced (for tests).
-    options
-        Passed to ``build_cohort``.
+    dtype, progress
+        As for ``build_cohort``.
 
     Raises
     ------
     manifest.DataError
         when a data set is not at hand, or files changed while they were read.
     """
+    return real_recipe(fs, sources=sources, limit=limit, dtype=dtype).cohort(progress)
+
+
+def real_recipe(
+    fs: float, *, sources: Sequence[str] = REAL_SOURCES, limit: int | None = None, dtype: str = "float32"
+) -> Recipe:
+    """How ``real_cohort`` makes a cohort of the recordings as they are now."""
     paths = record_paths(sources, limit)
     before = dependencies(paths)
     identity = {
@@ -457,12 +623,12 @@ def real_cohort(
         "reader": reader(),
     }
 
-    def records() -> Iterator[Record | tuple[str, Exception]]:
-        yield from read_all(paths)
+    def read(first: int, last: int) -> Iterator[Record | tuple[str, Exception]]:
+        yield from read_all(paths[first:last])
         if dependencies(paths) != before:
             raise manifest.DataError("files of the cohort changed while it was built, nothing was kept: run again")
 
-    return build_cohort(records(), fs=fs, identity=identity, total=len(paths), **options)
+    return Recipe(fs, identity, len(paths), read, dtype)
 
 
 def dependencies(paths: Sequence[Path]) -> str:
@@ -485,12 +651,29 @@ def reader() -> str:
 
 
 def synthetic_cohort(
-    records: int, fs: float, *, seed: int = 0, seconds: float = 10.0, balance: float = 0.5, **options: Any
+    records: int,
+    fs: float,
+    *,
+    seed: int = 0,
+    seconds: float = 10.0,
+    balance: float = 0.5,
+    dtype: str = "float32",
+    progress: Callable[[int, int | None], None] | None = None,
 ) -> Cohort:
     """Simulate a cohort: ``records`` of ``seconds`` each, the same for one seed (see ``data.simulator.synthetic``)."""
-    simulated = (synthetic.simulate(i, seed, fs=fs, seconds=seconds, balance=balance).record for i in range(records))
-    identity = _simulated(records, seed, seconds, balance)
-    return build_cohort(simulated, fs=fs, identity=identity, by_content=False, total=records, **options)
+    return synthetic_recipe(records, fs, seed=seed, seconds=seconds, balance=balance, dtype=dtype).cohort(progress)
+
+
+def synthetic_recipe(
+    records: int, fs: float, *, seed: int = 0, seconds: float = 10.0, balance: float = 0.5, dtype: str = "float32"
+) -> Recipe:
+    """How ``synthetic_cohort`` makes a cohort."""
+
+    def read(first: int, last: int) -> Iterator[Record]:
+        for index in range(first, last):
+            yield synthetic.simulate(index, seed, fs=fs, seconds=seconds, balance=balance).record
+
+    return Recipe(fs, _simulated(records, seed, seconds, balance), records, read, dtype, by_content=False)
 
 
 def named_cohort(
@@ -501,7 +684,8 @@ def named_cohort(
     balance: float | None,
     seed: int,
     tell: bool = True,
-    **options: Any,
+    dtype: str = "float32",
+    progress: Callable[[int, int | None], None] | None = None,
 ) -> Cohort:
     """Make the cohort that a notebook's parameters name.
 
@@ -518,8 +702,8 @@ def named_cohort(
         Of simulated records.
     tell
         Print what a real cohort lacks: data sets that are not at hand, records that cannot be read.
-    options
-        Passed to ``build_cohort``.
+    dtype, progress
+        As for ``build_cohort``.
 
     Raises
     ------
@@ -529,24 +713,42 @@ def named_cohort(
         when none of the real sources is at hand.
     """
     if typed("cohort", name) == "synthetic":
-        if records is None or balance is None:
-            raise ProfileError(
-                f"records={records}, balance={balance}: a simulated cohort needs both, as -p records=2000 -p balance=1"
-            )
-        return synthetic_cohort(records, fs, seed=seed, balance=balance, **options)
+        return named_recipe(name, fs, records=records, balance=balance, seed=seed, dtype=dtype).cohort(progress)
     if name != "real":
         from ecgstudy.data import own  # it builds on this module
 
-        return own.cohort_of(name, fs, limit=records, tell=tell, **options)
+        return own.cohort_of(name, fs, limit=records, tell=tell, dtype=dtype, progress=progress)
     there = real_sources()
     lacking = [source for source in REAL_SOURCES if source not in there]
     if lacking and tell:
         print(f"The real cohort is here of {' and '.join(there)} alone; not at hand: {', '.join(lacking)}.")
-    made = real_cohort(fs, sources=there, limit=records, **options)
+    made = real_cohort(fs, sources=there, limit=records, dtype=dtype, progress=progress)
     unread = made.left_out[made.left_out["reason"] == "unreadable"]
     if len(unread) and tell:
         print(f"It lacks what could not be read: {in_short(unread['detail'])}.")
     return made
+
+
+def named_recipe(
+    name: str, fs: float, *, records: int | None, balance: float | None, seed: int, dtype: str = "float32"
+) -> Recipe:
+    """How ``named_cohort`` makes a cohort; parameters and errors are its."""
+    if typed("cohort", name) == "synthetic":
+        if records is None or balance is None:
+            raise ProfileError(
+                f"records={records}, balance={balance}: a simulated cohort needs both, as -p records=2000 -p balance=1"
+            )
+        recipe = synthetic_recipe(records, fs, seed=seed, balance=balance, dtype=dtype)
+    elif name == "real":
+        recipe = real_recipe(fs, sources=real_sources(), limit=records, dtype=dtype)
+    else:
+        from ecgstudy.data import own  # it builds on this module
+
+        recipe = own.recipe(name, fs, limit=records, dtype=dtype)
+    drawn = {"balance": balance, "seed": seed} if name == "synthetic" else {}
+    given = {"cohort": name, "fs": fs, "records": records, **drawn}
+    arguments = " ".join(f"--{option} {value}" for option, value in given.items() if value is not None)
+    return replace(recipe, command=f"ecgstudy data build {arguments}")
 
 
 def refuse_unread(failed: Sequence[Mapping[str, str]]) -> None:

@@ -14,8 +14,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -39,7 +39,7 @@ _NOT_CLASSES = ("age", "sex", "gender", "fs", "rate", "height", "weight", "date"
 _RESERVED = {
     *("record", "name", "split", "part", "run", "fold", "member", "source", "patient_id", "class", "metric", "records"),
     *("signal_hash", "fs", "seconds", "samples", "offset", "age", "sex", "codes", "notes", "none", "all"),
-    *("leads", "low", "high", "flat", "missing", "error", "test records", "value", "n"),
+    *("leads", "low", "high", "flat", "missing", "error", "test records", "value", "n", "place", "shard"),
 }
 _TRUE, _FALSE = {"true", "yes", "y", "x"}, {"", "false", "no", "n", "nan", "none", "null"}
 
@@ -219,7 +219,15 @@ def remove(name: str) -> Path:
     return file
 
 
-def cohort_of(name: str, fs: float, *, limit: int | None = None, tell: bool = True, **options: Any) -> Cohort:
+def cohort_of(
+    name: str,
+    fs: float,
+    *,
+    limit: int | None = None,
+    tell: bool = True,
+    dtype: str = "float32",
+    progress: Callable[[int, int | None], None] | None = None,
+) -> Cohort:
     """Make the cohort of that name at ``fs`` Hz, or open it; if files changed since, it is made anew.
 
     Parameters
@@ -228,8 +236,8 @@ def cohort_of(name: str, fs: float, *, limit: int | None = None, tell: bool = Tr
         Take at most so many records, evenly spaced.
     tell
         Print what changed, what is left out, and what a limit leaves.
-    options
-        Passed to ``build_cohort``.
+    dtype, progress
+        As for ``cohort.build_cohort``.
 
     Raises
     ------
@@ -238,24 +246,9 @@ def cohort_of(name: str, fs: float, *, limit: int | None = None, tell: bool = Tr
     """
     known = own(name)
     whole = _plan(known)
-    plan, files = _thinned(whole, limit), _files(known, whole.paths)
-    identity = {
-        "cohort": "own",
-        "own": name,
-        "files": files,
-        "records": hashlib.sha256(repr(list(plan.paths)).encode("utf-8", "backslashreplace")).hexdigest(),
-        "rate": known.fs,
-        "reader": cohorts.reader(),
-    }
-
-    def records() -> Iterator[Record | tuple[str, Exception]]:
-        yield from _read(known, plan)
-        if _files(known, _plan(known).paths) != files:
-            raise DataError(f"files of the cohort {name!r} changed while it was built, nothing was kept: run again")
-
-    made = cohorts.build_cohort(
-        records(), fs=fs, identity=identity, classes=known.classes, total=len(plan.paths), **options
-    )
+    files = _files(known, whole.paths)
+    plan = _thinned(whole, limit)
+    made = _recipe(known, plan, files, fs, dtype).cohort(progress)
     if tell:
         if files != known.files:
             print(
@@ -267,6 +260,33 @@ def cohort_of(name: str, fs: float, *, limit: int | None = None, tell: bool = Tr
         for reason, rows in made.left_out.groupby("reason"):
             print(f"Left out, {reason}: {cohorts.in_short([f'{r.name} ({r.detail})' for r in rows.itertuples()])}.")
     return made
+
+
+def recipe(name: str, fs: float, *, limit: int | None = None, dtype: str = "float32") -> cohorts.Recipe:
+    """How ``cohort_of`` makes a cohort of what the files are now."""
+    known = own(name)
+    whole = _plan(known)
+    return _recipe(known, _thinned(whole, limit), _files(known, whole.paths), fs, dtype)
+
+
+def _recipe(known: Own, plan: _Plan, files: str, fs: float, dtype: str) -> cohorts.Recipe:
+    identity = {
+        "cohort": "own",
+        "own": known.name,
+        "files": files,
+        "records": hashlib.sha256(repr(list(plan.paths)).encode("utf-8", "backslashreplace")).hexdigest(),
+        "rate": known.fs,
+        "reader": cohorts.reader(),
+    }
+
+    def read(first: int, last: int) -> Iterator[Record | tuple[str, Exception]]:
+        yield from _read(known, replace(plan, paths=dict(islice(plan.paths.items(), first, last))))
+        if _files(known, _plan(known).paths) != files:
+            raise DataError(
+                f"files of the cohort {known.name!r} changed while it was built, nothing was kept: run again"
+            )
+
+    return cohorts.Recipe(fs, identity, len(plan.paths), read, dtype, classes=known.classes)
 
 
 def read_all(name: str, limit: int | None = None) -> Iterator[Record | tuple[str, Exception]]:

@@ -45,8 +45,12 @@ TABLES = {
     "audit.csv": (["source", "name"], []),
     "quality.csv": (["question", "source", "check", "fault", "strength"], ["n"]),
     "unlike.csv": (["question", "distance", "group"], ["value", "n"]),
+    "costs.csv": (["task", "varied", "amount"], ["cpu_seconds", "wall_seconds", "peak_mib"]),
 }
-NUMBERS = ("value", "low", "high", "n", "paper_value", "simulator", "fs", "seconds", "leads", "missing")
+NUMBERS = (
+    *("value", "low", "high", "n", "paper_value", "simulator", "fs", "seconds", "leads", "missing"),
+    *("cpu_seconds", "wall_seconds", "peak_mib", "disk_mib"),
+)
 
 
 def _answers(folder: Path) -> list[str]:
