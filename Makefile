@@ -13,19 +13,25 @@ TORCH := $(shell grep -oE 'torch==[0-9.]+' pyproject.toml)
 LOCAL_TORCH := $(wildcard $(addsuffix /torch-*.whl,$(PIP_FIND_LINKS)))
 UV_TORCH := $(if $(LOCAL_TORCH),--find-links $(PIP_FIND_LINKS),--torch-backend $(TORCH_BACKEND))
 BIN := $(VENV)/bin
-# The environment of the book; tests and linting want more.
+# The environment of the book; jobs on a cluster want more, and tests and linting more than that.
 READY := $(VENV)/.ready
+CLUSTER := $(VENV)/.ready-cluster
 TESTS := $(VENV)/.ready-test
 # --no-build: what is built from source would bring build tools that no lock knows.
 INSTALL := $(BIN)/uv pip install --python $(BIN)/python
 LOCKED := $(INSTALL) --no-deps --no-build --require-hashes -r
+# One package of the cluster has no wheel: the locked setuptools builds it.
+BUILD_ONE := --only-binary :all: --no-binary connection-pool --no-build-isolation
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --fork-strategy fewest \
     --generate-hashes --no-header --no-annotate --quiet
 
 # A Python without it compiles torch, pandas and all the others in every notebook's process, for ten seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: book test smoke serve env env-test lint lock licences bench attack clean
+# Of two locks the second, without what is in the first.
+BESIDES := awk 'NR == FNR {if (/^[^ ]/) known[$$1]; next} /^[^ ]/ {keep = !($$1 in known)} keep'
+
+.PHONY: book test smoke serve env env-cluster env-test lint lock licences bench attack clean
 .DELETE_ON_ERROR:
 
 book: $(READY)  ## run the study (PROFILE=demo) and render the book
@@ -62,8 +68,13 @@ $(READY): requirements.lock requirements-uv.lock pyproject.toml
 	$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
+env-cluster: $(CLUSTER)  ## with Snakemake and what sends its jobs to SLURM and Kubernetes
+$(CLUSTER): $(READY) requirements-cluster.lock
+	$(LOCKED:--no-build=$(BUILD_ONE)) requirements-cluster.lock
+	@touch $@
+
 env-test: $(TESTS)
-$(TESTS): $(READY) requirements-test.lock
+$(TESTS): $(CLUSTER) requirements-test.lock
 	$(LOCKED) requirements-test.lock
 	@touch $@
 
@@ -71,9 +82,11 @@ $(TESTS): $(READY) requirements-test.lock
 lock: $(TESTS)  ## pin the newest versions that pyproject.toml allows
 	$(COMPILE) --upgrade --extra devices pyproject.toml -o requirements-all.new
 	awk '/^[^ ]/ {keep = !/^(nvidia-|cuda-|triton|torch=)/} keep' requirements-all.new > requirements.lock
-	$(COMPILE) --upgrade --all-extras --constraint requirements-all.new pyproject.toml -o requirements-test.new
-	awk 'NR == FNR {if (/^[^ ]/) known[$$1]; next} /^[^ ]/ {keep = !($$1 in known)} keep' \
-	    requirements-all.new requirements-test.new > requirements-test.lock
+	$(COMPILE) --upgrade --extra devices --extra cluster --constraint requirements-all.new pyproject.toml \
+	    -o requirements-cluster.new
+	$(BESIDES) requirements-all.new requirements-cluster.new > requirements-cluster.lock
+	$(COMPILE) --upgrade --all-extras --constraint requirements-cluster.new pyproject.toml -o requirements-test.new
+	$(BESIDES) requirements-cluster.new requirements-test.new > requirements-test.lock
 	rm requirements-*.new
 	echo uv==$(UV_VERSION) | $(COMPILE) - -o requirements-uv.lock
 	$(BIN)/python -m tests.test_environment > environment.yml

@@ -3,12 +3,15 @@
 Writes ``results/bench.json``: name → ours, other, other_name, ratio (≥ 1: ours is better), unit, machine, date. All are
 measured, or those that are named: ``python -m ecgstudy.bench reading training``. Only when named: ``cohort_memory``
 (five minutes, 5 GB of disk); ``cohort_shards`` (two minutes, two idle cores); ``cohort_build_torch_ecg``, which wants
-the package torch-ecg beside ours; ``explain`` and ``explain_page``, which want deepecgkit; ``book``, ``book_busy``,
-``real_book`` and ``suite``, which run make in two fresh clones of this repository: as it is committed, and as it was at
-``BEFORE`` (an hour or more each, on a machine that does nothing else).
+the package torch-ecg beside ours; ``explain`` and ``explain_page``, which want deepecgkit; ``gpu_training``, which
+wants a GPU (a row for each of the six systems, see ``bench_gpu``); ``workflow`` (ten minutes), which wants Snakemake
+(``make env-cluster``) and two cores that do nothing else; ``book``, ``book_busy``, ``real_book`` and ``suite``, which
+run make in two fresh clones of this repository: as it is committed, and as it was at ``BEFORE`` (an hour or more each,
+on a machine that does nothing else).
 """
 
 import copy
+import functools
 import itertools
 import json
 import os
@@ -293,6 +296,22 @@ def make(target: str, *variables: str, busy: bool = False) -> dict[str, Any]:
     return {"ours": minutes[0], "other": minutes[1], "other_name": name, "unit": "min"}
 
 
+def workflow() -> dict[str, Any]:
+    """Minutes in which the workflow finishes the eight runs that a chapter lacks: two jobs at a time, and one."""
+    asked = "plan=04_xecgnet --profile demo --again -p members=4"
+    command = [sys.executable, "-m", "snakemake", "--profile", str(REPOSITORY / "workflow" / "profiles" / "local")]
+    command += ["--snakefile", str(REPOSITORY / "workflow" / "Snakefile"), "--quiet", "all", "--config", asked]
+    minutes = []
+    with tempfile.TemporaryDirectory() as folder:
+        for cores in ("2", "1"):
+            here = {**os.environ, "ECGSTUDY_CACHE": f"{folder}/{cores}"}
+            subprocess.run([*command, "--cores", cores, "--until", "cohort"], env=here, check=True)
+            start = time.perf_counter()
+            subprocess.run([*command, "--cores", cores, "--", "runs"], env=here, check=True)
+            minutes.append((time.perf_counter() - start) / 60)
+    return {"ours": minutes[0], "other": minutes[1], "other_name": "one job at a time", "unit": "min"}
+
+
 def plain(network: nn.Module) -> nn.Module:
     """Put torch's own layers back in place of the fast ones."""
     for module in network.modules():
@@ -304,6 +323,18 @@ def plain(network: nn.Module) -> nn.Module:
 
 def main(names: list[str]) -> None:
     """Measure those named, else all that need nothing special; print and write them, keeping the others' rows."""
+    from ecgstudy import bench_gpu  # which has the timing of this module
+
+    cuda = torch.device("cuda")
+    gpu = {f"gpu_training {name}": functools.partial(bench_gpu.gpu_training, name, cuda) for name in bench_gpu.SIX}
+    if "gpu_training" in names:
+        names = [name for name in names if name != "gpu_training"]
+        if torch.cuda.is_available():
+            names += gpu
+        else:
+            print("gpu_training was not measured: this machine has no GPU that torch can use (CUDA)")
+            if not names:
+                return
     about = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "date": date.today().isoformat()}
     table = RESULTS / "bench.json"
     results = json.loads(table.read_text(encoding="utf-8")) if table.exists() else {}
@@ -311,14 +342,14 @@ def main(names: list[str]) -> None:
         os.environ["ECGSTUDY_CACHE"] = f"{folder}/cache"
         read = {"reading", "cohort_build", "cohort_build_torch_ecg", "explain", "explain_page"}
         paths = recordings(Path(folder) / "records") if not names or read & {*names} else []
-        always = {
+        always: dict[str, Callable[[], dict[str, Any]]] = {
             "reading": lambda: reading(paths),
             "cohort_build": lambda: cohort_build(paths),
             "simulation": simulation,
             "training": training,
             "cam": cam,
         }
-        named = {
+        named: dict[str, Callable[[], dict[str, Any]]] = {
             "cohort_build_torch_ecg": lambda: cohort_build_torch_ecg(paths),
             "cohort_memory": cohort_memory,
             "cohort_shards": cohort_shards,
@@ -327,7 +358,9 @@ def main(names: list[str]) -> None:
             "book": lambda: make("book"),
             "book_busy": lambda: make("book", busy=True),
             "real_book": lambda: make("book", "PROFILE=real"),
+            "workflow": workflow,
             "suite": lambda: make("test"),
+            **gpu,
         }
         for name in names or always:
             row = (always | named)[name]()
@@ -336,7 +369,8 @@ def main(names: list[str]) -> None:
             row = {k: round(v, 2 if less else 1) if isinstance(v, float) else v for k, v in row.items()}
             results[name] = {**row, "ratio": round(ratio, 2), **about}
             print(f"{name:<14}{row['ours']:>9g} against {row['other']:>8g} {row['unit']}", end=" ")
-            print(f"({row['other_name']}): {results[name]['ratio']:.2f} times", flush=True)
+            share = f", {row['percent_of_peak']:g} % of {row['card']}'s peak" if "percent_of_peak" in row else ""
+            print(f"({row['other_name']}): {results[name]['ratio']:.2f} times{share}", flush=True)
             with written_whole(table) as partial:
                 partial.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

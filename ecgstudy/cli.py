@@ -1,4 +1,4 @@
-"""The command line: ``ecgstudy run``, ``book``, ``serve``, ``train``, ``verify-results``, ``explain`` and ``data``."""
+"""The command line: ``ecgstudy run``, ``book``, ``train``, ``plan``, ``explain``, ``data`` and the others."""
 
 import csv
 import errno
@@ -8,7 +8,7 @@ import io
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -18,6 +18,9 @@ from ecgstudy.data.manifest import DataError
 from ecgstudy.paths import RESULTS, data_root, needs_checkout, own_cohorts, written_whole
 from ecgstudy.profiles import BookError, ProfileError, check_profile, nearest
 from ecgstudy.text import printable, quoted
+
+if TYPE_CHECKING:
+    from ecgstudy.studies import Study
 
 
 class Commands(TyperGroup):
@@ -96,6 +99,10 @@ def main(
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a locale that has no é must not end a command
+    if "RANK" in os.environ:  # by torchrun: the process of rank 0 goes on, the others help it train
+        from ecgstudy import distributed
+
+        distributed.join()
 
 
 def _parse(parameters: list[str] | None) -> dict[str, str]:
@@ -156,7 +163,31 @@ def train(
     dry: Annotated[bool, typer.Option(help="Only list what is missing.")] = False,
 ) -> None:
     """Train or compute what the studies lack (hours; resumable) and write their tables."""
-    from ecgstudy.studies import claims
+    from ecgstudy.studies import claims, committing
+    from ecgstudy.studies.catalogue import STUDIES
+
+    complete = True
+    for study, name, asked in _asked(entries, part):
+        missing = study.missing(name, asked, again=again) if asked else {}
+        complete &= not missing
+        for answer, seconds in missing.items():
+            about = f", about {_duration(seconds)}" if seconds else ""
+            typer.echo(f"{name}: {answer} is missing{about}")
+        if dry or not missing:
+            continue
+        for answer, seconds in study.answer_all(name, list(missing), jobs):
+            typer.echo(f"{name}: {answer} done after {seconds / 60:.1f} min")
+    if complete:
+        typer.echo("nothing is missing")
+    if not dry:
+        with committing():
+            for study in STUDIES:
+                typer.echo(study.write())
+            typer.echo(claims.write())
+
+
+def _asked(entries: list[str] | None, part: list[str] | None) -> "list[tuple[Study, str, list[str]]]":
+    """Studies, each with one of its parts and what is asked for there, of what was named; all but paper by default."""
     from ecgstudy.studies.catalogue import STUDIES
 
     known = {name: study for study in STUDIES for name in study.parts()}
@@ -172,24 +203,47 @@ def train(
             if part:
                 raise ProfileError(f"{' and '.join(part)} has no {entry!r}; it has {quoted(every)}{hint}")
             raise ProfileError(f"no part has {entry!r}{hint or '.'} There are {quoted(every)}.")
-    complete = True
-    for name, study in ((name, known[name]) for name in parts):
-        asked = [entry for entry in entries or there[name] if entry in there[name]]
-        missing = study.missing(name, asked, again=again) if asked else {}
-        complete &= not missing
-        for answer, seconds in missing.items():
-            about = f", about {_duration(seconds)}" if seconds else ""
-            typer.echo(f"{name}: {answer} is missing{about}")
-        if dry or not missing:
-            continue
-        for answer, seconds in study.answer_all(name, list(missing), jobs):
-            typer.echo(f"{name}: {answer} done after {seconds / 60:.1f} min")
-    if complete:
-        typer.echo("nothing is missing")
-    if not dry:
-        for study in STUDIES:
-            typer.echo(study.write())
-        typer.echo(claims.write())
+    return [(known[name], name, [e for e in entries or there[name] if e in there[name]]) for name in parts]
+
+
+@app.command(cls=OfRepository)
+def plan(
+    file: Annotated[Path, typer.Argument(help="Where to write it: JSON.")],
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Entries or questions, as `train` takes them; with --profile chapters, as `run` does."),
+    ] = None,
+    part: Annotated[list[str] | None, typer.Option(help="As of `train` (repeatable).")] = None,
+    profile: Annotated[str | None, typer.Option(help="Plan the book of this profile, and no studies.")] = None,
+    parameter: Parameters = None,
+    again: Annotated[bool, typer.Option(help="Also what has committed answers, or chapters as they were.")] = False,
+) -> None:
+    """Write what studies lack, or what a profile's book trains, as jobs for workflow/Snakefile."""
+    from ecgstudy import plans
+
+    if profile and part:
+        raise ProfileError("--part is of the studies and --profile of the book: take one of them")
+    if parameter and not profile:
+        raise ProfileError("parameters are of chapters: name their --profile, too")
+    file = file.resolve()
+    if profile:
+        check_profile(profile)
+        made = plans.of_book(file, profile, names or [], _parse(parameter), again=again)
+    else:
+        made = plans.of_studies(file, _asked(names, part), again=again)
+    plans.write(made, file)
+    _say(f"{file}: {len(made):,} job{'s' if len(made) != 1 else ''}")
+
+
+@app.command(cls=OfRepository)
+def job(
+    file: Annotated[Path, typer.Argument(help="What `plan` wrote.")],
+    name: Annotated[str, typer.Argument(help="A job's hash.")],
+) -> None:
+    """Do one job of a plan: workflow/Snakefile calls this."""
+    from ecgstudy import plans
+
+    plans.do(file.resolve(), name)
 
 
 def _duration(seconds: float) -> str:

@@ -93,6 +93,11 @@ class Dropout(nn.Dropout):
         return x * mask
 
 
+def at_least_float32(values: Tensor) -> Tensor:
+    """The values in float32, those in float64 as they are."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
 def keep_memory() -> None:
     """Let glibc keep freed memory instead of giving each large tensor back to the system (10-30 % of training time)."""
     if platform.libc_ver()[0] == "glibc":

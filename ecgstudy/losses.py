@@ -14,13 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from ecgstudy.layers import at_least_float32
 from ecgstudy.metrics import CHALLENGE_CODES, challenge_rewards
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-
-
-def _at_least_float32(values: Tensor) -> Tensor:
-    return values if values.dtype == torch.float64 else values.float()
 
 
 def _checked(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -29,7 +26,7 @@ def _checked(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(f"logits {tuple(logits.shape)} and targets {tuple(targets.shape)} must be (batch, classes)")
     if not ((targets >= 0) & (targets <= 1)).all():
         raise ValueError("targets must be labels, 0 or 1: leave out records whose label is not known (NaN, -1)")
-    logits = _at_least_float32(logits)
+    logits = at_least_float32(logits)
     return logits, targets.to(logits)
 
 
@@ -183,7 +180,7 @@ def attention_regulariser(
             f"attention {tuple(attention.shape)}, responses {tuple(responses.shape)} and targets "
             f"{tuple(targets.shape)} must be (batch, time), (batch, classes, time) and (batch, classes)"
         )
-    attention, responses = _at_least_float32(attention), _at_least_float32(responses)
+    attention, responses = at_least_float32(attention), at_least_float32(responses)
     targets = targets.to(responses)
     number = targets.sum(dim=1, keepdim=True).clamp(min=1) if over == "labels" else classes
     reference = (responses * targets[:, :, None]).sum(dim=1) / number

@@ -2,11 +2,13 @@
 
 A run is named by the hash of its configuration (the system's, the seed, the records of each split) and its cohort's
 checksum. Its folder holds config.json, log.csv, metrics.json, predictions.parquet, weights.safetensors and card.json;
-committed runs stand in ``results/runs``, all others in the cache.
+committed runs stand in ``results/runs``, all others in the cache. Under ``torchrun`` many processes train one run
+together: see ``distributed``.
 """
 
 import hashlib
 import json
+import math
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +26,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ecgstudy import layers, workers
+from ecgstudy import distributed, layers, workers
 from ecgstudy.data.cohort import Cohort
 from ecgstudy.paths import (
     RESULTS,
@@ -36,7 +38,7 @@ from ecgstudy.paths import (
     write_sealed,
     written_whole,
 )
-from ecgstudy.systems import System, batches, parameter_count
+from ecgstudy.systems import System, batches, parameter_count, widened
 from ecgstudy.windows import Windows, inputs
 
 Split = Mapping[str, NDArray[np.intp]]  # "train", "valid" and, if there is one, "test": records of the cohort
@@ -125,6 +127,7 @@ def train(
         when the cohort's rate is not the system's, a record is in two parts of the split, or the run that is there is
         not as it was written.
     """
+    distributed.join()
     config = _config(system, cohort, split, seed, start)
     name = name_of(config)
     if run := opened(name, system):
@@ -135,7 +138,8 @@ def train(
         if run := opened(name, system):
             return run
         unfinished = cache_root() / "unfinished" / f"{name}.safetensors"
-        network, log = _fit(system, cohort, split, seed, start, unfinished, note or system.name, quiet)
+        how = system, cohort, split, seed, start, unfinished, note or system.name, quiet
+        network, log = distributed.everywhere(_fit, *how)
         with written_whole(folder) as partial:
             partial.mkdir()
             (partial / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
@@ -275,6 +279,20 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def placed(device: torch.device, *inputs: Any) -> tuple[Any, ...]:
+    """Put network inputs on a GPU, where no step waits for a copy, if they take at most half of its free memory.
+
+    Else they stay where they are. The other half is for the network, its gradients and what its layers give.
+    """
+    if device.type == "cpu" or 4 * sum(math.prod(x.shape) for x in inputs) > torch.cuda.mem_get_info(device)[0] / 2:
+        return inputs
+    there = tuple(torch.empty(x.shape, device=device) for x in inputs)
+    for x, y in zip(inputs, there, strict=True):
+        for first in range(0, len(x), 1024):
+            y[first : first + 1024] = x[first : first + 1024]
+    return there
+
+
 def best_device() -> torch.device:
     """CUDA if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -291,8 +309,10 @@ def predict(system: System, network: nn.Module, cohort: Cohort, records: NDArray
 def _predict(network: nn.Module, x: Tensor | Windows, owner: NDArray[np.intp], batch: int = 256) -> NDArray[np.float64]:
     network.eval()
     device = next(network.parameters()).device
-    parts = (x[first : first + batch] for first in range(0, len(x), batch))
-    p = torch.cat([torch.sigmoid(network(part.to(device)).float()).cpu() for part in parts]).numpy()
+    mine = distributed.part(len(x))  # of several processes each predicts its own part: no window counts twice
+    parts = (x[i : min(i + batch, mine.stop)] for i in range(mine.start, max(mine.stop, mine.start + 1), batch))
+    own = torch.cat([torch.sigmoid(network(part.to(device)).float()).cpu() for part in parts]).numpy()
+    p = np.concatenate(distributed.of_all(own))
     total = np.zeros((owner[-1] + 1, p.shape[1]), dtype=np.float32)
     np.add.at(total, owner, p)
     return total / np.bincount(owner)[:, None]
@@ -340,6 +360,7 @@ def _fit(
     y = torch.from_numpy(labels[owner]).float()
     valid_x, valid_owner = inputs(system, cohort, split["valid"])
     valid_y = cohort.labels[split["valid"]]
+    x, valid_x = placed(device, x, valid_x)
 
     torch.manual_seed(seed)
     network = system.network(len(cohort.classes))
@@ -348,7 +369,8 @@ def _fit(
     network = network.to(device)
     optimiser = system.optimiser(network)
     log, best = _resume(unfinished, network, optimiser)
-    bar = workers.Bar(system.epochs, len(log), note=note, quiet=quiet)
+    together = distributed.together(network)
+    bar = workers.Bar(system.epochs, len(log), note=note, quiet=quiet or not distributed.leads())
     for epoch in range(len(log), system.epochs):
         scores = [row["valid"] for row in log]
         if system.patience and scores and len(scores) - 1 - int(np.argmax(scores)) >= system.patience:
@@ -365,19 +387,19 @@ def _fit(
                 group["lr"] = system.learning_rate(epoch + step / len(steps), scores)
             batch = system.augment(x[chosen], generator).to(device)
             with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                outputs = network(batch)
-            outputs = outputs.float() if isinstance(outputs, Tensor) else tuple(o.float() for o in outputs)
-            loss = system.objective(outputs, y[chosen].to(device), criterion)
+                outputs = together(batch)
+            loss = system.objective(widened(outputs), y[chosen].to(device), criterion)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             total += loss.item() * len(chosen)
-        score = system.selection(valid_y, _predict(network, valid_x, valid_owner))
+        score = distributed.of_first(system.selection(valid_y, _predict(network, valid_x, valid_owner)))
         if not log or score > max(scores):
             best = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
         seconds = round(time.monotonic() - begun, 2)
         log.append({"epoch": epoch + 1, "loss": total / sum(map(len, steps)), "valid": score, "seconds": seconds})
-        _save(unfinished, network, optimiser, log, best)
+        if distributed.leads():
+            _save(unfinished, network, optimiser, log, best)
         bar.step(loss=log[-1]["loss"], valid=score)
     bar.close()
     network.load_state_dict(best)
@@ -446,6 +468,7 @@ def _card(
         "device": best_device().type,
         "precision": str(layers.best_precision(best_device())).removeprefix("torch."),
         "machine": f"{platform.machine()} {platform.system()}, {torch.get_num_threads()} threads",
+        **({"processes": distributed.processes()} if distributed.processes() > 1 else {}),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "sha256": {"predictions": fingerprint(predictions), "weights": fingerprint(network.state_dict())},

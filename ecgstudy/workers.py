@@ -83,6 +83,7 @@ _report: Report | None = None  # where the progress of this process's job goes; 
 _job = ""
 _last: tuple[Any, ...] | None = None  # what was reported last: a job's result may be faster than its reports
 _worker = False
+_in_this_process = False
 
 
 def _in_notebook() -> bool:
@@ -120,6 +121,12 @@ class Bar:
 def is_worker() -> bool:
     """Whether this process is one of several that work side by side: it starts no others."""
     return _worker
+
+
+def do_in_turn() -> None:
+    """From now on do all jobs in this process, one after the other: the machine's cores help with each of them."""
+    global _in_this_process
+    _in_this_process = True
 
 
 def _begin(queue: Any) -> None:
@@ -283,8 +290,9 @@ def work_off(jobs: Sequence[Job], workers: int | None = None) -> Generator[Outco
     if unknown := {name for job in jobs for name in job.after} - {job.name for job in jobs}:
         raise ValueError(f"jobs come after others that are not there: {', '.join(sorted(unknown))}")
     workers = min(processes() if workers is None else workers, len(jobs))
+    alone = workers <= 1 or is_worker() or _in_this_process
     with Display(len(jobs)) as display:
-        yield from _in_turn(jobs, display) if workers <= 1 or is_worker() else _side_by_side(jobs, workers, display)
+        yield from _in_turn(jobs, display) if alone else _side_by_side(jobs, workers, display)
 
 
 def _next(waiting: list[Job], ended: dict[str, Outcome]) -> Job | None:

@@ -137,6 +137,18 @@ def test_kept_answers_are_the_runs_own_and_can_be_made_again(small):
     assert ablations.path("synthetic", "loss", "macro", ".parquet").read_bytes() == before
 
 
+def test_the_trainings_of_an_arm_are_those_that_are_kept(small, monkeypatch, tmp_path):
+    monkeypatch.setenv("ECGSTUDY_CACHE", str(tmp_path / "cache"))
+    tasks = ablations.tasks("synthetic", "loss", "two")
+    assert [task(only_open=True) for task in tasks] == [None] * 4
+    runs = [task() for task in tasks]
+    ablations.keep("synthetic", "loss", "two")
+    card = ablations.card_of("synthetic", "loss", "two")
+    assert {run.folder.name for run in runs} == {name for of_fold in card["runs"] for name in of_fold}
+    assert [task(only_open=True).folder for task in tasks] == [run.folder for run in runs]
+    assert len({task.note for task in tasks}) == 4 and len({task.needs for task in tasks}) == 1
+
+
 def test_members_and_arms_share_what_is_the_same(small):
     system, _ = ablations.system_of("loss", "two", "synthetic")
     one = ablations.train_run(system, small, 1, 0, folds=2)

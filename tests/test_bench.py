@@ -1,12 +1,16 @@
 """``make bench`` measures what make takes now and took before: here make targets of a small repository that wait."""
 
+import json
 import os
 import subprocess
 
 import psutil
 import pytest
+import torch
 
-from ecgstudy import bench
+from ecgstudy import bench, bench_gpu, layers
+from ecgstudy.systems import parameter_count
+from ecgstudy.systems.catalogue import by_name
 
 
 @pytest.fixture
@@ -52,6 +56,69 @@ def test_what_takes_far_longer_is_stopped_with_all_its_processes(repository, mon
     assert row["other_name"].endswith("both beside a busy core, stopped before its end")
     own = psutil.Process(os.getpid()).children(recursive=True)
     assert not [p for p in own if "sleep" in p.name() or "while True" in " ".join(p.cmdline())]
+
+
+# Of each of the six systems, settings under which one step takes a moment.
+SMALL = {
+    "CNN-GAP": {"width": 0.01, "fs": 50, "seconds": 2},
+    "xECGNet": {"width": 0.01, "fs": 50, "seconds": 10},
+    "BUTTeam": {"filters": 1, "levels": 2, "fs": 50, "seconds": 10},
+    "ECGMaster": {"width": 0.05, "depth": 1, "fs": 50, "seconds": 10},
+    "Local evidence": {"channels": 4, "rhythm": 2, "fs": 50},
+    "Grad-CAM on beats": {"width": 0.02},
+}
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")  # torch's own layers warn
+@pytest.mark.parametrize("name", bench_gpu.SIX)
+def test_the_training_that_a_gpu_is_measured_by_runs_on_a_cpu_too(name):
+    row = bench_gpu.gpu_training(name, torch.device("cpu"), steps=1, batch=2, **SMALL[name])
+    assert min(row["ours"], row["other"], row["gflop_a_record"]) > 0 and "percent_of_peak" not in row
+    assert row["card"] == "no GPU"
+
+
+def test_what_a_gpu_trains_is_as_wide_as_published():
+    made = bench_gpu.case("CNN-GAP", fs=50)
+    assert parameter_count(made.network) == parameter_count(by_name("CNN-GAP").configured({}).network()) == 4_217_033
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+def test_operations_are_counted_forward_and_backward(monkeypatch):
+    """A convolution costs the same forward, for its weights, and for its input, of which the first one needs none."""
+    monkeypatch.setattr(layers, "best_precision", lambda _: torch.float32)  # bfloat16 adds channels on a CPU
+    row = bench_gpu.gpu_training("CNN-GAP", torch.device("cpu"), steps=1, batch=2, **SMALL["CNN-GAP"])
+    sizes = bench_gpu.case("CNN-GAP", **SMALL["CNN-GAP"]).network.sizes
+    channels, samples, forward = 12, 100, []
+    for block, (filters, kernel, _) in enumerate(sizes):
+        forward.append(2 * channels * kernel * filters * samples)
+        channels, samples = filters, samples // (2 if block in (0, 4, 9) else 1)
+    head = 2 * channels * 9
+    assert row["gflop_a_record"] * 1e9 == pytest.approx(3 * (sum(forward) + head) - forward[0], rel=0.01)
+
+
+def test_without_a_gpu_there_is_no_row_but_a_line(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(bench, "RESULTS", tmp_path)
+    bench.main(["gpu_training"])
+    assert capsys.readouterr().out.startswith("gpu_training was not measured: this machine has no GPU")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_gpu_gives_a_row_for_each_system(monkeypatch, tmp_path, capsys):
+    def measured(name, device):
+        assert device.type == "cuda"
+        row = {"ours": 300.0, "other": 100.0, "other_name": name, "unit": "records/s"}
+        return row | {"card": "NVIDIA H200", "percent_of_peak": 12.34}
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(bench_gpu, "gpu_training", measured)
+    monkeypatch.setattr(bench, "RESULTS", tmp_path)
+    monkeypatch.setenv("ECGSTUDY_CACHE", str(tmp_path))  # which bench sets, so that it is as before after the test
+    bench.main(["gpu_training"])
+    rows = json.loads((tmp_path / "bench.json").read_text())
+    assert list(rows) == [f"gpu_training {name}" for name in bench_gpu.SIX] and len(rows) == 6
+    assert all(row["ratio"] == 3 and row["card"] == "NVIDIA H200" for row in rows.values())
+    assert "3.00 times, 12.3 % of NVIDIA H200's peak" in capsys.readouterr().out
 
 
 def test_what_fails_is_no_row(repository):

@@ -22,7 +22,7 @@ from ecgstudy.data import audit
 from ecgstudy.paths import REPOSITORY, RESULTS, listed
 from ecgstudy.studies import claims, explanations, leaderboard
 
-LOCKS = ("requirements.lock", "requirements-test.lock", "requirements-uv.lock")
+LOCKS = ("requirements.lock", "requirements-cluster.lock", "requirements-test.lock", "requirements-uv.lock")
 
 
 def project():
@@ -77,19 +77,20 @@ def plain(name):
 
 
 def licences():
-    """The text of book/licences.md: the packages of both environments and what each may be used under."""
+    """The text of book/licences.md: the packages of all environments and what each may be used under."""
     command = [sys.executable, "-m", "piplicenses", "--from=mixed", "--format=json", "--with-system"]
     found = json.loads(subprocess.run(command, capture_output=True, check=True, text=True, encoding="utf-8").stdout)
     named = {plain(package["Name"]): package for package in found}
     text = [
         "# Licences of what the study stands on",
         "",
-        "The packages that `make book` and `make test` install on Linux, each with the licence that it states for",
-        "itself. The command `make licences` writes this page. `LICENSE` has the study's own licence,",
-        "`data_manifest.yaml` those of the recordings.",
+        "The packages that `make book`, `make env-cluster` and `make test` install on Linux, each with the licence",
+        "that it states for itself. The command `make licences` writes this page. `LICENSE` has the study's own",
+        "licence, `data_manifest.yaml` those of the recordings.",
     ]
-    titles = {"The book": lock(), "Tests and linting, besides": dict(map(split, pins("requirements-test.lock")))}
-    for title, packages in titles.items():
+    titles = ("The book", "Jobs on a cluster, besides", "Tests and linting, besides")
+    for title, name in zip(titles, LOCKS, strict=False):
+        packages = lock() if name == LOCKS[0] else dict(map(split, pins(name)))
         text += ["", f"## {title}", "", "| package | version | licence |", "|---|---|---|"]
         for name in sorted(packages.keys() & named.keys()):  # others are of other systems
             licence = named[name]["License"].splitlines()[0].replace("|", "/")
@@ -124,8 +125,9 @@ def test_every_dependency_is_pinned():
     extras = project()["optional-dependencies"]
     names = {re.match(r"[\w.-]+", d).group().lower() for d in project()["dependencies"] + extras["devices"]}
     assert names <= set(lock())
-    extra = {re.match(r"[\w.-]+", d).group().lower() for d in extras["test"]}
-    assert extra <= set(lock("requirements-test.lock"))
+    for extra in ("cluster", "test"):
+        names = {re.match(r"[\w.-]+", d).group().lower() for d in extras[extra]}
+        assert names <= set(lock(f"requirements-{extra}.lock"))
 
 
 @pytest.mark.parametrize("name", LOCKS)
@@ -134,9 +136,11 @@ def test_every_pin_has_hashes(name):
     assert not [pin for pin, hashes in pins(name).items() if not hashes]
 
 
-def test_what_only_tests_want_is_not_in_the_books_environment():
-    book, tests = pins("requirements.lock"), pins("requirements-test.lock")
-    assert not book.keys() & tests.keys()
+def test_what_only_a_cluster_or_tests_want_is_not_in_the_books_environment():
+    names = [split(pin)[0] for lock_ in LOCKS[:3] for pin in pins(lock_)]
+    assert len(set(names)) == len(names)
+    for name in ("snakemake", "kubernetes", "pulp"):
+        assert name not in lock() and name in lock("requirements-cluster.lock")
     for name in ("quantus", "opencv-python", "scikit-image", "playwright", "hypothesis", "ruff", "pytest"):
         assert name not in lock() and name in lock("requirements-test.lock")
 
@@ -164,9 +168,9 @@ def test_actions_are_pinned_by_their_commit():
 def test_the_page_of_licences_names_every_package():
     text = (REPOSITORY / "book" / "licences.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| ([\w.-]+) \| (\d\S*) \| [^|]{2,}\|$", text, re.M))
-    here = [pin for name in LOCKS[:2] for pin in pins(name) if ";" not in pin]  # a marker: not on every system
+    here = [pin for name in LOCKS[:3] for pin in pins(name) if ";" not in pin]  # a marker: not on every system
     assert rows.items() >= dict(map(split, [*here, torch()])).items()
-    assert rows.keys() <= lock(*LOCKS[:2]).keys()
+    assert rows.keys() <= lock(*LOCKS[:3]).keys()
     assert "UNKNOWN" not in text
 
 
@@ -258,9 +262,9 @@ def test_an_installed_command_that_needs_the_repository_says_so(installed):
     assert re.fullmatch(r"ecgstudy: .+ needs the repository, .+: clone it and run `make env` there\n", said.stderr)
 
 
-@pytest.mark.parametrize("command", ["run", "book", "train", "verify-results", "serve", "data audit"])
+@pytest.mark.parametrize("command", ["run", "book", "train", "plan", "job", "verify-results", "serve", "data audit"])
 def test_what_needs_the_repository_says_so_and_has_its_help(command, no_repository):
-    said = CliRunner().invoke(cli.app, command.split())
+    said = CliRunner().invoke(cli.app, [*command.split(), *{"plan": ["x"], "job": ["x", "y"]}.get(command, [])])
     assert said.exit_code == 1 and not said.stdout
     assert re.fullmatch(rf"ecgstudy: `.*{command}` needs the repository, .+: clone it .+\n", said.stderr)
     helped = CliRunner().invoke(cli.app, [*command.split(), "--help"])

@@ -57,6 +57,34 @@ def test_every_record_is_tested_once_by_what_has_not_seen_it(small):
     assert (called == (p >= 0.5)).all()
 
 
+@pytest.mark.parametrize("entry", ["CNN-GAP", "CNN-GAP, pre-trained"])
+def test_the_trainings_of_an_entry_are_those_that_its_answer_opens(entry, small, monkeypatch, tmp_path):
+    monkeypatch.setenv("ECGSTUDY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(leaderboard, "PRETRAINING", {"records": 40, "seed": 1, "balance": 1})
+    tasks = leaderboard.tasks("synthetic", entry)
+    number = 3 if "pre" in entry else 6  # one member of each fold starts from simulated records
+    assert [task(only_open=True) for task in tasks] == [None] * number
+    runs = [task() for task in tasks]
+    there = sorted((tmp_path / "cache" / "runs").glob("*/card.json"))
+    leaderboard.answer("synthetic", entry, quiet=True)
+    card = leaderboard.card_of("synthetic", entry)
+    assert card["runs"] == [run.folder.name for run in runs]
+    assert sorted((tmp_path / "cache" / "runs").glob("*/card.json")) == there
+    assert card["wall_seconds"] >= card["training_seconds"] > 0
+    assert [task(only_open=True).folder for task in tasks] == [run.folder for run in runs]
+    if "pre" in entry:
+        assert {run.config["start"] for run in runs} == {tasks[0].needs[-1](only_open=True).folder.name}
+    else:
+        assert "start" not in runs[0].config
+
+
+def test_what_a_board_wants_is_the_cohort_that_it_has(monkeypatch):
+    monkeypatch.setitem(leaderboard.SIMULATED, "records", 12)
+    monkeypatch.setitem(leaderboard.BOARDS, "synthetic", leaderboard.Board("demo", 3, simulated=12))
+    made = leaderboard.cohort_of("synthetic", 100)
+    assert leaderboard.records_wanted("synthetic", 100).task(only_open=True).folder == made.folder
+
+
 def test_the_runs_of_an_answer_are_opened_or_the_command_is_named(small, monkeypatch):
     leaderboard.answer("synthetic", "CNN-GAP", quiet=True)
     runs, system = leaderboard.runs_of("synthetic", "CNN-GAP"), by_name("CNN-GAP").of_profile("demo")

@@ -4,10 +4,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock, Timeout
 
 from ecgstudy import training, workers
+from ecgstudy.paths import cache_root
 from ecgstudy.profiles import PROFILES, profile_values
-from ecgstudy.studies import ablations, chapters, explanations, questions, single_beats, trainings
+from ecgstudy.studies import Study, ablations, chapters, committing, explanations, questions, single_beats, trainings
 from ecgstudy.studies.trainings import Ensemble, Records, Task, jobs, together, together_by_name
 from ecgstudy.systems.cnn_gap import CNNGAPSystem
 from ecgstudy.systems.local_evidence import KeyedCohort
@@ -67,6 +69,62 @@ def test_an_error_is_raised_once_the_others_are_done():
     with pytest.raises(ValueError, match="first"):
         together([Task("a", wrong, ("first",)), Task("b", remember, ("b",)), Task("c", wrong, ("last",))])
     assert DONE == {"b": 1}
+
+
+class TwoAnswers(Study):
+    """Two answers that share a training, and need one thing before."""
+
+    file, keys = "two.csv", ()
+
+    def __init__(self, wrong=()):
+        need = Task("records", remember, ("records",))
+        self.kept, self.wanted = {}, {
+            answer: [Task(name, fails if name in wrong else remember, (name,), (need,)) for name in names]
+            for answer, names in {"first": "ab", "second": "bc"}.items()
+        }  # fmt: skip
+
+    def parts(self):
+        return ["part"]
+
+    def entries(self, part):
+        return list(self.wanted)
+
+    def missing(self, part, entries=None, *, again=False):
+        return dict.fromkeys(self.wanted)
+
+    def tasks(self, part, answer):
+        return self.wanted[answer]
+
+    def keep(self, part, answer, found):
+        self.kept[answer] = found
+
+    def table(self):
+        return None
+
+    def check(self):
+        return None
+
+
+def fails(name, *, only_open=False):
+    raise ValueError(name)
+
+
+def test_answers_are_kept_as_soon_as_they_are_whole_and_what_they_share_is_done_once():
+    study = TwoAnswers()
+    done = [answer for answer, _ in study.answer_all("part", ["first", "second"])]
+    assert done == ["first", "second"] and dict.fromkeys(["records", "a", "b", "c"], 1) == DONE
+    assert study.kept == {"first": ["a done", "b done"], "second": ["b done", "c done"]}
+    DONE.clear()
+    study = TwoAnswers(wrong="c")
+    with pytest.raises(ValueError, match=r"^c$"):
+        list(study.answer_all("part", ["first", "second"]))
+    assert list(study.kept) == ["first"]
+
+
+def test_two_processes_do_not_write_results_at_a_time():
+    with committing(), pytest.raises(Timeout):
+        FileLock(cache_root() / "results.lock", timeout=0).acquire()
+    FileLock(cache_root() / "results.lock", timeout=0).acquire()
 
 
 def test_an_ensemble_is_what_train_members_trains(system):

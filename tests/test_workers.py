@@ -61,6 +61,13 @@ def test_jobs_run_at_a_time_in_processes_of_one_thread(tmp_path):
     assert not workers.is_worker()
 
 
+def test_where_other_processes_help_with_each_job_they_are_done_in_turn(monkeypatch):
+    monkeypatch.setattr(workers, "_in_this_process", False)  # as it is again after the test
+    workers.do_in_turn()
+    found = outcomes([Job(name, os.getpid) for name in "ab"])
+    assert {outcome.result for outcome in found.values()} == {os.getpid()}
+
+
 @pytest.mark.parametrize("number", [1, 2])
 def test_a_job_begins_after_those_that_it_needs_and_is_left_out_if_one_failed(tmp_path, number):
     a, b, c, d = (str(tmp_path / name) for name in "abcd")

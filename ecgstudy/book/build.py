@@ -11,7 +11,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ecgstudy.paths import (
     NOTEBOOKS,
@@ -28,6 +28,9 @@ from ecgstudy.paths import (
 )
 from ecgstudy.profiles import BookError as BookError
 from ecgstudy.profiles import ProfileError, nearest, profile_values, typed
+
+if TYPE_CHECKING:
+    from ecgstudy.studies.trainings import Task
 
 
 def notebook_names() -> list[str]:
@@ -110,6 +113,35 @@ def run_notebooks(
         when a cell fails, ends its Python or is interrupted. The message names the notebook, the error, and the file
         with the executed part. The other notebooks are executed all the same.
     """
+    done, todo = _pending(profile, names, parameters, force)
+    for name in (name for name in done if name not in todo):
+        print(f"{name}: unchanged", flush=True)
+    if todo:
+        _work_off(todo, jobs)
+    return list(done.values())
+
+
+def trainings(
+    profile: str,
+    names: Iterable[str] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    force: bool = False,
+) -> "list[Task]":
+    """What the notebooks that ``run_notebooks`` would execute want trained before, whether it is or not."""
+    from ecgstudy.studies.chapters import planned  # which loads torch
+
+    _, todo = _pending(profile, names, parameters, force)
+    return [task for name, (values, _) in todo.items() for task in planned(name, values)]
+
+
+Todo = dict[str, tuple[SimpleNamespace, tuple[Any, ...]]]  # name → parameters, and what ``execute`` is given
+
+
+def _pending(
+    profile: str, names: Iterable[str] | None, parameters: Mapping[str, Any] | None, force: bool
+) -> tuple[dict[str, Path], Todo]:
+    """Where each notebook goes that was named, and what is to be done for those that have changed."""
     if not notebook_names():
         raise ProfileError(
             f"{NOTEBOOKS} holds no chapter (NN_NAME.ipynb): let ECGSTUDY_NOTEBOOKS name a folder that does"
@@ -132,7 +164,7 @@ def run_notebooks(
     }
     state, hashes = _state(), _hashes()
     done = {name: build_folder(profile) / "notebooks" / f"{name}.ipynb" for name in names}
-    todo: dict[str, tuple[SimpleNamespace, tuple[Any, ...]]] = {}
+    todo: Todo = {}
     for name in names:
         given = {"profile": profile} | passed[name]
         values = known[name] | given
@@ -142,13 +174,9 @@ def run_notebooks(
         key = hashlib.sha256(
             state + source.read_bytes() + json.dumps(values, sort_keys=True).encode() + mine
         ).hexdigest()
-        if not force and _is_of(done[name], key, hashes):
-            print(f"{name}: unchanged", flush=True)
-            continue
-        todo[name] = SimpleNamespace(**values), (source, done[name], given, key, hashes)
-    if todo:
-        _work_off(todo, jobs)
-    return list(done.values())
+        if force or not _is_of(done[name], key, hashes):
+            todo[name] = SimpleNamespace(**values), (source, done[name], given, key, hashes)
+    return done, todo
 
 
 def _is_of(executed: Path, key: str, hashes: Mapping[str, str]) -> bool:

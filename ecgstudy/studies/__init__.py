@@ -6,16 +6,18 @@ verify-results`` go through that list and know no study by name.
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
 
 from ecgstudy import workers
-from ecgstudy.paths import RESULTS, needs_checkout, told_if_broken, written_whole
+from ecgstudy.paths import RESULTS, alone, cache_root, needs_checkout, told_if_broken, written_whole
 from ecgstudy.studies.checks import Check
+from ecgstudy.studies.trainings import Task
+from ecgstudy.studies.trainings import jobs as all_jobs
 
 Missing = dict[str, float | None]  # answer → seconds that it may take, None where nobody knows
 DECIMALS = 6  # of tables: of four, pages that show three would round what is rounded, 0.87750 to 0.877 or 0.878
@@ -37,6 +39,11 @@ def read_committed(file: str | Path, numbers: Sequence[str]) -> pd.DataFrame:
         return pd.DataFrame()
     with told_if_broken(path):
         return pd.read_csv(path, keep_default_na=False, na_values=dict.fromkeys(numbers, ""))
+
+
+def committing() -> AbstractContextManager[None]:
+    """Hold what lets one process at a time write to ``results/``, where tables are read, changed and written again."""
+    return alone(cache_root() / "results", "another process writes results, waiting for it")
 
 
 class Study(ABC):
@@ -80,8 +87,8 @@ class Study(ABC):
         """
 
     @abstractmethod
-    def tasks(self, part: str, answer: str) -> list[Callable[[], Any]]:
-        """What must be trained or computed for an answer: functions that can be pickled, in any order."""
+    def tasks(self, part: str, answer: str) -> list[Task]:
+        """What must be trained or computed for an answer, in any order; that what they need is done is seen to."""
 
     def keep(self, part: str, answer: str, found: list[Any]) -> None:  # noqa: B027
         """Commit an answer, once its tasks have given what they ``found``, in order; a task may have kept it."""
@@ -94,26 +101,17 @@ class Study(ABC):
         Each answer that is kept, and the seconds so far.
         """
         begun = time.monotonic()
-        found: dict[str, list[Any]] = {}
-        of_which: dict[str, tuple[str, int]] = {}
-        todo = []
-        for answer in answers:
-            tasks = self.tasks(part, answer)
-            found[answer] = [None] * len(tasks)
-            for number, task in enumerate(tasks):
-                name = f"{answer} {number + 1}/{len(tasks)}" if len(tasks) > 1 else answer
-                of_which[name] = answer, number
-                todo.append(workers.Job(name, task))
-        waiting = {answer: len(several) for answer, several in found.items()}
-        with closing(workers.work_off(todo, jobs)) as outcomes:
+        waiting = {answer: self.tasks(part, answer) for answer in answers}
+        of_job = {job.name: (task, job) for task, job in all_jobs(t for some in waiting.values() for t in some).items()}
+        found: dict[Task, Any] = {}
+        with closing(workers.work_off([job for _, job in of_job.values()], jobs)) as outcomes:
             for outcome in outcomes:
                 if outcome.error:
                     raise outcome.error
-                answer, number = of_which[outcome.job.name]
-                found[answer][number] = outcome.result
-                waiting[answer] -= 1
-                if not waiting[answer]:
-                    self.keep(part, answer, found[answer])
+                found[of_job[outcome.job.name][0]] = outcome.result
+                for answer in [one for one, tasks in waiting.items() if all(task in found for task in tasks)]:
+                    with committing():
+                        self.keep(part, answer, [found[task] for task in waiting.pop(answer)])
                     yield answer, time.monotonic() - begun
 
     @abstractmethod

@@ -267,14 +267,17 @@ def train_run(
     system: System, cohort: Cohort, fold: int, member: int = 0, *, folds: int = FOLDS, quiet: bool = True
 ) -> training.Run:
     """Train, or open, the run of a fold: seed ``fold``, of another member of an ensemble ``fold + member * folds``."""
-    seed = fold + member * folds
-    split = _split(system, cohort, fold, seed, folds)
+    split, seed = _split(system, cohort, fold, member, folds)
     return training.train(system, cohort, split, seed=seed, note=f"{system.name} fold {fold}", quiet=quiet)
 
 
-def _split(system: System, cohort: Cohort, fold: int, seed: int, folds: int) -> dict[str, NDArray[np.intp]]:
+def _split(
+    system: System, cohort: Cohort, fold: int, member: int, folds: int
+) -> tuple[dict[str, NDArray[np.intp]], int]:
+    """Records of the run of a fold, and its seed."""
+    seed = fold + member * folds
     test = np.flatnonzero(cohort.folds(folds, 0) == fold)
-    return training.member_splits(system, cohort, test, 1, seed)[0]
+    return training.member_splits(system, cohort, test, 1, seed)[0], seed
 
 
 def small_records(p: SimpleNamespace) -> Records:
@@ -303,9 +306,12 @@ def small_tasks(p: SimpleNamespace) -> dict[str, list[Task]]:
 def train_fold(system: System, records: Records, fold: int, *, only_open: bool = False) -> training.Run | None:
     """Train, or open, the run of a fold of a chapter's records."""
     cohort = records.made()
-    if only_open:
-        return training.trained(system, cohort, _split(system, cohort, fold, fold, FOLDS), seed=fold)
-    return train_run(system, cohort, fold, quiet=False)
+    return _trained(system, cohort, fold) if only_open else train_run(system, cohort, fold, quiet=False)
+
+
+def _trained(system: System, cohort: Cohort, fold: int, member: int = 0) -> training.Run | None:
+    split, seed = _split(system, cohort, fold, member, FOLDS)
+    return training.trained(system, cohort, split, seed=seed)
 
 
 def small_grid(p: SimpleNamespace) -> dict[str, list[training.Run]]:
@@ -342,10 +348,28 @@ def missing(cohort: str, questions: list[str] | None = None) -> dict[tuple[str, 
     return lacking
 
 
-def train_one(cohort: str, question: str, arm: str, fold: int, member: int) -> None:
+def tasks(cohort: str, question: str, arm: str) -> list[Task]:
+    """The trainings that ``keep`` opens: one for each fold and each member of an ensemble."""
+    system, members = system_of(question, arm, cohort)
+    needs = (leaderboard.records_wanted(cohort, system.fs).task,)
+    return [
+        Task(
+            f"{question}: {arm}, fold {fold + 1}{f', {member + 1}/{members}' if members > 1 else ''}",
+            train_one,
+            (cohort, system, fold, member),
+            needs,
+        )
+        for member in range(members)
+        for fold in range(FOLDS)
+    ]
+
+
+def train_one(cohort: str, system: System, fold: int, member: int, *, only_open: bool = False) -> training.Run | None:
     """Train, or open, one run of an arm; what `ecgstudy train` does side by side."""
-    system, _ = system_of(question, arm, cohort)
-    train_run(system, leaderboard.cohort_of(cohort, system.fs), fold, member, folds=FOLDS)
+    data = leaderboard.cohort_of(cohort, system.fs)
+    if only_open:
+        return _trained(system, data, fold, member)
+    return train_run(system, data, fold, member, folds=FOLDS, quiet=False)
 
 
 def answered(run: training.Run) -> pd.DataFrame:

@@ -4,8 +4,7 @@ A new study subclasses ``Study`` in its own module and is added to ``STUDIES``; 
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -27,6 +26,7 @@ from ecgstudy.studies import (
     unlike,
 )
 from ecgstudy.studies.checks import Check, as_text, compare, text_table, told, tried
+from ecgstudy.studies.trainings import Task, anew
 from ecgstudy.systems import catalogue
 
 
@@ -49,9 +49,16 @@ class Leaderboard(Study):
         """Entries without a committed answer."""
         return leaderboard.missing(part, list(entries) if entries else None, again=again)
 
-    def tasks(self, part: str, answer: str) -> list[Callable[[], Any]]:
-        """One task trains all folds of an entry and keeps its answer."""
-        return [partial(leaderboard.answer, part, answer)]
+    def tasks(self, part: str, answer: str) -> list[Task]:
+        """One task a run: each fold and each member of an ensemble. That of a baseline keeps its answer, too."""
+        if answer in leaderboard.BASELINES:
+            return [Task(answer, anew, (leaderboard.answer, part, answer))]
+        return leaderboard.tasks(part, answer)
+
+    def keep(self, part: str, answer: str, found: list[Any]) -> None:
+        """Write what the entry's runs answered."""
+        if answer not in leaderboard.BASELINES:
+            leaderboard.answer(part, answer, quiet=True)
 
     def table(self) -> pd.DataFrame:
         """Every metric of every committed answer."""
@@ -94,12 +101,9 @@ class Ablations(Study):
         arms = {arm: lacking.get(arm) for arm in _arms(entries) if again or arm in lacking}
         return {": ".join(arm): seconds for arm, seconds in arms.items()}
 
-    def tasks(self, part: str, answer: str) -> list[Callable[[], Any]]:
+    def tasks(self, part: str, answer: str) -> list[Task]:
         """One task a run: each fold and each member of an ensemble."""
-        cohort, (question, arm) = part.removeprefix(self.PREFIX), _arm(answer)
-        _, members = ablations.system_of(question, arm, cohort)
-        runs = [(fold, member) for member in range(members) for fold in range(ablations.FOLDS)]
-        return [partial(ablations.train_one, cohort, question, arm, *run) for run in runs]
+        return ablations.tasks(part.removeprefix(self.PREFIX), *_arm(answer))
 
     def keep(self, part: str, answer: str, found: list[Any]) -> None:
         """Write what the arm's runs answered."""
@@ -186,9 +190,9 @@ class Explanations(FromRecordings):
         there = set(explanations.committed()["system"])
         return {name: None for name in entries or self.entries(part) if again or name not in there}
 
-    def tasks(self, part: str, answer: str) -> list[Callable[[], Any]]:
+    def tasks(self, part: str, answer: str) -> list[Task]:
         """One task tries all maps of a system, trained in every way."""
-        return [partial(explanations.compute, answer)]
+        return [Task(answer, anew, (explanations.compute, answer))]
 
     def keep(self, part: str, answer: str, found: list[Any]) -> None:
         """Put the system's rows, and those of the beats, in the place of the committed ones."""
@@ -219,9 +223,9 @@ class FairTrial(FromRecordings):
         wanted = entries or self.entries(part)
         return {entry: None for entry in wanted if again or fair_trial.named(entry) not in there}
 
-    def tasks(self, part: str, answer: str) -> list[Callable[[], Any]]:
+    def tasks(self, part: str, answer: str) -> list[Task]:
         """One task a training."""
-        return [partial(fair_trial.tried, answer, number) for number in range(fair_trial.TRAININGS)]
+        return fair_trial.tasks(answer)
 
     def keep(self, part: str, answer: str, found: list[Any]) -> None:
         """Write the entry's rows and answers."""
@@ -241,9 +245,9 @@ class OneTable(FromRecordings):
         """The table, where it is not there."""
         return {self.name: None} if again or not (RESULTS / self.file).exists() else {}
 
-    def tasks(self, part: str, answer: str) -> list[Callable[[], Any]]:
+    def tasks(self, part: str, answer: str) -> list[Task]:
         """One task measures everything."""
-        return [self.module.compute]
+        return [Task(answer, anew, (self.module.compute,))]
 
     def keep(self, part: str, answer: str, found: list[Any]) -> None:
         """Write the table, and what comes with it."""

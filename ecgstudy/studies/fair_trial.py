@@ -25,6 +25,7 @@ from ecgstudy.explain.cases import KEYS, Cases, with_key
 from ecgstudy.paths import RESULTS, told_if_broken, written_table
 from ecgstudy.studies import explanations, leaderboard, map_trials, read_committed
 from ecgstudy.studies.explanations import MANY
+from ecgstudy.studies.trainings import Task, anew
 from ecgstudy.systems import System, catalogue
 from ecgstudy.systems.catalogue import by_name
 
@@ -281,6 +282,14 @@ class _Asked:
 def entries() -> list[str]:
     """Systems on trial, and those with networks that were fine-tuned and are committed."""
     return [cls.name for cls in catalogue.with_chapter()] + ["Local evidence" + leaderboard.PRETRAINED]
+
+
+def tasks(entry: str) -> list[Task]:
+    """One for each training of an entry. Runs and scores are kept in the cache, so that to do one again is quick."""
+    name, trained = named(entry)
+    system, _ = by_name(name).of_profile(leaderboard.BOARDS[MANY].profile)
+    needs = (leaderboard.records_wanted(MANY, system.fs).task,) if trained == MANY else ()
+    return [Task(f"{entry}, training {n + 1}", anew, (tried, entry, n), needs) for n in range(TRAININGS)]
 
 
 def tried(entry: str, number: int) -> tuple[str, dict[str, pd.DataFrame]]:

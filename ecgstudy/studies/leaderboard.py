@@ -11,7 +11,8 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, overload
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ from ecgstudy.data.cohort import Cohort, patient_groups, real_cohort, synthetic_
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.paths import RESULTS, listed, needs_checkout, read_json, read_table, write_compact, written_whole
 from ecgstudy.studies import read_committed
+from ecgstudy.studies.trainings import Records, Task
 from ecgstudy.systems import System, catalogue, parameter_count
 from ecgstudy.systems.baselines import FeatureBaseline, source_baseline
 from ecgstudy.systems.catalogue import CATALOGUE, by_name
@@ -96,6 +98,13 @@ def cohort_of(board: str, fs: float) -> Cohort:
     return synthetic_cohort(fs=fs, **simulated(board)) if BOARDS[board].simulated else real_cohort(fs)
 
 
+def records_wanted(board: str, fs: float) -> Records:
+    """What ``cohort_of`` makes, before it is made; of the real cohort, as far as its data sets are at hand."""
+    return (
+        Records("synthetic", fs, **simulated(board)) if BOARDS[board].simulated else Records("real", fs, None, None, 0)
+    )
+
+
 def simulated(board: str) -> dict[str, Any]:
     """Number, seed and balance of the records of a simulated board."""
     return SIMULATED | {"records": BOARDS[board].simulated}
@@ -125,11 +134,10 @@ def answer(board: str, entry: str, *, quiet: bool = False) -> None:
         fold = fold_of(board, cohort)
         answers = cross_validated(fold, cohort, lambda rest, test: {entry: baseline_answer(entry, cohort, rest, test)})
     else:
-        system, members = by_name(entry.removesuffix(PRETRAINED)).of_profile(BOARDS[board].profile)
+        system, members = _members(board, entry)
         cohort = cohort_of(board, system.fs)
         fold = fold_of(board, cohort)
-        start = _pretrained(system, quiet) if entry.endswith(PRETRAINED) else None
-        members = 1 if start or BOARDS[board].single else members
+        start = pretrained(system, quiet=quiet) if entry.endswith(PRETRAINED) else None
         runs: list[training.Run] = []
 
         def trained(rest: NDArray[np.intp], test: NDArray[np.intp]) -> dict[str, Answer]:
@@ -141,7 +149,9 @@ def answer(board: str, entry: str, *, quiet: bool = False) -> None:
         answers = cross_validated(fold, cohort, trained)
         about = {"config": system.config, "runs": [run.folder.name for run in runs], **size(system)}
         about["training_seconds"] = round(sum(run.card["seconds"] for run in runs), 1)
-    about |= {"cohort": cohort.checksum, "wall_seconds": round(time.monotonic() - begun, 1), "torch": torch.__version__}
+    # Runs that were trained before, by others maybe, took their time all the same.
+    seconds = max(round(time.monotonic() - begun, 1), about.get("training_seconds", 0.0))
+    about |= {"cohort": cohort.checksum, "wall_seconds": seconds, "torch": torch.__version__}
     about["machine"] = training.machine()
     folder = FOLDER / board
     records = cohort.table[["name", "patient_id", "source"]].assign(fold=fold)
@@ -189,14 +199,68 @@ def baseline_answer(entry: str, cohort: Cohort, rest: NDArray[np.intp], test: ND
     return probabilities, probabilities >= thresholds
 
 
-def _pretrained(system: System, quiet: bool) -> training.Run:
-    """A run of the same system on simulated records alone."""
+@overload
+def pretrained(system: System, *, quiet: bool = False) -> training.Run: ...
+@overload
+def pretrained(system: System, *, only_open: bool, quiet: bool = False) -> training.Run | None: ...
+def pretrained(system: System, *, only_open: bool = False, quiet: bool = False) -> training.Run | None:
+    """Train the same system on simulated records alone, or open that run."""
     cohort = synthetic_cohort(fs=system.fs, **PRETRAINING)
     fold = cohort.folds(10, 0)
     split = {"train": np.flatnonzero(fold > 0), "valid": np.flatnonzero(fold == 0)}
+    if only_open:
+        return training.trained(system, cohort, split)
     return training.train(system, cohort, split, note=f"{system.name} simulated", quiet=quiet)
 
 
+def _members(board: str, entry: str) -> tuple[System, int]:
+    """System of an entry, and how many networks each fold has."""
+    system, members = by_name(entry.removesuffix(PRETRAINED)).of_profile(BOARDS[board].profile)
+    return system, 1 if entry.endswith(PRETRAINED) or BOARDS[board].single else members
+
+
+def tasks(board: str, entry: str) -> list[Task]:
+    """The trainings of a system's entry, which ``answer`` opens: one for each fold and member."""
+    system, members = _members(board, entry)
+    needs = [records_wanted(board, system.fs).task]
+    if from_simulated := entry.endswith(PRETRAINED):
+        simulated_first = Records("synthetic", system.fs, **PRETRAINING).task
+        needs.append(Task(f"{system.name} simulated", pretrained, (system,), (simulated_first,)))
+    return [
+        Task(
+            f"{entry}, fold {fold + 1}{f', {member + 1}/{members}' if members > 1 else ''}",
+            train_member,
+            (board, system, fold, member, members, from_simulated),
+            tuple(needs),
+        )
+        for fold in range(BOARDS[board].folds)
+        for member in range(members)
+    ]
+
+
+def train_member(
+    board: str,
+    system: System,
+    fold: int,
+    member: int,
+    members: int,
+    from_simulated: bool = False,
+    *,
+    only_open: bool = False,
+) -> training.Run | None:
+    """Train, or open, a member of an entry's ensemble on all folds of a board but one."""
+    cohort = cohort_of(board, system.fs)
+    test = np.flatnonzero(fold_of(board, cohort) == fold)
+    split = training.member_splits(system, cohort, test, members)[member]
+    start = pretrained(system, only_open=only_open) if from_simulated else None
+    if not only_open:
+        note = f"{system.name} {member + 1}/{members}"
+        return training.train(system, cohort, split, seed=member, start=start, note=note)
+    there = start or not from_simulated
+    return training.trained(system, cohort, split, seed=member, start=start) if there else None
+
+
+@lru_cache(maxsize=256)
 def multiply_adds(system: System) -> int:
     """Multiply-adds of a system's network on one input."""
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
@@ -238,20 +302,31 @@ def missing(board: str, names: list[str] | None = None, *, again: bool = False) 
     lacking: dict[str, float | None] = {}
     for name in names or entries(board):
         if again or not (FOLDER / board / f"{name}.json").exists():
-            known = {t: card_of(t, name)["wall_seconds"] for t in BOARDS if (FOLDER / t / f"{name}.json").exists()}
-            lacking[name] = None
-            if known:
-                longest = max(known, key=lambda t: known[t])
-                lacking[name] = known[longest] * _work(board, name) / _work(longest, name)
+            pace = _pace(name)
+            lacking[name] = pace and pace * _work(board, name)
     return lacking
+
+
+def _pace(entry: str) -> float | None:
+    """Seconds for a unit of an entry's ``_work``, on the board where it took longest; None, if it is on none."""
+    known = {t: card_of(t, entry)["wall_seconds"] for t in BOARDS if (FOLDER / t / f"{entry}.json").exists()}
+    if not known:
+        return None
+    longest = max(known, key=lambda t: known[t])
+    return known[longest] / _work(longest, entry)
+
+
+def seconds_of(system: System, records: int) -> float | None:
+    """Time that one training on so many records may take, by the system's committed answers; None without any."""
+    pace = _pace(system.name)
+    return pace and pace * multiply_adds(system) * system.epochs * records
 
 
 def _work(board: str, entry: str) -> float:
     """Multiply-adds of a record times records that the runs of an entry go through; 1 for a baseline."""
     if entry in BASELINES:
         return 1
-    system, members = by_name(entry.removesuffix(PRETRAINED)).of_profile(BOARDS[board].profile)
-    members = 1 if entry.endswith(PRETRAINED) or BOARDS[board].single else members
+    system, members = _members(board, entry)
     runs = BOARDS[board].folds * members
     there = [t for t in (board, "real") if (FOLDER / t / "records.parquet").exists()]
     tested = len(records_of(there[0])) if there else 1

@@ -65,6 +65,23 @@ def in_order(tasks: Iterable[Task]) -> list[Task]:
     return list(found)
 
 
+def lacking(tasks: Iterable[Task]) -> list[Task]:
+    """Those of tasks, and of all that they need, that are not done yet, in order.
+
+    One whose need is not done is not done either, and is not opened: to open a training, its cohort must be there.
+    """
+    found: dict[Task, None] = {}
+    for task in in_order(tasks):
+        if any(need in found for need in task.needs) or task(only_open=True) is None:
+            found[task] = None
+    return list(found)
+
+
+def anew(function: Callable[..., Any], *arguments: Any, only_open: bool = False) -> Any:
+    """Do what is never there to be opened: its study keeps it, or what takes its time is kept within."""
+    return None if only_open else function(*arguments)
+
+
 def _numbered(note: str) -> Iterator[str]:
     yield note
     number = 2
@@ -115,9 +132,33 @@ class Records:
     def task(self) -> Task:
         """To make the cohort."""
         number = f"{self.records:,} " if self.records and self.cohort not in own_cohorts() else ""
-        return Task(f"{number}{self.cohort} records, {self.fs:g} Hz", Records.made, (self,))
+        return Task(f"{number}{self.cohort} records, {self.fs:g} Hz", Records.do, (self,))
 
-    def made(self, *, only_open: bool = False, tell: bool = False) -> Cohort:
+    def do(self, *, only_open: bool = False) -> Cohort | None:
+        """Make the cohort, or open it; None if it is not there and only to be opened."""
+        if not only_open:
+            return self.made()
+        known = self._known()
+        return known if isinstance(known, Cohort) else None
+
+    @property
+    def size(self) -> int:
+        """How many records there are; of a cohort that is not made yet, at most."""
+        known = self._known()
+        return len(known) if isinstance(known, Cohort) else known
+
+    def _known(self) -> Cohort | int:
+        """The cohort, or of one that is not there the number of records that it would be made of."""
+
+        def absent(_: int, total: int | None) -> None:
+            raise _AbsentError(total)
+
+        try:
+            return self._named(progress=absent)  # called before the first record: nothing is kept
+        except _AbsentError as error:
+            return int(error.args[0])
+
+    def made(self, *, tell: bool = False) -> Cohort:
         """Make the cohort, or open it. ``tell``: print what a real one lacks."""
         bars: list[workers.Bar] = []
 
@@ -127,18 +168,18 @@ class Records:
             bars[0].step()
 
         try:
-            return named_cohort(
-                self.cohort,
-                self.fs,
-                records=self.records,
-                balance=self.balance,
-                seed=self.seed,
-                tell=tell,
-                progress=progress,
-            )
+            return self._named(tell=tell, progress=progress)
         finally:
             for bar in bars:
                 bar.close()
+
+    def _named(self, *, tell: bool = False, progress: Callable[[int, int | None], None]) -> Cohort:
+        made_of = {"records": self.records, "balance": self.balance, "seed": self.seed}
+        return named_cohort(self.cohort, self.fs, **made_of, tell=tell, progress=progress)  # type: ignore[arg-type]
+
+
+class _AbsentError(Exception):
+    """A cohort that is not there, and the number of its records."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ecgstudy.data.labels import CLASSES
+from ecgstudy.layers import at_least_float32
 from ecgstudy.losses import LOSSES, Loss
 from ecgstudy.preprocessing import fit_length
 from ecgstudy.profiles import ProfileError, profile_values
@@ -209,7 +210,7 @@ class System(ABC):
         return rng.permutation(len(labels))
 
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Change a training batch (batch, leads, samples)."""
+        """Change a training batch (batch, leads, samples), which may lie on a GPU; the generator is the CPU's."""
         return x
 
     def criterion(self, positives: Tensor, records: int) -> Loss:
@@ -349,6 +350,11 @@ def _learns_from_one(network: nn.Module, *inputs: Tensor) -> bool:
     return True
 
 
+def widened(outputs: Outputs) -> Outputs:
+    """What a network gives, in float32 at least."""
+    return at_least_float32(outputs) if isinstance(outputs, Tensor) else tuple(map(at_least_float32, outputs))
+
+
 def parameter_count(network: nn.Module) -> int:
     """Trainable numbers in a network."""
     return sum(p.numel() for p in network.parameters() if p.requires_grad)
@@ -368,5 +374,5 @@ def clip_thrice(signal: NDArray[np.floating], samples: int, *, mask: bool = Fals
 
 def rolled(x: Tensor, shift: Tensor) -> Tensor:
     """Move each record of (batch, leads, samples) in a circle, later by its own ``shift`` (batch,) in samples."""
-    source = (torch.arange(x.shape[-1]) - shift[:, None]) % x.shape[-1]
+    source = (torch.arange(x.shape[-1], device=shift.device) - shift[:, None]) % x.shape[-1]
     return x.gather(-1, source.to(x.device)[:, None].expand_as(x))

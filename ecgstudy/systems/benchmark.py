@@ -229,7 +229,8 @@ class BenchmarkSystem(System):
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Roll and scale whole records."""
         u = 2 * torch.rand(2, len(x), generator=generator) - 1
-        return rolled(x, (u[0] * self.roll * self.fs).round().long()) * (self.gain ** u[1])[:, None, None]
+        moved = rolled(x, (u[0] * self.roll * self.fs).round().long())
+        return moved * (self.gain ** u[1]).to(x.device)[:, None, None]
 
 
 @register

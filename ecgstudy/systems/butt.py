@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ecgstudy import maps, metrics
+from ecgstudy import distributed, maps, metrics
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS
 from ecgstudy.layers import BatchNorm1d, Conv1d, MaxPool1d
@@ -112,7 +112,7 @@ class BUTT(nn.Module):
         batch needs is left out.
         """
         lengths = (x[:, -1] > 0).sum(dim=-1)
-        longest = int(lengths.max()) + (self.reach if self.mask == "published" else 0)
+        longest = distributed.largest(lengths) + (self.reach if self.mask == "published" else 0)
         samples = -(-longest // self.stride) * self.stride
         x = x[:, :-1, :samples]
         x = F.pad(x, (0, samples - x.shape[-1]))
@@ -232,7 +232,7 @@ class BUTTSystem(System):
 
         The batch becomes as long as its longest record after stretching, at most as long as all had been stretched.
         """
-        u = torch.rand(5, len(x), generator=generator, dtype=torch.float64)
+        u = torch.rand(5, len(x), generator=generator, dtype=torch.float64).to(x.device)
         before = (x[:, -1] > 0).sum(dim=-1)
         shift = torch.where(u[0] < self.chance, (u[1] * before).long(), 0)
         factor = torch.where(u[2] < self.chance, 1 + self.stretch * (2 * u[3] - 1), 1.0)
@@ -240,14 +240,14 @@ class BUTTSystem(System):
         valid = _first(after, int(after.max()))
         # Ends stay ends: sample j of the result lies at j·(before − 1)/(after − 1) of the shifted record.
         pace = (before - 1) / (after - 1).clamp(min=1)
-        at = torch.arange(valid.shape[-1]) * pace[:, None]
+        at = torch.arange(valid.shape[-1], device=x.device) * pace[:, None]
         left = at.long().minimum(before[:, None] - 1)
         share = (at - left).to(x)[:, None]
         left, right = ((i + shift[:, None]) % before[:, None] for i in (left, (left + 1).minimum(before[:, None] - 1)))
         leads = x[:, :-1]
         left, right = (leads.gather(-1, i[:, None].expand(-1, leads.shape[1], -1)) for i in (left, right))
         gain = 1 + self.gain * (2 * torch.rand(leads.shape[:2], generator=generator) - 1)
-        gain = torch.where((u[4] < self.chance)[:, None], gain, 1.0)
+        gain = torch.where((u[4] < self.chance)[:, None], gain.to(x.device), 1.0)
         y = torch.lerp(left, right, share) * gain[:, :, None].to(x) * valid
         return torch.cat([y, valid.to(x)], dim=1)
 

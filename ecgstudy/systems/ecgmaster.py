@@ -221,7 +221,7 @@ class ECGMasterSystem(System):
         """Move each padded record, and its validity with it, to a random place."""
         valid = x[:, -1] > 0
         room = x.shape[-1] - valid.sum(dim=-1)
-        start = (torch.rand(len(x), generator=generator) * (room + 1)).long()
+        start = (torch.rand(len(x), generator=generator).to(x.device) * (room + 1)).long()
         return rolled(x, start - valid.int().argmax(dim=-1))
 
     def criterion(self, positives: Tensor, records: int) -> Loss:

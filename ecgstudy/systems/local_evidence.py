@@ -184,7 +184,7 @@ class LocalEvidenceSystem(System):
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Scale each lead. (To move records in time would teach nothing: all windows are judged alike.)"""
         factor = 1 + self.scaling * (2 * torch.rand(len(x), len(LEADS), 1, generator=generator) - 1)
-        return torch.cat([x[:, : len(LEADS)] * factor, x[:, len(LEADS) :]], dim=1)
+        return torch.cat([x[:, : len(LEADS)] * factor.to(x.device), x[:, len(LEADS) :]], dim=1)
 
     def objective(self, outputs: Outputs, targets: Tensor, criterion: Loss) -> Tensor:
         """Cross-entropy, and ``key_weight`` times what the answer key says of the map."""
