@@ -45,7 +45,8 @@ def test_every_task_can_be_measured(task, folder):
         "task": task, "varied": point.varied, "amount": getattr(point, point.varied)
     }  # fmt: skip
     assert row["samples"] == 10 * point.fs and row["records"] == point.records
-    assert row["cpu_seconds"] > 0 and row["wall_seconds"] > 0 and row["peak_mib"] > 50
+    # The clock of a process may count in hundredths of a second.
+    assert row["cpu_seconds"] >= 0 and row["wall_seconds"] > 0 and row["peak_mib"] > 50
     stored = 12 * 10 * point.fs * 4 * point.records / 2**20
     assert row["disk_mib"] >= stored if (cache_root() / "cohorts").exists() else row["disk_mib"] == 0
 

@@ -281,7 +281,9 @@ WRITERS = {"to_csv", "to_parquet", "to_json", "write_text", "write_bytes", "save
 NOT_WHOLE = {
     ("paths.py", "write_compact"),
     ("paths.py", "write_sealed"),
-    ("cohort.py", "_write"),
+    ("cohort.py", "_write_tables"),
+    ("cohort.py", "_join"),
+    ("cost_pages.py", "growth_figure"),  # to memory
     ("synthetic.py", "write"),
     ("beats.py", "checksum"),  # to a text in memory
     ("bench.py", "other"),  # a temporary folder

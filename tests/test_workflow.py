@@ -352,6 +352,7 @@ def test_a_profile_is_read_by_snakemake_and_its_plugin(profile, settings, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("ECGSTUDY_SLURM"), reason="takes minutes: ECGSTUDY_SLURM=1 asks for it")
 @pytest.mark.skipif(bool(slurm.lacking()), reason=f"no SLURM here: apt-get install {slurm.PACKAGES}")
 def test_on_slurm_a_node_that_dies_changes_no_byte(serial, tmp_path):
     cache = tmp_path / "cache"

@@ -317,7 +317,7 @@ def _peak() -> float:
     if not status.exists():
         return max(largest, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
     # Linux counts what the starting process had, too, as this one's ru_maxrss.
-    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8"))
     return max(largest, 1024 * int(found[1]) if found else 0)
 
 

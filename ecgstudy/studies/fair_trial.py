@@ -280,8 +280,10 @@ class _Asked:
 
 
 def entries() -> list[str]:
-    """Systems on trial, and those with networks that were fine-tuned and are committed."""
-    return [cls.name for cls in catalogue.with_chapter()] + ["Local evidence" + leaderboard.PRETRAINED]
+    """Systems on trial, then the study's own with its networks that were fine-tuned on real records."""
+    systems = catalogue.with_chapter()
+    fine_tuned = [cls.name + leaderboard.PRETRAINED for cls in systems if cls.kind == "own"]
+    return [cls.name for cls in systems] + fine_tuned
 
 
 def tasks(entry: str) -> list[Task]:
