@@ -2,9 +2,9 @@
 
 Writes ``results/bench.json``: name → ours, other, other_name, ratio (≥ 1: ours is better), unit, machine, date. All are
 measured, or those that are named: ``python -m ecgstudy.bench reading training``. Only when named: ``cohort_memory``
-(five minutes, 5 GB of disk); ``cohort_shards`` (two minutes, two idle cores); ``cohort_build_torch_ecg``, which wants
+(five minutes, 5 GB of disk); ``cohort_shards`` (two idle cores); ``cohort_build_torch_ecg``, which wants
 the package torch-ecg beside ours; ``explain`` and ``explain_page``, which want deepecgkit; ``gpu_training``, which
-wants a GPU (a row for each of the six systems, see ``bench_gpu``); ``workflow`` (ten minutes), which wants Snakemake
+wants a GPU (a row for each of the six systems, see ``bench_gpu``); ``workflow``, which wants Snakemake
 (``make env-cluster``) and two cores that do nothing else; ``book``, ``book_busy``, ``real_book`` and ``suite``, which
 run make in two fresh clones of this repository: as it is committed, and as it was at ``BEFORE`` (an hour or more each,
 on a machine that does nothing else).

@@ -96,17 +96,20 @@ def test_ceilings_of_the_systems_are_those_of_an_independent_check(name, simulat
         repeats=1,
     )
     means = found[found["class"] == ""].set_index("method")["value"]
-    # 54 explanations against 270.
-    for method, wanted in zip(("perfect map", "best cell", "QRS detector"), REVIEWED[name], strict=True):
-        assert means[method] == pytest.approx(wanted, abs=0.06)
+    # 54 explanations against 270: what the key alone decides is the same, what the record decides too is near.
+    perfect, best, detector = REVIEWED[name]
+    assert means["perfect map"] == pytest.approx(perfect, abs=0.005)
+    assert means["best cell"] == pytest.approx(best, abs=0.05)
+    assert means["QRS detector"] == pytest.approx(detector, abs=0.04)
+    assert means["perfect map"] <= means["best cell"]
 
 
 def test_a_spoilt_perfect_map_loses_what_was_reported(simulated):
     """Blurred by 0.1 s it keeps half of its excess mass, with a constant a sixth; the AUC knows no constant."""
     scores = ceilings.sensitivity(simulated, 8).mean()
     assert scores["perfect", "excess mass"] == 1
-    assert scores["blurred by 0.1 s", "excess mass"] == pytest.approx(0.49, abs=0.08)
-    assert scores["plus a constant", "excess mass"] == pytest.approx(0.16, abs=0.05)
+    assert scores["blurred by 0.1 s", "excess mass"] == pytest.approx(0.49, abs=0.02)
+    assert scores["plus a constant", "excess mass"] == pytest.approx(0.16, abs=0.02)
     assert scores["plus a constant", "AUC"] == 1
 
 

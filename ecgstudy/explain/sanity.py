@@ -1,4 +1,4 @@
-"""Does a map depend on what the network has learnt? The cascade of Adebayo et al. 2018, and their second test.
+"""Does a map depend on what the network has learnt? The cascade of Adebayo et al. 2018.
 
 In the cascade the layers lose their weights one after the other, from the logits down to the leads, and after each step
 the map is compared with that of the whole network. A map that stays the same tells of the record, not of the network.

@@ -1,7 +1,7 @@
 """What the study's work costs and how that grows: with records, samples of a record, processes and shards.
 
-``ecgstudy train --part costs --again`` measures every point in a process of its own and writes ``results/costs.csv``,
-in half an hour on two idle cores, with 32 GB of disk; ``python -m ecgstudy.studies.costs maps trials`` measures some
+``ecgstudy train --part costs --again`` measures every point in a process of its own and writes ``results/costs.csv``;
+that wants two idle cores and some 32 GB of disk. ``python -m ecgstudy.studies.costs maps trials`` measures some
 tasks. Seconds are those of the measured work alone, its preparation excluded. Those of the processor add up over
 processes and are nearly the same on a busy machine; those on the wall are not. Memory is the largest that a process
 had, torch and its libraries included.

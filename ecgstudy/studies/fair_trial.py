@@ -166,18 +166,14 @@ class Scores:
         return trials.over_trainings(tables, self.classes, self.patients, level=level, repeats=repeats)
 
     @cached_property
+    def every(self) -> pd.DataFrame:
+        """Means with intervals of every column."""
+        return self.means({column: (column,) for column in self.each[0].columns})
+
+    @cached_property
     def plain(self) -> dict[tuple[str, str, str, str], float]:
-        """Mean of each column by (method, trial, key, class or group), without intervals."""
-        found: dict[tuple[str, str, str, str], float] = {}
-        mean = sum(one.fillna(np.nan) for one in self.each) / len(self.each)
-        by_class = mean.groupby(self.classes).mean()
-        for group, some in trials.GROUPS.items():
-            there = [c for c in some if c in by_class.index]
-            if there:
-                by_class.loc[group] = by_class.loc[there].mean()
-        for (method, trial, key), column in by_class.items():
-            found |= {(method, trial, key, str(c)): float(v) for c, v in column.items()}
-        return found
+        """Mean of each column by (method, trial, key, class or group)."""
+        return self.every.set_index(["method", "trial", "key", "class"])["value"].to_dict()
 
     def best_blind(self, method: str, trial: str, key: str, classes: str) -> str:
         """The column of the best map that has seen no network, at the resolution of a method."""
@@ -196,7 +192,7 @@ class Scores:
 
     def rows(self) -> pd.DataFrame:
         """Rows of ``TABLE``: every column of scores, by class and group."""
-        found = self.means({c: (c,) for c in self.each[0].columns})
+        found = self.every.copy()
         known = {*self.system.own_maps, *GENERAL}
         limits = [
             self.bounds(m, t, k, c) if m in known else (np.nan, np.nan)
