@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ecgstudy import maps
-from ecgstudy.book import plots
+from ecgstudy.book import hearts, plots, real_records
 from ecgstudy.data import audit
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS
@@ -47,15 +47,24 @@ class Example:
 
     @classmethod
     def simulated(cls, *labels: str, fs: float, seed: int = 0) -> Self:
-        """Simulate a record that carries exactly these labels."""
-        s = synthetic.simulate(0, seed, fs=fs, labels=frozenset(labels))
+        """Simulate a record that carries exactly these labels; of a single one, that which was chosen to show it."""
+        single = len(labels) == 1
+        s = hearts.shown(labels[0], fs).one if single else synthetic.simulate(0, seed, fs=fs, labels=frozenset(labels))
         key = synthetic.answer_key(s.evidence, s.record.signal.shape[-1])
         return cls(s.record.signal, fs, "simulated", _in_order(labels), key)
 
     @classmethod
     def real(cls, *labels: str, fs: float) -> Self | None:
-        """Find real records, one with each of the labels, and take that with most; None where none is at hand."""
-        found = [record for label in labels if (record := audit.example(label=label)) is not None]
+        """Find real records, one with each of the labels, and take that with most.
+
+        They are of the recordings at hand, or else of those that come with the book; None where neither has the label.
+        """
+        given = {label: one for one in real_records.committed().values() for label in one.labels}
+        found = [
+            record or given[label].record
+            for label in labels
+            if (record := audit.example(label=label)) is not None or label in given
+        ]
         if not found:
             return None
         record = max(found, key=lambda r: len(r.labels))

@@ -186,7 +186,7 @@ def _runs() -> dict[str, Any]:
 
 def one_record() -> Figure:
     """A record, the answer key, and the first own map of each system that reads 12 leads."""
-    return local_evidence_pages.own_map_of_each(_runs(), [RECORD], 125, case=hearts.case)
+    return local_evidence_pages.own_map_of_each(_runs(), [RECORD], hearts.FS)
 
 
 def record_figure() -> str:
@@ -199,13 +199,14 @@ def record_figure() -> str:
         "the four papers spread over the whole record, the last one rises at the premature beats only\n\n"
         f"One simulated record with premature ventricular beats, the answer key (shaded), and what {papers} rebuilt systems and "
         "the study's own, in the last row, mark as evidence for them. The number is the share of the map inside the key. The "
-        "networks have each learned from 18,000 simulated records, not from this one. The record was chosen for its clear "
-        f"beats, not for its maps ({_source('explanations.py')}). The fifth paper reads single beats and has no row.\n```\n"
+        "networks have each learned from "
+        f"{_learned()[1]:,} simulated records, not from this one. The record was chosen for its clear beats, not for its maps. "
+        "The fifth paper reads single beats and has no row.\n```\n"
     )
 
 
-def _source(module: str) -> str:
-    return f"`ecgstudy/studies/{module}`" if module == "explanations.py" else f"`results/{module}`"
+def _source(file: str) -> str:
+    return f"`results/{file}`"
 
 
 # ---- in ten minutes
@@ -291,8 +292,8 @@ def minute_readers() -> str:
     rows = readers().set_index("name")
     return _figure(
         "readers",
-        "Macro-AUROC of eleven entries on real records: the decision trees lead, the study's own network follows, then the "
-        "papers' systems",
+        "Macro-AUROC on real records with intervals, a row an entry: the decision trees lead, the study's own network follows, "
+        "then the papers' systems",
         f"Each entry on the same {len(leaderboard.records_of('real'))} real records in five folds ({_source('leaderboard.csv')}).",
     ) + (
         f"\nThe {rows.index[0]} lead with {_said(rows.iloc[0])}. The networks are small copies, and each has learned from about "
@@ -322,7 +323,7 @@ def more_figure() -> Figure:
         ax.text(1.04, ends["many"][place], f"{_plain(str(name))} {number(row['many'], 2)}", va="center", fontsize=9.5)
         ax.text(-0.04, ends["few"][place], number(row["few"], 2), va="center", ha="right", fontsize=9.5)
     learned = _learned()
-    ax.set(xlim=(-0.25, 1.9), ylabel="macro-AUROC on 2,000 simulated records")
+    ax.set(xlim=(-0.25, 1.9), ylabel=f"macro-AUROC on {len(leaderboard.records_of('synthetic')):,} others")
     ax.set_xticks([0, 1], [f"trained on {learned[0]:,}", f"on {learned[1]:,} records"])
     ax.spines["bottom"].set_visible(False)
     return figure
@@ -410,8 +411,9 @@ def minute_aside() -> str:
     lost = (rows["patients"] - rows["sources"]).drop(index=TREES)
     return _figure(
         "aside",
-        "Two dots a system: with new patients of known sources scores lie between 0.66 and 0.92, with a new source all lie "
-        "between 0.55 and 0.71",
+        f"Two dots a system: with new patients scores lie between {number(rows['patients'].min(), 2)} and "
+        f"{number(rows['patients'].max(), 2)}, with a new source between {number(rows['sources'].min(), 2)} and "
+        f"{number(rows['sources'].max(), 2)}",
         "One network of each system, tested on patients that it had not seen (filled) and on a whole source that it had not "
         f"seen (open; {_source('leaderboard.csv')}).",
     ) + (
@@ -473,8 +475,8 @@ def minute_maps() -> str:
     theirs = rows[(rows["mark"] == OWN) & (rows["trained"] == explanations.MANY)].iloc[0]
     return _figure(
         "maps",
-        "Excess mass of nine maps with intervals, on simulated and on real records: the papers' maps lie near zero or a little "
-        "above, the study's own network far above, signal energy and a QRS detector between them",
+        "Excess mass of each map with its interval, on simulated and on real records: the papers' maps lie near zero or a "
+        "little above, the study's own network far above, signal energy and a QRS detector between them",
         f"How much of each system's own map lies on the evidence, beyond chance, with 95 % intervals "
         f"({_source('explanations.csv.gz')}). Signal energy and the QRS detector have seen no network.",
     ) + (
@@ -525,8 +527,8 @@ def minute_twice() -> str:
     seeds, folds = (" to ".join(number(v, 2) for v in rows.loc[trial]) for trial in ("seeds", "folds"))
     return _figure(
         "twice",
-        "Correlations between the maps of two trainings of each system with intervals: nearly all lie between 0.1 and 0.7, "
-        "none near 1",
+        "Correlations between the maps of two trainings of each system, with intervals: all lie between nothing in common and "
+        "the same map, none near the latter",
         f"How alike the maps of two trainings of one system are, for the same records and classes "
         f"({_source('explanations.csv.gz')}).",
     ) + (
