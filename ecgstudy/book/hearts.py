@@ -6,7 +6,7 @@ class; no map and no network had a say.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,6 +22,7 @@ from ecgstudy.explain.cases import Cases, wave_key
 from ecgstudy.reading.chart import chart
 
 SEED, FS, NOISE = 26, 250.0, 0.3
+WAVES = ("P", "QRS", "T")
 BLOCK = 2.5  # s that each lead of the chart is shown
 CHOSEN = {"NSR": 0, "AF": 0, "I-AVB": 0, "LBBB": 0, "RBBB": 0, "PAC": 0, "PVC": 0, "STD": 0, "STE": 0}
 # Leads that show the class best, and the second from which a strip of them is drawn.
@@ -167,8 +168,8 @@ CRITERIA: Mapping[str, Criteria] = {
     "AF": {
         **(ALL | NARROW),
         "65 to 110 beats a minute": lambda s: 65 <= s.heart("rate") <= 110,
-        "intervals that differ by 15 % and more": lambda s: s.heart("af_irregularity") >= 0.15,
-        "fibrillatory waves of at least 0.08 mV in V1": lambda s: s.tremble() >= 0.08,
+        "intervals that vary by at least 12 %": lambda s: s.heart("af_irregularity") >= 0.12,
+        "fibrillatory waves of at least 0.05 mV in V1": lambda s: s.heart("f_size") >= 0.04 and s.tremble() >= 0.05,
         "no beat is aberrant": lambda s: s.heart("aberrant_beats") == 0,
     },
     "I-AVB": {**(ALL | SINUS | NARROW), "PR 230 to 320 ms": lambda s: 0.23 <= s.heart("pr") <= 0.32},
@@ -291,10 +292,10 @@ def normal() -> str:
     return str(chart(s.signal, s.fs, title="A normal simulated ECG", description=text, names=names))
 
 
-def strip(name: str) -> Figure:
-    """Two leads of the ECG of a class for a few seconds, its evidence marked."""
+def strip(name: str) -> str:
+    """Two leads of the ECG of a class for a few seconds, its evidence marked, as SVG."""
     s, (leads, start) = shown(name), STRIPS[name]
-    return plots.strip_ecg(s.signal, s.fs, leads, start=start, seconds=STRIP, evidence=s.key)
+    return plots.svg(plots.strip_ecg(s.signal, s.fs, leads, start=start, seconds=STRIP, evidence=s.key))
 
 
 def named_beat() -> Figure:
@@ -303,23 +304,24 @@ def named_beat() -> Figure:
     rows = s.one.waves[s.one.waves["lead"] == "II"].sort_values("peak")
     onset = s.beats(CONDUCTED)[1]
     around = rows[(rows["onset"] > (onset - 0.3) * s.fs) & (rows["offset"] < (onset + 0.55) * s.fs)].set_index("wave")
-    start, seconds = onset - 0.32, 0.95
-    figure = plots.strip_ecg(s.signal, s.fs, ["II"], start=start, seconds=seconds, scale=3.2, height=2.0)
-    ax = figure.axes[0]
-    at = {(w, edge): around.loc[w, edge] / s.fs - start for w in ("P", "QRS", "T") for edge in around.columns[2:]}
+    start, seconds = onset - 0.32, 1.0
+    at = {(w, edge): around.loc[w, edge] / s.fs - start for w in WAVES for edge in ("onset", "peak", "offset")}
     y = s.signal[LEADS.index("II")]
-    top = {w: float(y[int(around.loc[w, "peak"])]) for w in ("P", "QRS", "T")}
-    for wave in ("P", "QRS", "T"):
-        ax.text(at[wave, "peak"], top[wave] + 0.08, wave, ha="center", va="bottom", fontsize=13, weight="bold")
-    _bracket(ax, at["P", "onset"], at["QRS", "onset"], -0.42, "PR interval")
-    _bracket(ax, at["QRS", "offset"], at["T", "onset"], 0.62, "ST segment")
+    shown = slice(round(start * s.fs), round((start + seconds) * s.fs))
+    level = float(y[int(around.loc["P", "onset"])])
+    figure, ax = plots.paper(seconds, -1.0, float(y[shown].max() - level) + 0.4, scale=3.2)
+    ax.plot(np.arange(shown.stop - shown.start) / s.fs, y[shown] - level, color=plots.INK, linewidth=1.8)
+    for wave in WAVES:
+        top = float(y[int(around.loc[wave, "peak"])]) - level
+        ax.text(at[wave, "peak"], top + 0.06, wave, ha="center", va="bottom", fontsize=14, weight="bold")
+    _bracket(ax, at["P", "onset"], at["QRS", "onset"], -0.45, "PR interval")
     _bracket(ax, at["QRS", "onset"], at["QRS", "offset"], -0.62, "QRS duration")
+    _bracket(ax, at["QRS", "offset"], at["T", "onset"], -0.45, "ST segment")
     _bracket(ax, at["QRS", "onset"], at["T", "offset"], -0.82, "QT interval")
-    level = float(y[int(around.loc["QRS", "offset"])])
+    j = at["QRS", "offset"], float(y[int(around.loc["QRS", "offset"])]) - level
     ax.annotate(
-        "J point", (at["QRS", "offset"], level), (at["QRS", "offset"] + 0.1, level + 0.3), fontsize=11,
-        arrowprops={"arrowstyle": "->", "color": plots.INK},
-    )  # fmt: skip
+        "J point", j, (j[0] + 0.06, j[1] + 0.4), fontsize=12, arrowprops={"arrowstyle": "->", "color": plots.INK}
+    )
     return figure
 
 
@@ -333,8 +335,8 @@ def drawings() -> dict[str, Callable[[], str]]:
     """Name of each drawing → what draws it, as SVG."""
     found: dict[str, Callable[[], str]] = {"heart_normal": normal, "heart_beat": lambda: plots.svg(named_beat())}
     for name in CLASSES:
-        found[f"heart_{file(name)}"] = lambda name=name: drawing(name)  # type: ignore[misc]
-        found[f"strip_{file(name)}"] = lambda name=name: plots.svg(strip(name))  # type: ignore[misc]
+        found[f"heart_{file(name)}"] = partial(drawing, name)
+        found[f"strip_{file(name)}"] = partial(strip, name)
     return found
 
 

@@ -85,6 +85,15 @@ def _chart(ax: Axes, record: Record, seconds: float, height: float) -> None:
             ax.text(place * span + 0.06, zero + 0.45 * height, lead, fontsize=9, weight="bold")
 
 
+def paper(seconds: float, low: float, high: float, *, scale: float = 1) -> tuple[Figure, Axes]:
+    """A piece of chart paper from ``low`` to ``high`` mV, ``scale`` times its true size (25 mm/s and 10 mm/mV)."""
+    style()
+    size = (seconds * 25 * MM * scale, (high - low) * 10 * MM * scale)
+    figure, ax = plt.subplots(figsize=size, layout="constrained")
+    _paper(ax, seconds, low, high)
+    return figure, ax
+
+
 def strip_ecg(
     signal: NDArray[np.floating],
     fs: float,
@@ -94,7 +103,6 @@ def strip_ecg(
     seconds: float,
     evidence: NDArray[np.bool_] | None = None,
     scale: float = 1.5,
-    height: float = 0.0,
 ) -> Figure:
     """Draw some leads of an ECG for a few seconds on chart paper, one below the other.
 
@@ -107,19 +115,14 @@ def strip_ecg(
     evidence
         (12, samples): where it is, the trace is thick and the paper behind it is tinted.
     scale
-        Times the true size: 1 is 25 mm/s and 10 mm/mV.
-    height
-        Of the paper of a lead in mV, at least.
+        See ``paper``.
     """
-    style()
     shown = slice(round(start * fs), round((start + seconds) * fs))
     t = np.arange(shown.stop - shown.start) / fs
     traces = {lead: signal[LEADS.index(lead), shown] for lead in leads}
     tops = [max(y.max() + 0.35, 0.6) for y in traces.values()]
-    feet = [min(y.min() - 0.25, -0.3, top - height) for y, top in zip(traces.values(), tops, strict=True)]
-    whole = float(sum(tops) - sum(feet))
-    figure, ax = plt.subplots(figsize=(seconds * 25 * MM * scale, whole * 10 * MM * scale), layout="constrained")
-    _paper(ax, seconds, -whole, 0)
+    feet = [min(y.min() - 0.25, -0.3) for y in traces.values()]
+    figure, ax = paper(seconds, float(sum(feet) - sum(tops)), 0, scale=scale)
     ceiling = 0.0
     for (lead, y), top, foot in zip(traces.items(), tops, feet, strict=True):
         zero = ceiling - top

@@ -122,9 +122,9 @@ def published_maps() -> str:
         "**The published maps mark little of the evidence, and coarse maps cannot mark much.** *Excess mass* is the share "
         f"of a map on the evidence beyond chance: 0 is chance, 1 is perfect. On {int(values[best]['n'])} simulated records "
         f"the best own map of the four systems has {_said(values[best], 2)}, and a QRS detector that has seen no network "
-        f"has {_said(detector, 2)}. Part of this is resolution: one cell of these maps lasts {number(shortest, 2)} to "
-        f"{number(longest, 1)} s, longer than most of what it should mark. ([The trials](../notebooks/09_cam_analysis.ipynb) "
-        "tell one from the other)"
+        f"has {_said(detector, 2)}. Part of this is resolution: a P wave takes about a tenth of a second, a cell of these "
+        f"maps {number(shortest, 2)} to {number(longest, 1)} s, and each cell has seen more than its own stretch. "
+        "([The trials](../notebooks/09_cam_analysis.ipynb) tell one from the other)"
     )
 
 
@@ -196,7 +196,7 @@ def record_figure() -> str:
     return (
         "```{figure} computed/one_record.svg\n:name: fig-one-record\n"
         ":alt: A simulated ECG with premature ventricular beats, which are shaded. Below it the maps of five networks: those of "
-        "the four papers spread over the whole record, the last one rises at the premature beats only\n\n"
+        "the papers' systems spread over the whole record, the last one rises at the premature beats only\n\n"
         f"One simulated record with premature ventricular beats, the answer key (shaded), and what {papers} rebuilt systems and "
         "the study's own, in the last row, mark as evidence for them. The number is the share of the map inside the key. The "
         "networks have each learned from "
