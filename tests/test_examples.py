@@ -78,6 +78,13 @@ def test_without_recordings_at_hand_one_that_comes_with_the_book_is_shown(monkey
         assert example.title.split("/")[1].split()[0] in real_records.committed()
 
 
+@pytest.mark.parametrize("label", CLASSES)
+def test_charts_show_a_simulated_and_a_real_record_of_the_class(label):
+    found = examples.charts(label)
+    assert [r.source == "synthetic" for r, _ in found] == [True, False]
+    assert all(label in r.labels and r.name in title and label in title for r, title in found)
+
+
 def test_where_there_is_no_example_nothing_is_drawn():
     assert examples.class_map(None, "PVC", run_of(SmallGAPSystem()), "CAM") is None
     assert not plt.get_fignums()

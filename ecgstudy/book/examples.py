@@ -16,7 +16,7 @@ from ecgstudy import maps
 from ecgstudy.book import hearts, plots, real_records
 from ecgstudy.data import audit
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.data.records import LEADS
+from ecgstudy.data.records import LEADS, Record
 from ecgstudy.data.simulator import synthetic
 from ecgstudy.preprocessing import fill_gaps, resample
 from ecgstudy.systems import System
@@ -59,12 +59,7 @@ class Example:
 
         They are of the recordings at hand, or else of those that come with the book; None where neither has the label.
         """
-        given = {label: one for one in real_records.committed().values() for label in one.labels}
-        found = [
-            record or given[label].record
-            for label in labels
-            if (record := audit.example(label=label)) is not None or label in given
-        ]
+        found = [record for label in labels if (record := _real(label)) is not None]
         if not found:
             return None
         record = max(found, key=lambda r: len(r.labels))
@@ -75,6 +70,18 @@ class Example:
     def input(self, system: System) -> Tensor:
         """Its first input of a system, (1, leads, samples)."""
         return torch.from_numpy(system.windows(self.signal)[0])[None]
+
+
+def _real(label: str) -> Record | None:
+    """A real record of a class: of the recordings at hand, else one that comes with the book."""
+    given = (one.record for one in real_records.committed().values() if label in one.labels)
+    return audit.example(label=label) or next(given, None)
+
+
+def charts(label: str) -> list[tuple[Record, str]]:
+    """The simulated record that was chosen to show a class, and a real one of it, each with a title."""
+    found = [hearts.shown(label).one.record, _real(label)]
+    return [(r, f"{r.source}, {r.name}: {', '.join(_in_order(r.labels))}") for r in found if r is not None]
 
 
 def _in_order(labels: Sequence[str] | frozenset[str]) -> tuple[str, ...]:
