@@ -154,18 +154,10 @@ def test_sidecars_are_no_records(real_data, tmp_path):
     pd.testing.assert_frame_equal(beats, audit.beat_counts(real_data / "mitdb", limit=1))
 
 
-def test_examples_are_of_the_class(real_data):
-    for label in ("PVC", "STE"):
-        found = audit.examples(label)
-        assert [r.source == "synthetic" for r, _ in found] == [True, False]
-        assert all(label in r.labels for r, _ in found)
-
-
-def test_without_real_recordings_examples_are_simulated(tmp_path, monkeypatch):
+def test_without_real_recordings_the_example_is_simulated(tmp_path, monkeypatch):
     monkeypatch.setenv("ECGSTUDY_DATA", str(tmp_path))
     assert manifest.at_hand() == {}
     assert audit.example().source == "synthetic"
-    assert [r.source for r, _ in audit.examples("AF")] == ["synthetic"]
 
 
 def test_data_sets_of_the_study_and_which_are_at_hand():

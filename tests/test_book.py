@@ -443,6 +443,7 @@ def test_a_page_that_was_emptied_or_lost_is_rendered_again(tmp_path, monkeypatch
     monkeypatch.setattr(build, "build_folder", lambda profile: tmp_path / profile)
     monkeypatch.setattr(build, "notebook_names", list)
     monkeypatch.setattr(computed, "COMPUTED", {})
+    monkeypatch.setattr(computed, "DRAWINGS", {})
     report = ["as explained"]
 
     def write_reports(folder):

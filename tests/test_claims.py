@@ -204,12 +204,13 @@ def test_no_claim_has_a_p_of_0(folder):
 
 
 def test_pages_include_what_is_computed_and_nothing_else():
-    included = set()
-    for page in (REPOSITORY / "book").glob("*.md"):
-        included |= set(re.findall(r"\{include\} computed/(\w+)\.md", page.read_text()))
+    pages = [page.read_text(encoding="utf-8") for page in (REPOSITORY / "book").rglob("*.md")]
+    included = {name for page in pages for name in re.findall(r"\{include\} (?:\.\./)?computed/(\w+)\.md", page)}
     texts = {name: write() for name, write in computed.COMPUTED.items()}
     assert included == set(texts)
     assert all(text.endswith("\n") and text.strip() for text in texts.values())
+    shown = {name for text in (*pages, *texts.values()) for name in re.findall(r"\{figure\} computed/(\w+)\.svg", text)}
+    assert shown == set(computed.DRAWINGS)
 
 
 def test_the_answers_of_chapter_09_and_the_trials_keep_each_other(tmp_path, monkeypatch):

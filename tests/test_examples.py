@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ecgstudy import maps
-from ecgstudy.book import examples, plots
+from ecgstudy.book import examples, hearts, plots, real_records
 from ecgstudy.data import audit
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.simulator import synthetic
@@ -48,7 +48,8 @@ def bars(ax):
 
 def test_a_simulated_example_has_its_key(pvc):
     assert pvc.signal.shape == (12, 1250) and pvc.labels == ("PVC",) and pvc.title == "simulated"
-    s = synthetic.simulate(0, 1, fs=125, labels=frozenset({"PVC"}))
+    chosen = hearts.CHOSEN["PVC"], hearts.SEED
+    s = synthetic.simulate(*chosen, fs=125, labels=frozenset({"PVC"}), noise=hearts.NOISE)
     np.testing.assert_array_equal(pvc.signal, s.record.signal)
     rows = s.evidence[s.evidence["class"] == "PVC"]
     first = rows[rows["lead"] == "II"].iloc[0]
@@ -65,7 +66,23 @@ def test_a_real_example_is_the_one_with_most_labels(monkeypatch, pvc):
     example = examples.Example.real("PVC", "RBBB", "AF", fs=125)
     assert example.title == f"synthetic/{rich.name} (RBBB, PVC)" and example.key is None
     assert example.signal.shape == (12, 1250) and example.fs == 125
+    monkeypatch.setattr(real_records, "committed", dict)
     assert examples.Example.real("AF", fs=125) is None
+
+
+def test_without_recordings_at_hand_one_that_comes_with_the_book_is_shown(monkeypatch):
+    monkeypatch.setattr(audit, "example", lambda *, label: None)
+    for label in CLASSES:
+        example = examples.Example.real(label, fs=125)
+        assert label in example.labels and example.signal.shape == (12, 1250) and example.key is None
+        assert example.title.split("/")[1].split()[0] in real_records.committed()
+
+
+@pytest.mark.parametrize("label", CLASSES)
+def test_charts_show_a_simulated_and_a_real_record_of_the_class(label):
+    found = examples.charts(label)
+    assert [r.source == "synthetic" for r, _ in found] == [True, False]
+    assert all(label in r.labels and r.name in title and label in title for r, title in found)
 
 
 def test_where_there_is_no_example_nothing_is_drawn():

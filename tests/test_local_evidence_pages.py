@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from ecgstudy.book import chapter, report
+from ecgstudy.book import chapter, hearts, report
 from ecgstudy.book import local_evidence_pages as pages
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.explain import trials
@@ -75,11 +75,11 @@ def test_each_system_draws_its_own_map_of_the_same_record():
     figure = pages.own_map_of_each(runs, ["PVC", "AF"], 250)
     axes = np.array(figure.axes).reshape(3, 2)
     assert [ax.get_title() for ax in axes[0]] == ["PVC, lead II", "AF, lead II"]
-    case = synthetic_cases(250, 1, seed=explanations.CASE_SEED, classes=["AF"])
+    case = hearts.case("AF", 250)
     (line,) = axes[0, 1].lines
     np.testing.assert_array_equal(line.get_ydata(), case.signals[0, 1])
     assert line.get_xdata()[-1] == pytest.approx(10, abs=0.01)
-    case = synthetic_cases(SYSTEM.fs, 1, seed=explanations.CASE_SEED, classes=["AF"])
+    case = hearts.case("AF", SYSTEM.fs)
     m = make_maps("evidence", SYSTEM, runs["two"].network(), case)
     mass = trials.localisation(m, case.any_lead)["mass"][0]
     assert axes[2, 1].texts[0].get_text() == (f"{mass:.2f} inside" if (m > 0).any() else "silent")

@@ -16,7 +16,7 @@ from ecgdatakit.parsing.parsers import sierra_xml
 
 import ecgstudy
 from ecgstudy import metrics, windows, workers
-from ecgstudy.book import computed, report
+from ecgstudy.book import computed, real_records, report
 from ecgstudy.data import audit, building
 from ecgstudy.data.devices import common
 from ecgstudy.data.labels import CLASSES
@@ -297,8 +297,48 @@ def of_claims():
     yield "must be below 0.05."
 
 
+def of_index():
+    yield "Numbers in brackets are 95 % intervals."
+
+
+def of_primer_ecg():
+    normal, late = (synthetic.CRITERIA[name].definition for name in ("NSR", "I-AVB"))
+    wide = synthetic.CRITERIA["LBBB"].definition
+    assert "PR 120 to 200 ms, QRS below 120 ms" in normal and "above 200 ms" in late and "at least 120 ms" in wide
+    yield "120 to 200 ms in a healthy heart."
+    yield "takes less than 120 ms."
+    yield "the PR interval is above 200 ms."
+    yield "QRS takes 120 ms or more."
+    yield "A normal heart does this 60 to 100 times a minute"
+    yield "40 milliseconds wide"
+
+
+def of_primer_cnn():
+    yield "eight in ten patients with a probability of 0.8"
+
+
+def of_real_records():
+    rates = {one.data_set: one.fs for one in real_records.committed().values()}
+    assert rates.pop("ludb") == 500 and set(rates.values()) == {250}
+    yield "brought to 250 samples a second (the one of LUDB has its own 500)"
+    yield "CC BY 4.0 and ODC-By 1.0 let anyone"
+
+
+def of_paper_of_xecgnet():
+    yield f"Records have up to {by_name('xECGNet')().seconds:g} seconds"
+
+
+def of_paper_of_ecgmaster():
+    system = by_name("ECGMaster")()
+    assert system.seconds == 60
+    yield f"one minute at {system.fs:g} Hz"
+
+
+PAPER_PAGES = {"papers/xecgnet": of_paper_of_xecgnet, "papers/ecgmaster": of_paper_of_ecgmaster}
 PAGES = {part.__name__.removeprefix("of_"): part for part in (of_protocol, of_rerun, of_reproducibility, of_beyond)}
-PAGES |= {"criteria": of_criteria, "claims": of_claims, "index": list, "glossary": list}
+PAGES |= {"criteria": of_criteria, "claims": of_claims, "index": of_index, "glossary": list, "ten_minutes": list}
+PAGES |= {"primer_ecg": of_primer_ecg, "primer_cnn": of_primer_cnn, "real_records": of_real_records}
+PAGES |= {f"papers/{name}": list for name in ("index", "cnn_gap", "butt", "beat_gradcam")} | PAPER_PAGES
 
 
 # Listings, code, addresses, directives and their options, and definitions, which a test of their own compares.
@@ -324,7 +364,8 @@ def told_in(path):
 
 
 def test_no_interval_is_written_by_hand_that_the_results_do_not_hold():
-    pages = {path.name: path.read_text() for path in (REPOSITORY / "book").glob("*.md")}
+    book = REPOSITORY / "book"
+    pages = {path.relative_to(book).as_posix(): path.read_text(encoding="utf-8") for path in book.rglob("*.md")}
     pages |= {path.name: told_in(path) for path in NOTEBOOKS.glob("*.ipynb")}
     pages["claims.yaml"] = "\n".join(c["measured"] for c in yaml.safe_load((RESULTS / "claims.yaml").read_text()))
     for name, text in pages.items():

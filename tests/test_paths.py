@@ -283,7 +283,7 @@ NOT_WHOLE = {
     ("paths.py", "write_sealed"),
     ("cohort.py", "_write_tables"),
     ("cohort.py", "_join"),
-    ("cost_pages.py", "growth_figure"),  # to memory
+    ("plots.py", "svg"),  # to memory
     ("synthetic.py", "write"),
     ("beats.py", "checksum"),  # to a text in memory
     ("bench.py", "other"),  # a temporary folder

@@ -259,6 +259,8 @@ def render(profile: str) -> Path:
         (staging / "book" / "computed").mkdir()
         for name, write in computed.COMPUTED.items():
             (staging / "book" / "computed" / f"{name}.md").write_text(write(), encoding="utf-8")
+        for name, draw in computed.DRAWINGS.items():
+            (staging / "book" / "computed" / f"{name}.svg").write_text(draw(), encoding="utf-8")
         own_ecg.write_reports(staging / "book" / "static" / "reports")
         # Besides their sources, this shapes the pages.
         digest = hashlib.sha256((REPOSITORY / "ecgstudy" / "book" / "pages.py").read_bytes())

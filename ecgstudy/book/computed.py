@@ -3,11 +3,15 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any
 
-from ecgstudy.book import cost_pages, own_ecg
+from matplotlib.figure import Figure
+
+from ecgstudy.book import cost_pages, hearts, own_ecg, paper_pages, plots, primer_figures, real_records, summary_pages
 from ecgstudy.book.report import interval, number, p_value
+from ecgstudy.data.labels import CLASSES
 from ecgstudy.paths import REPOSITORY, RESULTS, listed
 from ecgstudy.studies import ablations, claims, leaderboard
 from ecgstudy.studies.verify import provenance, published
@@ -137,6 +141,7 @@ COMPUTED: dict[str, Callable[[], str]] = {
     "checks": own_ecg.checks_table,
     "claims": claims_table,
     "claims_summary": claims_summary,
+    "clone": summary_pages.clone,
     "cost_assumptions": cost_pages.assumptions,
     "cost_estimates": cost_pages.estimates_table,
     "cost_figure": cost_pages.growth_figure,
@@ -147,7 +152,28 @@ COMPUTED: dict[str, Callable[[], str]] = {
     "cost_stored": cost_pages.stored_or_simulated,
     "exceptions": exceptions,
     "faults": own_ecg.faults_table,
+    "findings": summary_pages.findings,
+    "heart_rules": hearts.rules,
+    "real_gallery": real_records.gallery,
+    "real_table": real_records.table,
+    "record_figure": summary_pages.record_figure,
     "runs": run_table,
     "settings": settings_table,
     "unlike": own_ecg.unlike_table,
+    **summary_pages.MINUTES,
+    **{f"heart_{hearts.file(name)}": partial(hearts.figure, name) for name in CLASSES},
+    **{f"paper_{page}": partial(paper_pages.facts_of, page) for page in paper_pages.pages()},
+    **{f"claims_{cite}": partial(paper_pages.fate, cite) for cite in paper_pages.cited()},
+}
+
+
+def _drawn(draw: Callable[[], Figure]) -> str:
+    return plots.svg(draw())
+
+
+# Name of a drawing beside them → what draws it, as the text of an SVG file.
+DRAWINGS: dict[str, Callable[[], str]] = {
+    **hearts.drawings(),
+    **{drawing: partial(real_records.drawing, name) for drawing, name in real_records.drawings().items()},
+    **{name: partial(_drawn, draw) for name, draw in (summary_pages.DRAWN | primer_figures.DRAWN).items()},
 }

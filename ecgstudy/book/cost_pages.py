@@ -1,6 +1,5 @@
 """What the page "Beyond one machine" shows of ``results/costs.csv``: growth, a figure, estimates for large corpora."""
 
-import io
 from collections.abc import Iterator
 
 import matplotlib.pyplot as plt
@@ -149,25 +148,20 @@ def assumptions() -> str:
 def growth_figure() -> str:
     """Curves of the processor's seconds, as a drawing in the page."""
     curves = list(_curves(("records", "samples")))
-    with plt.rc_context({"svg.hashsalt": "costs", "svg.fonttype": "path"}):
-        plots.style()
-        figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
-        for ax, varied in zip(axes, ("records", "samples"), strict=True):
-            for task, what, rows in curves:
-                if what == varied:
-                    ax.loglog(rows["amount"], rows["cpu_seconds"], "o-", markersize=3, label=task)
-            ends = np.array(ax.get_xlim())
-            ax.loglog(ends, ends / ends[0] * ax.get_ylim()[0], color="0.6", linestyle=":", label="linear")
-            ax.set_xlabel(varied if varied == "records" else "samples of a record")
-            ax.legend(frameon=False, fontsize=7)
-        axes[0].set_ylabel("seconds of the processor")
-        figure.tight_layout()
-        drawn = io.StringIO()
-        figure.savefig(drawn, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-        plt.close(figure)
-    text = drawn.getvalue()
+    plots.style()
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
+    for ax, varied in zip(axes, ("records", "samples"), strict=True):
+        for task, what, rows in curves:
+            if what == varied:
+                ax.loglog(rows["amount"], rows["cpu_seconds"], "o-", markersize=3, label=task)
+        ends = np.array(ax.get_xlim())
+        ax.loglog(ends, ends / ends[0] * ax.get_ylim()[0], color="0.6", linestyle=":", label="linear")
+        ax.set_xlabel(varied if varied == "records" else "samples of a record")
+        ax.legend(frameon=False, fontsize=7)
+    axes[0].set_ylabel("seconds of the processor")
+    figure.tight_layout()
     alt = "Seconds of the processor over records and over samples, both axes logarithmic, one line a kind of work."
-    svg = text[text.index("<svg") :].replace("<svg ", f'<svg role="img" aria-label="{alt}" style="max-width:100%" ', 1)
+    svg = plots.svg(figure).replace("<svg ", f'<svg role="img" aria-label="{alt}" style="max-width:100%" ', 1)
     return f"```{{raw}} html\n{svg}```\n"
 
 

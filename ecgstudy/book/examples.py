@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ecgstudy import maps
-from ecgstudy.book import plots
+from ecgstudy.book import hearts, plots, real_records
 from ecgstudy.data import audit
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.data.records import LEADS
+from ecgstudy.data.records import LEADS, Record
 from ecgstudy.data.simulator import synthetic
 from ecgstudy.preprocessing import fill_gaps, resample
 from ecgstudy.systems import System
@@ -47,15 +47,19 @@ class Example:
 
     @classmethod
     def simulated(cls, *labels: str, fs: float, seed: int = 0) -> Self:
-        """Simulate a record that carries exactly these labels."""
-        s = synthetic.simulate(0, seed, fs=fs, labels=frozenset(labels))
+        """Simulate a record that carries exactly these labels; of a single one, that which was chosen to show it."""
+        single = len(labels) == 1
+        s = hearts.shown(labels[0], fs).one if single else synthetic.simulate(0, seed, fs=fs, labels=frozenset(labels))
         key = synthetic.answer_key(s.evidence, s.record.signal.shape[-1])
         return cls(s.record.signal, fs, "simulated", _in_order(labels), key)
 
     @classmethod
     def real(cls, *labels: str, fs: float) -> Self | None:
-        """Find real records, one with each of the labels, and take that with most; None where none is at hand."""
-        found = [record for label in labels if (record := audit.example(label=label)) is not None]
+        """Find real records, one with each of the labels, and take that with most.
+
+        They are of the recordings at hand, or else of those that come with the book; None where neither has the label.
+        """
+        found = [record for label in labels if (record := _real(label)) is not None]
         if not found:
             return None
         record = max(found, key=lambda r: len(r.labels))
@@ -66,6 +70,18 @@ class Example:
     def input(self, system: System) -> Tensor:
         """Its first input of a system, (1, leads, samples)."""
         return torch.from_numpy(system.windows(self.signal)[0])[None]
+
+
+def _real(label: str) -> Record | None:
+    """A real record of a class: of the recordings at hand, else one that comes with the book."""
+    given = (one.record for one in real_records.committed().values() if label in one.labels)
+    return audit.example(label=label) or next(given, None)
+
+
+def charts(label: str) -> list[tuple[Record, str]]:
+    """The simulated record that was chosen to show a class, and a real one of it, each with a title."""
+    found = [hearts.shown(label).one.record, _real(label)]
+    return [(r, f"{r.source}, {r.name}: {', '.join(_in_order(r.labels))}") for r in found if r is not None]
 
 
 def _in_order(labels: Sequence[str] | frozenset[str]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from pandas.io.formats.style import Styler
 from torch import Tensor, nn
 
 from ecgstudy import metrics, training
-from ecgstudy.book import explanation_tables, report
+from ecgstudy.book import explanation_tables, hearts, report
 from ecgstudy.book.chapter import Chapter, needs_key
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS
@@ -100,29 +100,25 @@ def every_system(ours: Chapter, classes: Sequence[str], p: SimpleNamespace) -> F
 
 
 def own_map_of_each(runs: Mapping[str, training.Run], classes: Sequence[str], fs: float) -> Figure:
-    """Lead II of a simulated record of each class, at ``fs`` Hz, and below it the first own map of each system.
+    """Lead II of the simulated record that shows each class, at ``fs`` Hz, and below it the first own map of each system.
 
     The evidence is shaded; the positive part of a map is filled. The same record is simulated at each system's rate.
     """
-    size: dict[str, Any] = {"figsize": (11, 6.5), "sharex": True, "layout": "constrained"}
+    size: dict[str, Any] = {"figsize": (2.6 + 4.2 * len(classes), 6.5), "sharex": True, "layout": "constrained"}
     figure, axes = plt.subplots(1 + len(runs), len(classes), squeeze=False, **size)
     for column, name in zip(axes.T, classes, strict=True):
-        case = _case(name, fs)
-        _shaded(column[0], case)
-        column[0].plot(_seconds(case), case.signals[0, LEADS.index("II")], color="k", lw=0.7)
+        shown = hearts.case(name, fs)
+        _shaded(column[0], shown)
+        column[0].plot(_seconds(shown), shown.signals[0, LEADS.index("II")], color="k", lw=0.7)
         column[0].set(title=f"{name}, lead II")
         for ax, run in zip(column[1:], runs.values(), strict=True):
-            _own_map(ax, run, _case(name, run.system.fs))
+            _own_map(ax, run, hearts.case(name, run.system.fs))
         column[-1].set_xlabel("seconds")
     for ax, (name, run) in zip(axes[1:, 0], runs.items(), strict=True):
         ax.set_ylabel(f"{name}\n{methods.methods(run.system)[0]}", rotation=0, ha="right", va="center")
     for ax in axes.flat:
         ax.set(yticks=[], xlim=(0, 10))
     return figure
-
-
-def _case(name: str, fs: float) -> Cases:
-    return synthetic_cases(fs, 1, seed=explanations.CASE_SEED, classes=[name])
 
 
 def _seconds(case: Cases) -> NDArray[np.float64]:

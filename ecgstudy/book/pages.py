@@ -1,5 +1,6 @@
 """A Sphinx extension for the pages of the book: what Jupyter Book gets wrong, on each page and before the first."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ def _clean(app: Sphinx, page: str, template: str, context: dict[str, Any], doctr
     context["css_files"] = [s for s in context["css_files"] if "thebe" not in str(s)]
     # Light or dark as the reader's system says.
     context["default_mode"] = "auto"
+    # A 12-lead chart scrolls on a narrow screen, and what scrolls must be reached without a mouse.
+    chart = r"<figure (?=[^>]*>\s*(?:<a [^>]*>\s*)?<img [^>]*ecg-chart)"
+    context["body"] = re.sub(chart, '<figure tabindex="0" ', context.get("body", ""))
 
 
 # Jupyter Book's own redirect names no icon, and a browser, if it is quick, asks for /favicon.ico and gets a 404. The

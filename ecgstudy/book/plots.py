@@ -1,5 +1,6 @@
 """Figures: ECGs as they look on paper, maps over them, and the curves of a training."""
 
+import io
 from collections.abc import Iterable, Sequence
 
 import matplotlib.pyplot as plt
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ecgstudy.data.records import LEADS, Record
+from ecgstudy.reading.chart import MARK, MARKED
 
 PAPER, GRID, INK, EVIDENCE = "#fffaf5", "#e8a598", "#1a1a1a", "#117733"
 MM = 1 / 25.4  # of an inch
@@ -81,6 +83,67 @@ def _chart(ax: Axes, record: Record, seconds: float, height: float) -> None:
             t = place * span + np.arange(len(y)) / record.fs
             ax.plot(t, y + zero, color=INK, linewidth=0.8)
             ax.text(place * span + 0.06, zero + 0.45 * height, lead, fontsize=9, weight="bold")
+
+
+def paper(seconds: float, low: float, high: float, *, scale: float = 1) -> tuple[Figure, Axes]:
+    """A piece of chart paper from ``low`` to ``high`` mV, ``scale`` times its true size (25 mm/s and 10 mm/mV)."""
+    style()
+    size = (seconds * 25 * MM * scale, (high - low) * 10 * MM * scale)
+    figure, ax = plt.subplots(figsize=size, layout="constrained")
+    _paper(ax, seconds, low, high)
+    return figure, ax
+
+
+def strip_ecg(
+    signal: NDArray[np.floating],
+    fs: float,
+    leads: Sequence[str],
+    *,
+    start: float,
+    seconds: float,
+    evidence: NDArray[np.bool_] | None = None,
+    scale: float = 1.5,
+) -> Figure:
+    """Draw some leads of an ECG for a few seconds on chart paper, one below the other.
+
+    Parameters
+    ----------
+    signal, fs
+        (12, samples) in mV, each lead's baseline at zero, and its rate in Hz.
+    start, seconds
+        What is shown.
+    evidence
+        (12, samples): where it is, the trace is thick and the paper behind it is tinted.
+    scale
+        See ``paper``.
+    """
+    shown = slice(round(start * fs), round((start + seconds) * fs))
+    t = np.arange(shown.stop - shown.start) / fs
+    traces = {lead: signal[LEADS.index(lead), shown] for lead in leads}
+    tops = [max(y.max() + 0.35, 0.6) for y in traces.values()]
+    feet = [min(y.min() - 0.25, -0.3) for y in traces.values()]
+    figure, ax = paper(seconds, float(sum(feet) - sum(tops)), 0, scale=scale)
+    ceiling = 0.0
+    for (lead, y), top, foot in zip(traces.items(), tops, feet, strict=True):
+        zero = ceiling - top
+        ax.plot(t, y + zero, color=INK, linewidth=1.1)
+        if evidence is not None:
+            where = evidence[LEADS.index(lead), shown]
+            ax.fill_between(t, zero + foot + 0.03, ceiling - 0.03, where=where, color=MARKED, linewidth=0, zorder=-1)
+            ax.plot(t, np.where(where, y + zero, np.nan), color=MARK, linewidth=2.4)
+        ax.text(0.03, ceiling - 0.08, lead, fontsize=11, weight="bold", va="top")
+        ceiling += foot - top
+    return figure
+
+
+def svg(figure: Figure) -> str:
+    """A figure as the text of an SVG file, the same for the same figure; the figure is closed."""
+    with plt.rc_context({"svg.hashsalt": "ecgstudy", "svg.fonttype": "path"}):
+        drawn = io.StringIO()
+        figure.savefig(drawn, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    plt.close(figure)
+    text = drawn.getvalue()
+    return text[text.index("<svg") :]
 
 
 def steps(signals: Sequence[tuple[str, NDArray[np.float32], float]], *, seconds: float, unit: str = "mV") -> Figure:

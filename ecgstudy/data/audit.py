@@ -278,10 +278,3 @@ def example(*, label: str | None = None, seed: int = 0) -> Record | None:
         if whole and (label is None or label in record.labels):
             return record
     return synthetic.simulate(0, seed).record if label is None else None
-
-
-def examples(label: str, seed: int = 0) -> list[tuple[Record, str]]:
-    """Find a simulated record of a class and, where one is at hand, a real one, each with a title."""
-    found = [synthetic.simulate(0, seed, labels=frozenset({label})).record, example(label=label)]
-    names = {r: ", ".join(c for c in CLASSES if c in r.labels) for r in found if r}
-    return [(record, f"{record.source}, {record.name}: {labels}") for record, labels in names.items()]

@@ -3,6 +3,8 @@
 Lengths are in hundredths of a millimetre. It is written as text, since matplotlib takes a second for one such chart.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
@@ -16,6 +18,7 @@ DRAWN = 250.0  # Hz of what is drawn: 0.1 mm a sample
 # From this share of the map's largest value on; each darker than the one before, in grey too.
 LEVELS = ((0.1, "#d3e4f3"), (0.3, "#a4cbe5"), (0.55, "#63a5d2"), (0.8, "#2f7ab8"))
 FOR, AGAINST, INK = "#2f7ab8", "#c65102", "#1a1a1a"
+MARKED, MARK = "#a9d8b8", "#0b5d27"  # behind a trace where the evidence is, and the trace there
 _ROW, _LEFT, _TOP = 2600, 700, 300  # height of a row; room for the calibration pulse; and above
 _STRIP, _GAP = 1300, 350  # the map's own curve, below the leads
 _MM_S, _MM_MV = 2500, 1000  # a second and a millivolt
@@ -32,8 +35,10 @@ def chart(
     maps: NDArray[np.floating] | None = None,
     map_fs: float = 1,
     parts: Parts | None = None,
+    evidence: NDArray[np.bool_] | None = None,
+    names: Sequence[tuple[float, str]] = (),
 ) -> Markup:
-    """Draw up to ``SECONDS`` of an ECG and the map over it.
+    """Draw up to ``SECONDS`` of an ECG and the map over it, or where its evidence is.
 
     Parameters
     ----------
@@ -50,13 +55,17 @@ def chart(
         is drawn below.
     parts
         Beats and their parts, at the map's rate: drawn below, too.
+    evidence
+        (12, samples) at ``fs``: where it is, the trace is thick and the paper behind it is tinted.
+    names
+        Seconds and texts that stand over the rhythm strip, such as the names of waves.
     """
     seconds = min(SECONDS, signal.shape[1] / fs)
     width = _LEFT + round(SECONDS * _MM_S)
     height = _TOP + len(CHART) * _ROW + (_GAP + _STRIP + 700 if maps is not None else 300)
     by_lead = None if maps is None else np.broadcast_to(maps, (len(LEADS), maps.shape[-1]))
     levels = None if by_lead is None else _levels(by_lead)
-    under, over = [], []
+    under, over, marked = [], [], []
     zero = signal - np.median(signal, axis=1, keepdims=True)
     for row, leads in enumerate(CHART):
         base = _TOP + round((row + 0.55) * _ROW)
@@ -69,11 +78,24 @@ def chart(
                 begin = round(first * map_fs)
                 at, where = levels[i, begin : round((first + span) * map_fs)], _LEFT + begin / map_fs * _MM_S
                 under.append(_shade(at, where, _TOP + row * _ROW + 60, _MM_S / map_fs, _ROW - 120))
-            y = zero[i, round(first * fs) : round((first + span) * fs)]
+            shown = slice(round(first * fs), round((first + span) * fs))
+            y = zero[i, shown]
             over.append(_trace(y, x, base, _MM_S / fs))
+            if evidence is not None:
+                under.append(
+                    f'<path fill="{MARKED}" d="{_runs(evidence[i, shown], x, base - 1300, _MM_S / fs, _ROW - 200)}"/>'
+                )
+                marked += [
+                    _trace(y[begin:end], x + round(begin * _MM_S / fs), base, _MM_S / fs)
+                    for begin, end in _edges(evidence[i, shown])
+                ]
             if place:
                 over.append(f'<path d="M{x} {base - 500}v1000" stroke-dasharray="60 60"/>')
             over.append(f'<text x="{x + 80}" y="{base - 800}" font-weight="bold">{lead}</text>')
+    over += [
+        f'<text x="{_LEFT + round(at * _MM_S)}" y="{base - 1050}" text-anchor="middle">{escape(text)}</text>'
+        for at, text in names
+    ]
     below = "" if maps is None else _strip(maps, map_fs, seconds, parts, _TOP + len(CHART) * _ROW + _GAP)
     bottom = _TOP + len(CHART) * _ROW
     said = "25 mm/s, 10 mm/mV" + (f", from second {start:.1f}" if start else "")
@@ -91,11 +113,16 @@ def chart(
         f'<rect width="{width}" height="{bottom}" fill="#fffaf5"/>{"".join(under)}'
         f'<rect width="{width}" height="{bottom}" fill="url(#{name}-paper)" opacity=".75"/>'
         f'<g fill="none" stroke="{INK}" stroke-width="26" stroke-linejoin="round" clip-path="url(#{name}-clip)">'
-        f"{''.join(one for one in over if one.startswith('<path'))}</g>"
+        f"{''.join(one for one in over if one.startswith('<path'))}"
+        f'{_group(marked)}</g>'
         f'<g fill="{INK}" stroke="#fffaf5" stroke-width="90" paint-order="stroke" stroke-linejoin="round">'
         f"{''.join(one for one in over if one.startswith('<text'))}"
         f'<text x="{width}" y="{_TOP - 60}" font-size="260" text-anchor="end">{said}</text></g>{below}</svg>'
     )
+
+
+def _group(marked: Sequence[str]) -> str:
+    return f'<g stroke="{MARK}" stroke-width="46">{"".join(marked)}</g>' if marked else ""
 
 
 def _trace(y: NDArray[np.floating], x: int, base: int, step: float) -> str:
@@ -122,11 +149,15 @@ def _shade(levels: NDArray[np.intp], x: float, y: float, step: float, height: fl
 
 
 def _runs(inside: NDArray[np.bool_], x: float, y: float, step: float, height: float) -> str:
-    edges = np.flatnonzero(np.diff(inside, prepend=False, append=False)).reshape(-1, 2)
     return "".join(
         f"M{x + begin * step:.0f} {y:.0f}h{(end - begin) * step:.0f}v{height:.0f}h-{(end - begin) * step:.0f}z"
-        for begin, end in edges.tolist()
+        for begin, end in _edges(inside)
     )
+
+
+def _edges(inside: NDArray[np.bool_]) -> list[list[int]]:
+    """First sample and the one after the last of each run that is inside."""
+    return np.flatnonzero(np.diff(inside, prepend=False, append=False)).reshape(-1, 2).tolist()
 
 
 def _strip(maps: NDArray[np.floating], fs: float, seconds: float, parts: Parts | None, top: int) -> str:

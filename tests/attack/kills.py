@@ -53,6 +53,7 @@ build.REPOSITORY = here / "repository"
 build.NOTEBOOKS = here / "repository" / "notebooks"
 build.build_folder = lambda profile: here / "build"
 computed.COMPUTED.clear()
+computed.DRAWINGS.clear()
 build.render("smoke")
 """
 FETCH = """

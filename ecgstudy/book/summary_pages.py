@@ -1,0 +1,560 @@
+"""The study in short: five findings for the front page, and six figures for the page "in ten minutes".
+
+Every number is a committed row, or is computed from committed answers.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import yaml
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ecgstudy.book import hearts, local_evidence_pages, plots
+from ecgstudy.book.report import interval, number
+from ecgstudy.explain import blind
+from ecgstudy.paths import REPOSITORY
+from ecgstudy.studies import explanations, leaderboard
+from ecgstudy.systems import System, catalogue
+
+ENDS = ["value", "low", "high"]
+RECORD = "PVC"  # class of the record that is explained
+TREES, SOURCE = leaderboard.BASELINES
+# Marks of the figures, so that no colour is needed to tell them apart.
+PAPER, OWN, OTHER, NONE = "o", "s", "D", "^"
+
+
+def _areas(board: str) -> pd.DataFrame:
+    """Macro-AUROC of each entry of a board, with its interval."""
+    rows = leaderboard.committed(board).query("metric == 'AUROC' and `class` == ''")
+    return rows.set_index("system")[ENDS].astype(float)
+
+
+def _said(row: pd.Series, digits: int = 3) -> str:
+    return interval(*row[ENDS], digits=digits)
+
+
+def own() -> type[System]:
+    """The study's own system."""
+    (found,) = (cls for cls in catalogue.with_chapter() if cls.kind == "own")
+    return found
+
+
+def _papers(names: Iterable[str]) -> list[str]:
+    """Those of some names that are systems of papers, in the order of the catalogue."""
+    there = set(names)
+    return [cls.name for cls in catalogue.of_papers() if cls.name in there]
+
+
+@lru_cache
+def _excess() -> pd.DataFrame:
+    """Committed excess mass, mean of the classes, indexed by system, method, cohort, trained."""
+    rows = explanations.committed()
+    rows = rows[(rows["trial"] == "excess mass") & (rows["class"] == "")]
+    return rows.set_index(["system", "method", "cohort", "trained"])[[*ENDS, "n"]].sort_index()
+
+
+def own_maps(names: Iterable[str]) -> list[tuple[str, str]]:
+    """System and name of each own map of some systems."""
+    return [(name, m) for name in names for m in catalogue.by_name(name).own_maps]
+
+
+def _window(cls: type[System]) -> float:
+    """Seconds that a cell of the own system's map sees."""
+    system, _ = cls.of_profile("real")
+    network: Any = system.network()
+    return network.receptive_field / system.fs
+
+
+def _cells() -> dict[str, float]:
+    """Seconds of a cell of each system's map, as the demo's chapters make them."""
+    found = {}
+    for cls in catalogue.with_chapter():
+        system, _ = cls.of_profile("demo")
+        network: Any = system.network()
+        found[cls.name] = network.stride / system.fs
+    return found
+
+
+def measurements_first() -> str:
+    """Finding: who reads few real records best."""
+    areas = _areas("real")
+    papers = _papers(areas.index)
+    best = areas.loc[papers, "value"].idxmax()
+    alone = [name for name in areas.index if leaderboard.PRETRAINED not in name and name not in leaderboard.BASELINES]
+    assert areas.loc[TREES, "value"] > areas.loc[alone, "value"].max(), "the finding no longer holds: rewrite it"
+    return (
+        f"**On few real records, measured intervals beat networks.** Of {len(leaderboard.records_of('real'))} real records, "
+        f"decision trees on features that a reader measures (intervals, amplitudes, ST levels) reach a macro-AUROC of "
+        f"{_said(areas.loc[TREES])}; 0.5 is guessing, 1 is perfect. The best of the four published systems that read the "
+        f"same 12 leads, {best}, reaches {_said(areas.loc[best])}. "
+        "([The leaderboard](../notebooks/10_leaderboard.ipynb))"
+    )
+
+
+def new_source() -> str:
+    """Finding: what a source that was never seen costs."""
+    aside, areas = _areas("by-source"), _areas("real")
+    networks = aside.drop(index=[TREES, leaderboard.TOGETHER])
+    best = networks["value"].idxmax()
+    one = f"{best}, one" if f"{best}, one" in areas.index else best
+    return (
+        "**A new hospital is harder than a new patient.** Where a whole source of records is left out of the training, the "
+        f"best network, {best}, falls from {number(areas.loc[one, 'value'])} to {_said(networks.loc[best])}, and the trees "
+        f"from {number(areas.loc[TREES, 'value'])} to {_said(aside.loc[TREES])}. To know only which collection a record came "
+        f"from is worth {_said(areas.loc[SOURCE])}. ([The leaderboard](../notebooks/10_leaderboard.ipynb))"
+    )
+
+
+def published_maps() -> str:
+    """Finding: where the papers' own maps lie, and what is to be said against the comparison."""
+    rows, maps = _excess(), own_maps(_papers(_excess().index.get_level_values("system")))
+    values = {pair: rows.loc[(*pair, "synthetic", "synthetic")] for pair in maps}
+    best = max(values, key=lambda pair: values[pair]["value"])
+    detector = rows.loc[(best[0], blind.BASELINES[-1], "synthetic", "synthetic")]
+    cells = _cells()
+    shortest, longest = (pick(cells[name] for name, _ in maps) for pick in (min, max))
+    return (
+        "**The published maps mark little of the evidence, and coarse maps cannot mark much.** *Excess mass* is the share "
+        f"of a map on the evidence beyond chance: 0 is chance, 1 is perfect. On {int(values[best]['n'])} simulated records "
+        f"the best own map of the four systems has {_said(values[best], 2)}, and a QRS detector that has seen no network "
+        f"has {_said(detector, 2)}. Part of this is resolution: a P wave takes about a tenth of a second, a cell of these "
+        f"maps {number(shortest, 2)} to {number(longest, 1)} s, and each cell has seen more than its own stretch. "
+        "([The trials](../notebooks/09_cam_analysis.ipynb) tell one from the other)"
+    )
+
+
+def computed_map() -> str:
+    """Finding: what the own system's map and answers are worth."""
+    rows, name = _excess(), own().name
+    (method,) = own().own_maps
+    simulated, real = (rows.loc[(name, method, cohort, "synthetic")] for cohort in ("synthetic", "LUDB"))
+    pretrained = _areas("real").loc[name + leaderboard.PRETRAINED]
+    return (
+        f"**A map can be the computation itself.** The study's own network scores windows of {number(_window(own()), 2)} s "
+        "or less and adds up the scores; the map is the list of the terms. Its excess mass is "
+        f"{_said(simulated, 2)} on simulated and {_said(real, 2)} on real records with waves that cardiologists marked "
+        "(which helped to adjust the simulator). It reads no worse for it: trained on simulated records first, it reaches a "
+        f"macro-AUROC of {_said(pretrained)} on the real ones. "
+        f"([The sixth system](../notebooks/{own().chapter}.ipynb))"
+    )
+
+
+def two_trainings() -> str:
+    """Finding: how much of a map changes when the network is trained once more."""
+    values = _stability().query("trial == 'seeds' and cohort == 'synthetic'")
+    values = values[values["system"].isin(_papers(values["system"]))]["value"]
+    return (
+        "**Train again, and the map changes.** Two trainings of one system on the same records, from other random numbers, "
+        f"draw maps of the same ECG that correlate by {number(values.min(), 2)} to {number(values.max(), 2)}, where 1 would "
+        "be the same map. One map of one network is one of many. ([The trials](../notebooks/09_cam_analysis.ipynb))"
+    )
+
+
+FINDINGS = (measurements_first, new_source, published_maps, computed_map, two_trainings)
+
+
+def findings() -> str:
+    """The findings of the front page, a numbered list in the book's Markdown."""
+    return "\n".join(f"{place}. {said()}" for place, said in enumerate(FINDINGS, start=1)) + "\n"
+
+
+def clone() -> str:
+    """The repository's address with the line that clones it, of ``CITATION.cff``; what to do where it names none."""
+    cited = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
+    address = cited.get("repository-code")
+    if not address:
+        return "This copy of the study names no public address. In the folder that it was built from:\n\n" + _lines("")
+    return f"The study is at [{address}]({address}):\n\n" + _lines(f"git clone {address} ecgstudy && cd ecgstudy\n")
+
+
+def _lines(first: str) -> str:
+    return f"```sh\n{first}make book     # runs the study on simulated records and renders this book\n```\n"
+
+
+@lru_cache
+def _runs() -> dict[str, Any]:
+    """A committed network of each system with a chapter: the one that was trained on many simulated records."""
+    board = explanations.MANY
+    names = [cls.name for cls in catalogue.with_chapter() if not leaderboard.missing(board, [cls.name])]
+    return {name: leaderboard.runs_of(board, name)[0] for name in names}
+
+
+def one_record() -> Figure:
+    """A record, the answer key, and the first own map of each system that reads 12 leads."""
+    return local_evidence_pages.own_map_of_each(_runs(), [RECORD], hearts.FS)
+
+
+def record_figure() -> str:
+    """``one_record`` as a figure of a page."""
+    runs = _runs()
+    papers = len(_papers(runs))
+    return (
+        "```{figure} computed/one_record.svg\n:name: fig-one-record\n"
+        ":alt: A simulated ECG with premature ventricular beats, which are shaded. Below it the maps of five networks: those of "
+        "the papers' systems spread over the whole record, the last one rises at the premature beats only\n\n"
+        f"One simulated record with premature ventricular beats, the answer key (shaded), and what {papers} rebuilt systems and "
+        "the study's own, in the last row, mark as evidence for them. The number is the share of the map inside the key. The "
+        "networks have each learned from "
+        f"{_learned()[1]:,} simulated records, not from this one. The record was chosen for its clear beats, not for its maps. "
+        "The fifth paper reads single beats and has no row.\n```\n"
+    )
+
+
+def _source(file: str) -> str:
+    return f"`results/{file}`"
+
+
+# ---- in ten minutes
+
+
+def key_figure() -> Figure:
+    """Three leads of the record with its evidence."""
+    s = hearts.shown(RECORD)
+    start = min(hearts.STRIPS[RECORD][1], 5.0)
+    return plots.strip_ecg(s.signal, s.fs, ("II", "V2", "V5"), start=start, seconds=5, evidence=s.key, scale=1.3)
+
+
+def minute_key() -> str:
+    """The question, and what can answer it."""
+    return _figure(
+        "key",
+        "Three leads of a simulated ECG with two kinds of beats; the broad early ones are marked in every lead",
+        "The answer key of a simulated ECG with premature ventricular beats (PVC): green is the evidence, as the page on "
+        "[what each label means](criteria.md) defines it.",
+    )
+
+
+def readers() -> pd.DataFrame:
+    """Entries of the real board that are drawn: name, mark, value, low, high; the best first."""
+    areas = _areas("real")
+    rows = []
+    for name in areas.index:
+        whole = name.removesuffix(leaderboard.PRETRAINED)
+        if name.endswith(", one") or name == leaderboard.TOGETHER or (whole != name and whole != own().name):
+            continue
+        kind = catalogue.by_name(whole).kind if whole in catalogue.CATALOGUE else ""
+        mark = {"paper": PAPER, "own": OWN, "benchmark": OTHER}.get(kind, NONE)
+        rows.append({"name": _plain(name), "mark": mark, **areas.loc[name].to_dict()})
+    return pd.DataFrame(rows).sort_values("value", ascending=False, ignore_index=True)
+
+
+def _plain(name: str) -> str:
+    """An entry as a figure calls it."""
+    texts = {TREES: "decision trees on features", SOURCE: "the source alone"}
+    if name.removesuffix(leaderboard.PRETRAINED) == own().name:
+        return "own network" + (", simulated records first" if name.endswith(leaderboard.PRETRAINED) else "")
+    return texts.get(name, name)
+
+
+_KINDS = {PAPER: "a paper's", OWN: "the study's own", OTHER: "of a benchmark", NONE: "no network"}
+_COLOURS = {PAPER: "#4477aa", OWN: "#aa3377", OTHER: "#888888", NONE: "#1a1a1a"}
+
+
+def readers_figure() -> Figure:
+    """Macro-AUROC on real records, a row an entry."""
+    rows = readers()
+    plots.style()
+    figure, ax = plt.subplots(figsize=(7, 0.9 + 0.34 * len(rows)), layout="constrained")
+    _dots(ax, rows, [f"{number(v, 2)}" for v in rows["value"]])
+    ax.axvline(0.5, color="0.6", linestyle="--", linewidth=1)
+    ax.text(0.502, -0.75, "guessing", fontsize=9, color="0.35")
+    ax.set(xlim=(0.48, 1.0), xlabel="macro-AUROC on real records, with 95 % intervals")
+    _legend(ax, rows["mark"])
+    return figure
+
+
+def _dots(ax: Axes, rows: pd.DataFrame, texts: Sequence[str]) -> None:
+    """Values with intervals, a row each from the top, and a text at the end of each."""
+    for place, (row, text) in enumerate(zip(rows.itertuples(), texts, strict=True)):
+        colour = _COLOURS[row.mark]
+        ax.plot([row.low, row.high], [place, place], color=colour, linewidth=2)
+        ax.plot(row.value, place, row.mark, color=colour, markersize=6.5)
+        ax.text(row.high + 0.008, place, text, va="center", fontsize=9, color=plots.INK)
+    ax.set_yticks(range(len(rows)), rows["name"])
+    ax.set_ylim(len(rows) - 0.4, -1.1)
+    ax.grid(axis="x", color="0.92")
+    ax.tick_params(axis="y", length=0)
+
+
+def _legend(ax: Axes, marks: Iterable[str]) -> None:
+    for mark in dict.fromkeys(marks):
+        ax.plot([], [], mark, color=_COLOURS[mark], label=_KINDS[mark])
+    ax.legend(frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(-0.3, 1), fontsize=9, handletextpad=0.2)
+
+
+def minute_readers() -> str:
+    """Who reads the real records best."""
+    rows = readers().set_index("name")
+    return _figure(
+        "readers",
+        "Macro-AUROC on real records with intervals, a row an entry: the decision trees lead, the study's own network follows, "
+        "then the papers' systems",
+        f"Each entry on the same {len(leaderboard.records_of('real'))} real records in five folds ({_source('leaderboard.csv')}).",
+    ) + (
+        f"\nThe {rows.index[0]} lead with {_said(rows.iloc[0])}. The networks are small copies, and each has learned from about "
+        f"{round(4 / 5 * len(leaderboard.records_of('real')), -1):,.0f} records, so this says little about what the published "
+        "systems can do with the records that they had. But a study without such a baseline cannot say what its network is "
+        "worth.\n"
+    )
+
+
+def more() -> pd.DataFrame:
+    """Macro-AUROC on the same simulated records of one network that learned from few and from many: few, many."""
+    few, many = _areas("synthetic"), _areas(explanations.MANY)
+    names = [name for name in many.index if name != leaderboard.TOGETHER]
+    pairs = {n: (few.loc[f"{n}, one" if f"{n}, one" in few.index else n, "value"], many.loc[n, "value"]) for n in names}
+    return pd.DataFrame(pairs, index=["few", "many"]).T.sort_values("many", ascending=False)
+
+
+def more_figure() -> Figure:
+    """A line a system from few training records to many."""
+    rows = more()
+    plots.style()
+    figure, ax = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+    ends = {end: spread(rows[end].to_numpy(), 0.017) for end in ("few", "many")}
+    for place, (name, row) in enumerate(rows.iterrows()):
+        mark = _mark(str(name))
+        ax.plot([0, 1], row, mark + "-", color=_COLOURS[mark], linewidth=1.6, markersize=6)
+        ax.text(1.04, ends["many"][place], f"{_plain(str(name))} {number(row['many'], 2)}", va="center", fontsize=9.5)
+        ax.text(-0.04, ends["few"][place], number(row["few"], 2), va="center", ha="right", fontsize=9.5)
+    learned = _learned()
+    ax.set(xlim=(-0.25, 1.9), ylabel=f"macro-AUROC on {len(leaderboard.records_of('synthetic')):,} others")
+    ax.set_xticks([0, 1], [f"trained on {learned[0]:,}", f"on {learned[1]:,} records"])
+    ax.spines["bottom"].set_visible(False)
+    return figure
+
+
+def _mark(name: str) -> str:
+    kind = catalogue.by_name(name).kind if name in catalogue.CATALOGUE else ""
+    return {"paper": PAPER, "own": OWN, "benchmark": OTHER}.get(kind, NONE)
+
+
+def _learned() -> tuple[int, int]:
+    """Simulated records that networks learned from, few and many: about two thirds of one cohort, and the other's rest."""
+    few = len(leaderboard.records_of("synthetic"))
+    return round(2 / 3 * few, -2), leaderboard.LARGE - len(leaderboard.records_of(explanations.MANY))
+
+
+def spread(values: np.ndarray, gap: float) -> np.ndarray:
+    """Places for texts at some values, in the order of the values and at least ``gap`` apart, as near as can be."""
+    order = np.argsort(-values, kind="stable")
+    placed = values[order].astype(float)
+    for _ in range(200):
+        lacking = gap - (placed[:-1] - placed[1:])
+        if (lacking <= 1e-9).all():
+            break
+        for i in np.flatnonzero(lacking > 0):
+            move = max(gap - (placed[i] - placed[i + 1]), 0) / 2
+            placed[i] += move
+            placed[i + 1] -= move
+    found = np.empty_like(placed)
+    found[order] = placed
+    return found
+
+
+def minute_more() -> str:
+    """What more records do."""
+    rows, learned = more(), _learned()
+    gains = rows["many"] - rows["few"]
+    assert rows["few"].idxmax() == TREES == gains.idxmin(), "the trees no longer lead with few records: rewrite it"
+    networks = [name for name in rows.index if name != TREES and rows.loc[name, "many"] > rows.loc[TREES, "many"]]
+    return _figure(
+        "more",
+        f"Lines from {learned[0]:,} training records to {learned[1]:,}: most networks rise steeply and end above the decision "
+        "trees, which gain little",
+        f"The same networks with {learned[0]:,} and with {learned[1]:,} simulated records to learn from, tested on the same "
+        f"others ({_source('leaderboard.csv')}).",
+    ) + (
+        f"\nWith few records the trees lead. With many they have gained least, and {len(networks)} of the "
+        f"{len(rows) - 1} networks have passed them. So which system is best depends on how much each was given to learn "
+        "from. These are simulated records: the order counts, not the height of the scores.\n"
+    )
+
+
+def aside() -> pd.DataFrame:
+    """Macro-AUROC of one network in folds of patients and in folds of sources: patients, sources; the best first."""
+    real, sources = _areas("real"), _areas("by-source")
+    names = [name for name in sources.index if name != leaderboard.TOGETHER]
+    pairs = {n: (real.loc[f"{n}, one" if f"{n}, one" in real.index else n, "value"], sources.loc[n, "value"]) for n in names}
+    return pd.DataFrame(pairs, index=["patients", "sources"]).T.sort_values("sources", ascending=False)
+
+
+def aside_figure() -> Figure:
+    """A row a system: new patients, and a new source."""
+    rows = aside()
+    plots.style()
+    figure, ax = plt.subplots(figsize=(7, 0.9 + 0.38 * len(rows)), layout="constrained")
+    place = np.arange(len(rows))
+    ax.hlines(place, rows["sources"], rows["patients"], color="0.7", linewidth=2)
+    ax.plot(rows["sources"], place, "o", markerfacecolor="white", markeredgecolor=plots.INK, markersize=7)
+    ax.plot(rows["patients"], place, "o", color=plots.INK, markersize=7)
+    for at, row in zip(place, rows.itertuples(), strict=True):
+        ax.text(row.sources - 0.012, at, number(row.sources, 2), va="center", ha="right", fontsize=9)
+        ax.text(row.patients + 0.012, at, number(row.patients, 2), va="center", fontsize=9)
+    ax.text(rows["sources"].iloc[0], -0.55, "a new source", ha="center", fontsize=9.5)
+    ax.text(rows["patients"].iloc[0], -0.55, "new patients", ha="center", fontsize=9.5)
+    ax.axvline(0.5, color="0.6", linestyle="--", linewidth=1)
+    ax.set_yticks(place, [_plain(str(name)) for name in rows.index])
+    ax.set(xlim=(0.44, 1.0), ylim=(len(rows) - 0.5, -1), xlabel="macro-AUROC on real records (dashed: guessing)")
+    ax.tick_params(axis="y", length=0)
+    return figure
+
+
+def minute_aside() -> str:
+    """What a new source costs."""
+    rows = aside()
+    lost = (rows["patients"] - rows["sources"]).drop(index=TREES)
+    return _figure(
+        "aside",
+        f"Two dots a system: with new patients scores lie between {number(rows['patients'].min(), 2)} and "
+        f"{number(rows['patients'].max(), 2)}, with a new source between {number(rows['sources'].min(), 2)} and "
+        f"{number(rows['sources'].max(), 2)}",
+        "One network of each system, tested on patients that it had not seen (filled) and on a whole source that it had not "
+        f"seen (open; {_source('leaderboard.csv')}).",
+    ) + (
+        f"\nEvery system loses, the networks between {number(lost.min(), 2)} and {number(lost.max(), 2)}. Sources differ in their "
+        "machines, their patients, and in what their labels mean. A score within the own sources says how well a system knows "
+        "these sources, and no more.\n"
+    )
+
+
+def map_rows(cohort: str) -> pd.DataFrame:
+    """Excess mass of each system's own maps on a cohort, with few records to learn from and with many, then blind maps."""
+    rows = _excess()
+    there = dict.fromkeys(rows.index.get_level_values("system"))
+    names = [cls.name for cls in catalogue.with_chapter() if cls.name in there]
+    found = []
+    for name, method in own_maps(names):
+        for trained in ("synthetic", explanations.MANY):
+            if (key := (name, method, cohort, trained)) in rows.index:
+                about = {"name": f"{_plain(name)}: {method}", "trained": trained, "mark": _mark(name)}
+                found.append(about | rows.loc[key].to_dict())
+    for method in blind.BASELINES[1:]:
+        row = rows.loc[(names[0], method, cohort, "synthetic")]
+        found.append({"name": method, "trained": "", "mark": NONE} | row.to_dict())
+    return pd.DataFrame(found)
+
+
+def maps_figure() -> Figure:
+    """Excess mass of the own maps: left simulated records, right LUDB."""
+    plots.style()
+    figure, axes = plt.subplots(1, 2, figsize=(9, 4.6), sharey=True, layout="constrained")
+    titles = {"synthetic": "simulated records", "LUDB": "real records (LUDB)"}
+    for ax, (cohort, title) in zip(axes, titles.items(), strict=True):
+        rows = map_rows(cohort)
+        places = {name: place for place, name in enumerate(dict.fromkeys(rows["name"]))}
+        for row in rows.itertuples():
+            colour, many = _COLOURS[row.mark], row.trained == explanations.MANY
+            at = places[row.name] + {"synthetic": -0.16, explanations.MANY: 0.16}.get(row.trained, 0)
+            fill = colour if many or not row.trained else "white"
+            ax.plot([row.low, row.high], [at, at], color=colour, linewidth=1.6)
+            ax.plot(row.value, at, row.mark, color=colour, markerfacecolor=fill, markersize=6)
+        ax.axvline(0, color="0.6", linestyle="--", linewidth=1)
+        ax.set(title=title, xlim=(-0.15, 0.85), xlabel="excess mass (0 is chance, 1 is perfect)")
+        ax.set_yticks(list(places.values()), list(places))
+        ax.tick_params(axis="y", length=0)
+        ax.grid(axis="x", color="0.92")
+    axes[0].set_ylim(len(places) - 0.4, -0.6)
+    few, many = _learned()
+    axes[1].plot([], [], "o", color="0.2", markerfacecolor="white", label=f"learned from {few:,} records")
+    axes[1].plot([], [], "o", color="0.2", label=f"from {many:,}")
+    axes[1].legend(frameon=False, fontsize=8.5, loc="upper right")
+    return figure
+
+
+def minute_maps() -> str:
+    """Where the maps lie."""
+    rows = map_rows("synthetic")
+    papers = rows[(rows["mark"] == PAPER) & (rows["trained"] == explanations.MANY)]
+    best = papers.loc[papers["value"].idxmax()]
+    theirs = rows[(rows["mark"] == OWN) & (rows["trained"] == explanations.MANY)].iloc[0]
+    return _figure(
+        "maps",
+        "Excess mass of each map with its interval, on simulated and on real records: the papers' maps lie near zero or a "
+        "little above, the study's own network far above, signal energy and a QRS detector between them",
+        f"How much of each system's own map lies on the evidence, beyond chance, with 95 % intervals "
+        f"({_source('explanations.csv.gz')}). Signal energy and the QRS detector have seen no network.",
+    ) + (
+        f"\nOf the papers' maps that of {best['name'].replace(': ', ' (')}) has most, {_said(best, 2)}, and the own network's "
+        f"has {_said(theirs, 2)}. Two things are mixed here: where a network finds its evidence, and how finely its map can "
+        "say so. A map whose cells last two seconds cannot lie on a wave of a tenth of a second. [The "
+        "trials](../notebooks/09_cam_analysis.ipynb) measure each map against what is possible on its own cells.\n"
+    )
+
+
+@lru_cache
+def _stability() -> pd.DataFrame:
+    """Committed correlations between the own maps of two trainings: rows with system, method, cohort, trial, n."""
+    rows = explanations.committed()
+    rows = rows[rows["trial"].isin(("seeds", "folds")) & (rows["class"] == "") & (rows["trained"] == "synthetic")]
+    pairs = pd.MultiIndex.from_tuples(own_maps(dict.fromkeys(rows["system"])))
+    return rows[pd.MultiIndex.from_frame(rows[["system", "method"]]).isin(pairs)]
+
+
+def twice_figure() -> Figure:
+    """Correlation of the maps of two trainings, a row a map: another seed, other records."""
+    rows = _stability().query("cohort == 'synthetic'")
+    order = [pair for pair in own_maps(cls.name for cls in catalogue.with_chapter()) if pair[0] in set(rows["system"])]
+    plots.style()
+    figure, ax = plt.subplots(figsize=(7, 0.9 + 0.44 * len(order)), layout="constrained")
+    for place, (name, method) in enumerate(order):
+        of_map = rows[(rows["system"] == name) & (rows["method"] == method)].set_index("trial")
+        for trial, shift, fill in (("seeds", -0.14, None), ("folds", 0.14, "white")):
+            row, colour = of_map.loc[trial], _COLOURS[_mark(name)]
+            ax.plot([row["low"], row["high"]], [place + shift] * 2, color=colour, linewidth=1.6)
+            ax.plot(row["value"], place + shift, _mark(name), color=colour, markerfacecolor=fill or colour, markersize=6)
+    ax.axvline(1, color="0.6", linestyle="--", linewidth=1)
+    ax.text(0.99, -0.72, "the same map", ha="right", fontsize=9, color="0.35")
+    ax.axvline(0, color="0.6", linestyle="--", linewidth=1)
+    ax.text(0.01, -0.72, "nothing in common", fontsize=9, color="0.35")
+    ax.plot([], [], "o", color="0.2", label="same records, another seed")
+    ax.plot([], [], "o", color="0.2", markerfacecolor="white", label="other records")
+    ax.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(-0.2, 1), fontsize=9)
+    ax.set_yticks(range(len(order)), [f"{_plain(name)}: {method}" for name, method in order])
+    ax.set(xlim=(-0.2, 1.05), ylim=(len(order) - 0.5, -1), xlabel="correlation of the maps of two trainings")
+    ax.tick_params(axis="y", length=0)
+    return figure
+
+
+def minute_twice() -> str:
+    """How much of a map another training changes."""
+    rows = _stability().query("cohort == 'synthetic'").groupby("trial")["value"].agg(["min", "max"])
+    seeds, folds = (" to ".join(number(v, 2) for v in rows.loc[trial]) for trial in ("seeds", "folds"))
+    return _figure(
+        "twice",
+        "Correlations between the maps of two trainings of each system, with intervals: all lie between nothing in common and "
+        "the same map, none near the latter",
+        f"How alike the maps of two trainings of one system are, for the same records and classes "
+        f"({_source('explanations.csv.gz')}).",
+    ) + (
+        f"\nWith another seed the maps correlate by {seeds}, with other training records by {folds}. So a map shows what one "
+        "network did. What it says about the ECG, the next network's map should say, too.\n"
+    )
+
+
+def _figure(name: str, alt: str, caption: str) -> str:
+    return f"```{{figure}} computed/{name}.svg\n:name: fig-{name}\n:alt: {alt}\n\n{caption}\n```\n"
+
+
+MINUTES: dict[str, Callable[[], str]] = {
+    "minute_key": minute_key,
+    "minute_readers": minute_readers,
+    "minute_more": minute_more,
+    "minute_aside": minute_aside,
+    "minute_maps": minute_maps,
+    "minute_twice": minute_twice,
+}
+DRAWN: dict[str, Callable[[], Figure]] = {
+    "one_record": one_record,
+    "key": key_figure,
+    "readers": readers_figure,
+    "more": more_figure,
+    "aside": aside_figure,
+    "maps": maps_figure,
+    "twice": twice_figure,
+}

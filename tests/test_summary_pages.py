@@ -1,0 +1,155 @@
+"""What the front page and the ten minutes say is what the committed tables hold, read here by other means."""
+
+import csv
+import gzip
+import re
+from xml.etree import ElementTree
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import yaml
+
+from ecgstudy.book import computed, hearts, report, summary_pages
+from ecgstudy.paths import REPOSITORY, RESULTS
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def areas(board):
+    with (RESULTS / "leaderboard.csv").open(encoding="utf-8", newline="") as lines:
+        rows = [r for r in csv.DictReader(lines) if (r["cohort"], r["metric"], r["class"]) == (board, "AUROC", "")]
+    return {row["system"]: [float(row[end]) for end in ("value", "low", "high")] for row in rows}
+
+
+def explained(trial):
+    with gzip.open(RESULTS / "explanations.csv.gz", "rt", encoding="utf-8", newline="") as lines:
+        rows = [r for r in csv.DictReader(lines) if r["trial"] == trial and r["class"] == ""]
+    keys = ("system", "method", "cohort", "trained")
+    return {tuple(r[k] for k in keys): [float(r[end]) for end in ("value", "low", "high")] for r in rows}
+
+
+OWN_MAPS = {
+    ("CNN-GAP", "CAM"), ("xECGNet", "response maps"), ("xECGNet", "attention"), ("BUTTeam", "CAM"), ("BUTTeam", "max CAM"),
+    ("ECGMaster", "attention"), ("ECGMaster", "contributions"),
+}  # fmt: skip
+
+
+def test_the_findings_have_the_numbers_of_the_tables():
+    real, aside = areas("real"), areas("by-source")
+    first, second, third, fourth, fifth = (said() for said in summary_pages.FINDINGS)
+    assert report.interval(*real["features and trees"]) in first and report.interval(*real["xECGNet"]) in first
+    networks = {k: v for k, v in aside.items() if k not in ("features and trees", "all together")}
+    best = max(networks, key=lambda name: networks[name][0])
+    assert f"the best network, {best}, falls" in second and report.interval(*networks[best]) in second
+    assert report.interval(*aside["features and trees"]) in second and report.interval(*real["source alone"]) in second
+    mass = explained("excess mass")
+    top = max(mass[(*pair, "synthetic", "synthetic")] for pair in OWN_MAPS)
+    detector = mass["ECGMaster", "QRS detector", "synthetic", "synthetic"]
+    assert report.interval(*top, digits=2) in third and report.interval(*detector, digits=2) in third
+    for cohort in ("synthetic", "LUDB"):
+        assert report.interval(*mass["Local evidence", "evidence", cohort, "synthetic"], digits=2) in fourth
+    assert report.interval(*real["Local evidence, pre-trained"]) in fourth
+    seeds = [v[0] for k, v in explained("seeds").items() if k[:2] in OWN_MAPS and k[2:] == ("synthetic", "synthetic")]
+    assert f"correlate by {min(seeds):.2f} to {max(seeds):.2f}," in fifth
+
+
+def test_each_finding_stands_in_one_line_of_a_list():
+    lines = summary_pages.findings().splitlines()
+    assert [line[:5] for line in lines] == [f"{n}. **" for n in range(1, 6)]
+    assert all(len(re.findall(r"\]\(\.\./notebooks/\w+\.ipynb\)", line)) == 1 for line in lines)
+
+
+def test_the_findings_are_true_of_these_tables():
+    """A table that no longer says it stops the build: here a board on which a network leads."""
+    real = areas("real")
+    trees = real["features and trees"][0]
+    networks = {k: v for k, v in real.items() if k not in ("features and trees", "source alone") and "pre-" not in k}
+    assert all(value[0] < trees for value in networks.values())
+
+
+def test_a_finding_that_no_longer_holds_stops_the_build(monkeypatch):
+    table = summary_pages._areas("real")
+    table.loc["xECGNet", "value"] = 0.99
+    monkeypatch.setattr(summary_pages, "_areas", lambda board: table)
+    with pytest.raises(AssertionError, match="no longer holds"):
+        summary_pages.measurements_first()
+
+
+@pytest.mark.parametrize("values", [[0.9, 0.7, 0.5], [0.9, 0.9, 0.9], [0.5, 0.51, 0.9, 0.905], [0.3]])
+def test_texts_are_spread_in_their_order(values):
+    found = summary_pages.spread(np.array(values), 0.05)
+    order = np.argsort(-np.array(values), kind="stable")
+    gaps = -np.diff(found[order])
+    assert (gaps >= 0.05 - 1e-3).all()
+    if min(-np.diff(np.sort(values)[::-1]), default=1) >= 0.05:
+        assert found.tolist() == values
+
+
+def test_few_and_many_are_the_tables_rows():
+    few, many = areas("synthetic"), areas("synthetic-large")
+    rows = summary_pages.more()
+    assert set(rows.index) == set(many) - {"all together"}
+    for name, row in rows.iterrows():
+        assert (row["few"], row["many"]) == (few.get(f"{name}, one", few[name])[0], many[name][0])
+
+
+def test_new_patients_and_a_new_source_are_the_tables_rows():
+    real, aside = areas("real"), areas("by-source")
+    rows = summary_pages.aside()
+    assert set(rows.index) == set(aside) - {"all together"}
+    for name, row in rows.iterrows():
+        assert (row["patients"], row["sources"]) == (real.get(f"{name}, one", real[name])[0], aside[name][0])
+
+
+def test_the_maps_are_all_own_maps_and_two_that_know_nothing():
+    mass = explained("excess mass")
+    for cohort in ("synthetic", "LUDB"):
+        rows = summary_pages.map_rows(cohort)
+        assert len(rows) == 2 * (len(OWN_MAPS) + 1) + 2
+        for system, method in OWN_MAPS:
+            own = rows[rows["name"] == f"{system}: {method}"].set_index("trained")
+            for trained in ("synthetic", "synthetic-large"):
+                assert own.loc[trained, ["value", "low", "high"]].tolist() == mass[system, method, cohort, trained]
+
+
+def test_the_readers_leave_out_single_members_and_stand_in_order():
+    rows = summary_pages.readers()
+    assert rows["value"].is_monotonic_decreasing and not rows["name"].str.contains("one$").any()
+    assert rows["name"].iloc[0] == "decision trees on features" and len(rows) == 10
+
+
+def test_the_first_figure_has_the_maps_of_the_systems_that_read_twelve_leads():
+    figure = summary_pages.one_record()
+    names = [ax.get_ylabel().splitlines()[0] for ax in figure.axes[1:]]
+    assert names == ["CNN-GAP", "xECGNet", "BUTTeam", "ECGMaster", "Local evidence"]
+    inside = [float(t.get_text().split()[0]) for ax in figure.axes[1:] for t in ax.texts if "inside" in t.get_text()]
+    # What a map that knows nothing of the place has inside.
+    chance = hearts.case("PVC", 125).any_lead.mean()
+    assert len(inside) == 5 and max(inside) == inside[-1] > 3 * chance
+
+
+@pytest.mark.parametrize("name", [*summary_pages.DRAWN])
+def test_every_figure_is_svg_with_a_caption_and_alt_text(name):
+    text = computed.DRAWINGS[name]()
+    assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
+    assert len(text) < 400_000
+    pages = [summary_pages.record_figure(), *(write() for write in summary_pages.MINUTES.values())]
+    (page,) = [page for page in pages if f"computed/{name}.svg" in page]
+    alt = re.search(r":alt: (.+)", page).group(1)
+    assert len(alt) > 60 and page.count("```") == 2
+
+
+def test_the_page_says_where_to_clone_from_if_that_is_known(tmp_path, monkeypatch):
+    cited = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
+    monkeypatch.setattr(summary_pages, "REPOSITORY", tmp_path)
+    for address in ("", "https://example.org/ecgstudy"):
+        about = {k: v for k, v in cited.items() if k != "repository-code"} | ({"repository-code": address} if address else {})
+        (tmp_path / "CITATION.cff").write_text(yaml.safe_dump(about), encoding="utf-8")
+        text = summary_pages.clone()
+        assert ("git clone https://example.org/ecgstudy ecgstudy && cd ecgstudy\n" in text) == bool(address)
+        assert "make book" in text
