@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
-from ecgstudy.book import cost_pages, own_ecg
+from ecgstudy.book import cost_pages, explorer, game, own_ecg
 from ecgstudy.book.report import interval, number, p_value
 from ecgstudy.paths import REPOSITORY, RESULTS, listed
 from ecgstudy.studies import ablations, claims, leaderboard
@@ -146,7 +146,9 @@ COMPUTED: dict[str, Callable[[], str]] = {
     "cost_side_by_side": cost_pages.side_by_side_table,
     "cost_stored": cost_pages.stored_or_simulated,
     "exceptions": exceptions,
+    "explorer": explorer.still,
     "faults": own_ecg.faults_table,
+    "game": game.still,
     "runs": run_table,
     "settings": settings_table,
     "unlike": own_ecg.unlike_table,
