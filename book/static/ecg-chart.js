@@ -27,7 +27,7 @@ Options (times in seconds from the beginning of the record):
 
 Keys, when the chart has the focus: arrows move, + and - zoom, 0 shows everything, Home and End lead to the ends, C
 takes the calipers. Marking: arrows move a cursor, Space begins and ends a mark. Calipers: arrows move one end, Space
-takes the other, Escape puts them away. The wheel zooms with Ctrl, or when the chart has the focus; so do two fingers. */
+takes the other, Escape puts them away. The wheel zooms with Ctrl, or when the chart has the focus; two fingers zoom. */
 
 (function () {
   "use strict";
@@ -75,12 +75,14 @@ takes the other, Escape puts them away. The wheel zooms with Ctrl, or when the c
   }
 
   function create(host, options) {
-    const o = { fs: 250, leads: [], signals: [], map: null, key: null, marks: [], mode: "pan", columns: 0, tools: true };
-    Object.assign(o, { label: "12-lead ECG", words: {} });
+    const o = {
+      fs: 250, leads: [], signals: [], map: null, key: null, marks: [], mode: "pan", columns: 0, tools: true,
+      label: "12-lead ECG", words: {},
+    };
     const root = make("div", "ecg-chart", host), bar = make("div", "ecg-tools", root);
     const canvas = make("canvas", "ecg-paper", root), foot = make("p", "ecg-foot", root);
     const legend = make("span", "", foot), said = make("span", "ecg-said", foot), help = make("p", "ecg-hidden", root);
-    const fingers = new Map(), buttons = {};
+    const fingers = new Map();
     let g = {}, view = null, chosen = false, zero = [], levels = null, brackets = new Map(), due = 0;
     let measuring = false, calipers = null, cursor = null, begun = null, drag = null, pinch = null;
 
@@ -92,8 +94,8 @@ takes the other, Escape puts them away. The wheel zooms with Ctrl, or when the c
 
     function measure() {
       const width = Math.max(200, Math.floor(root.clientWidth)), columns = o.columns || (width >= 640 ? 2 : 1);
-      const across = width / columns, rows = Math.ceil(o.leads.length / columns) || 1, mm = clamp(across / 140, 2.2, 3.78);
-      const [high, base] = columns === 2 ? [25, 15] : [20, 10]; // millimetres
+      const across = width / columns, rows = Math.ceil(o.leads.length / columns) || 1;
+      const mm = clamp(across / 140, 2.2, 3.78), [high, base] = columns === 2 ? [25, 15] : [20, 10]; // millimetres
       g = { width, columns, across, rows, mm, gutter: 8 * mm, row: high * mm, base: base * mm, body: rows * high * mm };
       g.height = Math.ceil(g.body + GAP + OVERVIEW);
       const natural = Math.min(seconds(), (across - g.gutter) / (25 * mm)), from = view ? view[0] : 0;
@@ -159,7 +161,7 @@ takes the other, Escape puts them away. The wheel zooms with Ctrl, or when the c
     function draw() {
       due = 0;
       measure();
-      const c = colours(), scale = window.devicePixelRatio || 1, p = canvas.getContext("2d"), leads = [...o.leads.keys()];
+      const c = colours(), p = canvas.getContext("2d"), scale = window.devicePixelRatio, leads = [...o.leads.keys()];
       Object.assign(canvas, { width: Math.round(g.width * scale), height: Math.round(g.height * scale) });
       canvas.style.height = `${g.height}px`;
       p.setTransform(scale, 0, 0, scale, 0, 0);
@@ -263,7 +265,7 @@ takes the other, Escape puts them away. The wheel zooms with Ctrl, or when the c
     function take(measured) {
       measuring = measured;
       calipers = null;
-      buttons.calipers.setAttribute("aria-pressed", String(measuring));
+      gauges.setAttribute("aria-pressed", String(measuring));
       canvas.style.touchAction = measuring ? "none" : "pan-y";
       say(measuring ? "Drag from one point to another." : "");
       if (!measuring && o.oncalipers) o.oncalipers(null);
@@ -289,7 +291,8 @@ takes the other, Escape puts them away. The wheel zooms with Ctrl, or when the c
         drag = begun = cursor = null;
         return;
       }
-      drag = { ...place, kind: place.y > g.body + GAP / 2 ? "overview" : measuring ? "calipers" : o.mode, view, moved: false };
+      const kind = place.y > g.body + GAP / 2 ? "overview" : measuring ? "calipers" : o.mode;
+      drag = { ...place, kind, view, moved: false };
       if (drag.kind === "calipers") calipers = { t: [drag.t, drag.t], mV: [drag.mV, drag.mV], lead: drag.lead, end: 1 };
       if (drag.kind === "overview") move(event);
     }
@@ -329,9 +332,9 @@ takes the other, Escape puts them away. The wheel zooms with Ctrl, or when the c
     }
 
     function mark() {
-      const [from, to] = [Math.min(begun, cursor), Math.max(begun, cursor)];
+      const marked = [Math.min(begun, cursor), Math.max(begun, cursor)];
       begun = null;
-      if (to > from && o.onmark) o.onmark([from, to]);
+      if (marked[1] > marked[0] && o.onmark) o.onmark(marked);
     }
 
     function wheel(event) {
@@ -386,12 +389,11 @@ takes the other, Escape puts them away. The wheel zooms with Ctrl, or when the c
 
     // --- life --------------------------------------------------------------------------------------------------------
 
-    function tool(id, sign, word, action) {
-      const one = (buttons[id] = make("button", "ecg-button", bar));
-      one.type = "button";
+    function tool(sign, word, action) {
+      const one = Object.assign(make("button", "ecg-button", bar), { type: "button", onclick: action });
       if (sign) make("span", "", one, sign).setAttribute("aria-hidden", "true");
       make("span", sign ? "ecg-hidden" : "", one, word);
-      one.addEventListener("click", action);
+      return one;
     }
 
     function update(changed) {
@@ -406,17 +408,17 @@ takes the other, Escape puts them away. The wheel zooms with Ctrl, or when the c
     }
 
     help.id = `ecg-help-${++count}`;
-    const about = { role: "application", tabindex: 0, "aria-roledescription": "ECG chart", "aria-describedby": help.id };
-    for (const [attribute, value] of Object.entries(about)) canvas.setAttribute(attribute, value);
-    said.setAttribute("role", "status");
-    bar.setAttribute("role", "group");
-    bar.setAttribute("aria-label", "View of the ECG");
-    tool("out", "−", "Zoom out", () => zoom(1 / 1.5));
-    tool("in", "+", "Zoom in", () => zoom(1.5));
-    tool("left", "◀", "Earlier", () => pan((view[0] - view[1]) / 2));
-    tool("right", "▶", "Later", () => pan((view[1] - view[0]) / 2));
-    tool("whole", "", "Whole record", () => look(0, seconds()));
-    tool("calipers", "", "Calipers", () => take(!measuring));
+    canvas.tabIndex = 0;
+    for (const [one, attributes] of [
+      [canvas, { role: "application", "aria-roledescription": "ECG chart", "aria-describedby": help.id }],
+      [said, { role: "status" }], [bar, { role: "group", "aria-label": "View of the ECG" }],
+    ]) for (const name in attributes) one.setAttribute(name, attributes[name]);
+    tool("−", "Zoom out", () => zoom(1 / 1.5));
+    tool("+", "Zoom in", () => zoom(1.5));
+    tool("◀", "Earlier", () => pan((view[0] - view[1]) / 2));
+    tool("▶", "Later", () => pan((view[1] - view[0]) / 2));
+    tool("", "Whole record", () => look(0, seconds()));
+    const gauges = tool("", "Calipers", () => take(!measuring));
     take(false);
     const heard = { pointerdown: down, pointermove: move, pointerup: up, pointercancel: up, keydown: key };
     for (const [event, action] of Object.entries(heard)) canvas.addEventListener(event, action);
@@ -433,8 +435,7 @@ takes the other, Escape puts them away. The wheel zooms with Ctrl, or when the c
       get seconds() { return seconds(); },
       place: (t, name) => ({ x: xOf(t, column(o.leads.indexOf(name))), y: zeroOf(o.leads.indexOf(name)) }),
       destroy() {
-        sized.disconnect();
-        themed.disconnect();
+        for (const watch of [sized, themed]) watch.disconnect();
         cancelAnimationFrame(due);
         root.remove();
       },

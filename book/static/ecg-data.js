@@ -1,4 +1,4 @@
-/* Data that come as scripts, since a page that is opened from a file may fetch nothing else; and what its readers share.
+/* Data that come as scripts, since a page that is opened from a file may fetch nothing else; and what pages share.
 
     EcgData.load(folder, name)  a promise of what NAME.js in the folder (an address that ends in /) gives
     EcgData.put(name, data)     what such a script calls

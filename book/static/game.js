@@ -1,7 +1,7 @@
 /* Where would you look? Marks on an ECG, scored against the answer key by the trial that maps go through.
 
-EcgGame.excess(marks, key)  excess mass of marks [[from, to], ...] in seconds, as ecgstudy/explain/trials.py has it; key is
-                            {fs, samples, edges}: where the evidence begins and ends, in samples
+EcgGame.excess(marks, key)  excess mass of marks [[from, to], ...] in seconds, as ecgstudy/explain/trials.py has it;
+                            key is {fs, samples, edges}: where the evidence begins and ends, in samples
 EcgGame.results(text)       the rounds' scores of every result that a text holds */
 
 (function () {
@@ -111,7 +111,7 @@ EcgGame.results(text)       the rounds' scores of every result that a text holds
     parts.clear = button("Clear", parts.controls, () => change([]));
     parts.score = button("Score my marks", parts.controls, score, true);
     const options = {
-      fs: data.fs, leads: data.leads, signals: EcgData.signals(data), map: null, key: null, marks, mode: "mark", words: { map: "Map" },
+      fs: data.fs, leads: data.leads, signals: EcgData.signals(data), map: null, key: null, marks, mode: "mark",
       label: `ECG of round ${round + 1}, to be marked. ${one.words}.`,
       onmark: (mark) => change([...marks, mark]),
       onclick: (t) => change(marks.filter(([from, to]) => t < from || t > to)),
@@ -157,8 +157,7 @@ EcgGame.results(text)       the rounds' scores of every result that a text holds
       chart.update({ map, words: { map: `Map of ${select.value}`, key: "answer key" } });
     });
     const last = round + 1 === about.rounds.length;
-    const next = button(last ? "See the result" : "Next round", parts.controls, () => (last ? finish() : forward()), true);
-    next.focus();
+    button(last ? "See the result" : "Next round", parts.controls, last ? finish : forward, true).focus();
   }
 
   async function forward() {
@@ -199,8 +198,9 @@ EcgGame.results(text)       the rounds' scores of every result that a text holds
   // --- a class's results ---------------------------------------------------------------------------------------------
 
   function gather() {
-    const box = make("div", "ecg-controls", teacher), label = make("label", "", box, "Results, pasted one below the other");
-    const text = make("textarea", "", label), shown = document.createElement("div");
+    const box = make("div", "ecg-controls", teacher);
+    const label = make("label", "", box, "Results, pasted one below the other"), text = make("textarea", "", label);
+    const shown = document.createElement("div");
     Object.assign(text, { rows: 5, cols: 60 });
     button("Show the class", box, () => {
       const found = results(text.value).filter((one) => one.length === about.rounds.length);
