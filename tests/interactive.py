@@ -1,4 +1,4 @@
-"""Pages that one touches, as small as they can be built: the page's own HTML in the book's style sheets, without Sphinx."""
+"""Pages that one touches, as small as can be: the page's own HTML in the book's style sheets, without Sphinx."""
 
 import re
 import shutil
@@ -13,7 +13,8 @@ from ecgstudy.paths import REPOSITORY
 STATIC = REPOSITORY / "book" / "static"
 _PYDATA = Path(pydata_sphinx_theme.__file__).parent / "theme/pydata_sphinx_theme/static/styles"
 _BOOK = Path(sphinx_book_theme.__file__).parent / "theme/sphinx_book_theme/static/styles"
-STYLES = (*(_PYDATA / f"{name}.css" for name in ("theme", "bootstrap", "pydata-sphinx-theme")), _BOOK / "sphinx-book-theme.css")
+_NAMES = ("theme", "bootstrap", "pydata-sphinx-theme")
+STYLES = (*(_PYDATA / f"{name}.css" for name in _NAMES), _BOOK / "sphinx-book-theme.css")
 WIDTHS = (360, 390, 1400)
 
 
@@ -46,7 +47,7 @@ def visit(browser, path, address="", **context):
     page, said = browser.new_context(**settings).new_page(), []
     page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: said.append(request.url) if not request.url.startswith(("file:", "data:")) else None)
+    page.on("request", lambda asked: None if asked.url.startswith(("file:", "data:")) else said.append(asked.url))
     page.goto(path.as_uri() + address)
     return page, said
 

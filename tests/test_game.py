@@ -1,4 +1,4 @@
-"""The game: a reader's marks go through the trial of maps, the systems' scores are those of the trial, and it can be played."""
+"""The game: a reader's marks go through the trial of maps, as the systems' maps do, and it can be played."""
 
 import re
 
@@ -58,7 +58,8 @@ def test_the_systems_scores_are_those_of_the_trial(rounds):
         resampled = explorer.resample(signal, 500, ships.system.fs)
         nothing = np.zeros((1, key.shape[1]), dtype=bool)
         labels, names = np.isin(CLASSES, [one.finding])[None], np.array(["x"])
-        cases = Cases(resampled[None], np.array([c]), key[None], nothing, nothing, labels, names, names, ships.system.fs)
+        about = (nothing, nothing, labels, names, names)
+        cases = Cases(resampled[None], np.array([c]), key[None], *about, ships.system.fs)
         made = evaluation.make_maps(next(iter(ships.system.own_maps)), ships.system, ships.networks[0], cases)
         excess = trials.localisation(made, cases.any_lead)["excess mass"][0]
         assert found[cls.name]["excess"] == pytest.approx(excess, abs=1e-3)
@@ -202,7 +203,8 @@ def test_it_is_played_by_mouse_keyboard_and_touch_to_the_end(browser, site, roun
 def test_a_class_sees_its_results(opened):
     page = opened
     lines = [f"ecgstudy: where would you look? {a:.2f} −0.10 {a / 2:.2f} (mean 0.00)" for a in (0.2, 0.4, 0.9, 1)]
-    text = f"Anna\n{lines[0]}\nhello 0.99 0.99 0.99\n> {lines[1]}\n\n{lines[2]} {lines[3]}\nwhere would you look? 0.10 0.20"
+    text = f"Anna\n{lines[0]}\nhello 0.99 0.99 0.99\n> {lines[1]}\n\n{lines[2]} {lines[3]}\n"
+    text += "where would you look? 0.10 0.20"
     assert page.evaluate("text => EcgGame.results(text)", text) == [
         *([a, -0.1, a / 2] for a in (0.2, 0.4, 0.9, 1)), [0.1, 0.2],
     ]  # fmt: skip

@@ -138,7 +138,7 @@ def records() -> tuple[Shown, ...]:
 
 
 def explained(shown: Shown, system: str) -> Explanation:
-    """What the networks of an entry of ``shipped.ENTRIES`` answer; members that have learned from the record are known."""
+    """What the networks of an entry of ``shipped.ENTRIES`` answer; it knows which have learned from the record."""
     found = explain(shown.first, system=system, even_if_unfit=True)
     return replace(found, seen=found.shipped.seen(shown.record))
 
@@ -322,7 +322,7 @@ def _still_table() -> str:
     return without_scripts(
         f"<p>This page needs scripts, and they are off. Here is one of its views: {shown.title}.</p>\n"
         '<img src="../_static/explorer/still.svg" '
-        'alt="A simulated 12-lead ECG on chart paper, and a map over it that is darkest where it supports the finding">\n'
+        'alt="A simulated 12-lead ECG on chart paper, and a map over it, darkest where it supports the finding">\n'
         f"<table><caption>What each system calls in this ECG</caption>{''.join(rows)}</table>"
     )
 

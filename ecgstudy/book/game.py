@@ -78,8 +78,8 @@ def about_round(one: Round) -> dict[str, Any]:
         own = maps_of(explanation, explanation.method)[[c]]
         excess = scores(own, key[None])[0, 2]
         p, yes = explanation.probabilities[c], bool(explanation.called[c])
-        systems.append({"name": name, "excess": round(float(excess), 4), "probability": round(float(p), 4), "called": yes})
-        systems[-1] |= {"map": packed(own), "fs": explanation.system.fs / explorer.CELL}
+        about = {"name": name, "excess": round(float(excess), 4), "probability": round(float(p), 4), "called": yes}
+        systems.append(about | {"map": packed(own), "fs": explanation.system.fs / explorer.CELL})
     edges = np.flatnonzero(np.diff(key, prepend=False, append=False))
     spans = {"fs": rate(), "samples": len(key), "edges": edges.tolist()}
     return {**explorer.about_record(one.shown), "marking": spans, "systems": systems}
