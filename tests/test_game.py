@@ -49,15 +49,16 @@ def test_ten_rounds_ask_for_what_can_be_marked():
 def test_the_systems_scores_are_those_of_the_trial(rounds):
     """The trial's own way: ``evaluation.make_maps`` of a case, at its rate."""
     one = rounds[1]
-    c, found = CLASSES.index(one.finding), {s["name"]: s for s in game.about_round(one)["systems"]}
+    finding, findings, index = game.SIMULATED[5]
+    c, found = CLASSES.index(finding), {s["name"]: s for s in game.about_round(one)["systems"]}
     for cls in of_papers()[:2]:
         ships = shipped(cls.name)
         signal = one.shown.record.signal
-        key = synthetic.simulate(3, 1000, labels=frozenset({one.finding})).evidence
+        key = synthetic.simulate(index, 1000, labels=frozenset(findings)).evidence
         key = synthetic.answer_key(key, signal.shape[1], stride=4)[c]
         resampled = explorer.resample(signal, 500, ships.system.fs)
         nothing = np.zeros((1, key.shape[1]), dtype=bool)
-        labels, names = np.isin(CLASSES, [one.finding])[None], np.array(["x"])
+        labels, names = np.isin(CLASSES, findings)[None], np.array(["x"])
         about = (nothing, nothing, labels, names, names)
         cases = Cases(resampled[None], np.array([c]), key[None], *about, ships.system.fs)
         made = evaluation.make_maps(next(iter(ships.system.own_maps)), ships.system, ships.networks[0], cases)
@@ -104,14 +105,13 @@ def test_the_page_scores_as_the_trial_does(opened):
     np.testing.assert_allclose(np.array(found, dtype=float), expected, atol=1e-12)
 
 
-def place(page, seconds, row=0.5):
-    """Where a time is on the screen, from the scale that the narrow strip has not: of the first column of leads."""
+def place(page, seconds, span=None):
+    """Where a time is on the screen, in the first lead: a view of ``span`` s that begins at 0, or what fits."""
     box = page.locator("canvas").bounding_box()
-    columns = 2 if box["width"] >= 640 else 1
-    across = box["width"] / columns
+    across = box["width"] / (2 if box["width"] >= 640 else 1)
     mm = min(max(across / 140, 2.2), 3.78)
-    view = min(10, (across - 8 * mm) / (25 * mm))
-    return box["x"] + 8 * mm + seconds * (across - 8 * mm) / view, box["y"] + row * 20 * mm
+    second = (across - 8 * mm) / span if span else 25 * mm
+    return box["x"] + 8 * mm + seconds * second, box["y"] + 30
 
 
 def spans(one):
@@ -130,21 +130,12 @@ def test_it_is_played_by_mouse_keyboard_and_touch_to_the_end(browser, site, roun
     begin, end = next(span for span in spans(rounds[0]))
     page.get_by_role("button", name="Whole record").click()
     page.wait_for_timeout(60)
-    box = page.locator("canvas").bounding_box()
-    across = box["width"] / 2
-    mm = min(max(across / 140, 2.2), 3.78)
-
-    def drag(first, last):
-        scale = (across - 8 * mm) / 10
-        page.mouse.move(box["x"] + 8 * mm + first * scale, box["y"] + 60)
-        page.mouse.down()
-        page.mouse.move(box["x"] + 8 * mm + last * scale, box["y"] + 60, steps=3)
-        page.mouse.up()
-
     page.locator("canvas").scroll_into_view_if_needed()
-    box = page.locator("canvas").bounding_box()
-    drag(begin + 0.03, end - 0.03)
-    drag(0.2, 0.4)
+    for first, last in ((begin + 0.03, end - 0.03), (0.2, 0.4)):
+        page.mouse.move(*place(page, first, 10))
+        page.mouse.down()
+        page.mouse.move(*place(page, last, 10), steps=3)
+        page.mouse.up()
     assert page.locator(".ecg-said", has_text="Your marks").text_content().count("–") == 2
     page.get_by_role("button", name="Undo").click()
     assert page.locator(".ecg-said", has_text="Your marks").text_content().count("–") == 1

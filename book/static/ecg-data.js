@@ -3,11 +3,13 @@
     EcgData.load(folder, name)  a promise of what NAME.js in the folder (an address that ends in /) gives
     EcgData.put(name, data)     what such a script calls
     EcgData.signals(record)     leads of a record ({leads, signals}) as Float32Arrays of mV, the same when asked again
-    EcgData.make(tag, class name, parent, text)  an element */
+    EcgData.make(tag, class name, parent, text)  an element
+    EcgData.field(tag, label, parent)            a control (select, textarea ...) below its label */
 
 window.EcgData = (function () {
   "use strict";
   const asked = new Map(), waiting = new Map(), decoded = new WeakMap();
+  let count = 0;
 
   function load(folder, name) {
     if (!asked.has(name)) {
@@ -39,5 +41,11 @@ window.EcgData = (function () {
     return Object.assign(one, name ? { className: name, textContent: text } : { textContent: text });
   }
 
-  return { load, put: (name, data) => waiting.get(name)(data), signals, make };
+  function field(tag, label, parent) {
+    const box = make("div", "ecg-field", parent), id = `ecg-field-${++count}`;
+    make("label", "", box, label).htmlFor = id;
+    return Object.assign(make(tag, "", box), { id });
+  }
+
+  return { load, put: (name, data) => waiting.get(name)(data), signals, make, field };
 })();

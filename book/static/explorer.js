@@ -5,7 +5,7 @@ names), key (1 or 0) and view (from-to in seconds). #chapter=NN_name chooses the
 
 (function () {
   "use strict";
-  const { make } = EcgData;
+  const { make, field } = EcgData;
   const root = document.getElementById("ecg-explorer");
   const folder = new URL("explorer/", document.currentScript.src).href;
   const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
@@ -16,7 +16,7 @@ names), key (1 or 0) and view (from-to in seconds). #chapter=NN_name chooses the
   // --- the page ------------------------------------------------------------------------------------------------------
 
   function choice(name, label, options) {
-    const box = make("label", "", parts.controls, label), select = (parts[name] = make("select", "", box));
+    const select = (parts[name] = field("select", label, parts.controls));
     fill(name, options);
     select.addEventListener("change", () => go({ [name]: select.value }));
   }

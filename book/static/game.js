@@ -6,7 +6,7 @@ EcgGame.results(text)       the rounds' scores of every result that a text holds
 
 (function () {
   "use strict";
-  const { make } = EcgData;
+  const { make, field } = EcgData;
   const root = document.getElementById("ecg-game"), teacher = document.getElementById("ecg-class");
   const folder = new URL("game/", document.currentScript.src).href, TITLE = "Where would you look?";
   const scores = [], ofSystems = [], parts = {};
@@ -149,7 +149,7 @@ EcgGame.results(text)       the rounds' scores of every result that a text holds
     rows.sort((a, b) => b[1] - a[1]);
     const caption = "Excess mass of your marks and of the systems' own maps";
     table(parts.after, caption, ["who", "excess mass", "its answer"], rows);
-    const label = make("label", "", parts.controls, "Show the map of"), select = make("select", "", label);
+    const select = field("select", "Show the map of", parts.controls);
     select.append(new Option("nobody", ""), ...data.systems.map((system) => new Option(system.name, system.name)));
     select.addEventListener("change", () => {
       const chosen = data.systems.find((system) => system.name === select.value);
@@ -176,8 +176,7 @@ EcgGame.results(text)       the rounds' scores of every result that a text holds
     all.sort((a, b) => b[1] - a[1]);
     const heads = about.rounds.map((one, i) => `${i + 1}: ${one.finding}`);
     table(root, "Excess mass in all rounds", ["who", "mean", ...heads], all);
-    const box = make("div", "ecg-controls", root), label = make("label", "", box, "Your result, to share");
-    const text = make("textarea", "", label);
+    const box = make("div", "ecg-controls", root), text = field("textarea", "Your result, to share", box);
     Object.assign(text, { readOnly: true, rows: 2, cols: 60 });
     const numbers = scores.map((v) => v.toFixed(2)).join(" ");
     text.value = `ecgstudy: ${TITLE.toLowerCase()} ${numbers} (mean ${mean(scores).toFixed(2)})`;
@@ -199,7 +198,7 @@ EcgGame.results(text)       the rounds' scores of every result that a text holds
 
   function gather() {
     const box = make("div", "ecg-controls", teacher);
-    const label = make("label", "", box, "Results, pasted one below the other"), text = make("textarea", "", label);
+    const text = field("textarea", "Results, pasted one below the other", box);
     const shown = document.createElement("div");
     Object.assign(text, { rows: 5, cols: 60 });
     button("Show the class", box, () => {
