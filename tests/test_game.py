@@ -49,12 +49,12 @@ def test_ten_rounds_ask_for_what_can_be_marked():
 def test_the_systems_scores_are_those_of_the_trial(rounds):
     """The trial's own way: ``evaluation.make_maps`` of a case, at its rate."""
     one = rounds[1]
-    finding, findings, index = game.SIMULATED[5]
+    finding, findings, index, noise = game.SIMULATED[5]
     c, found = CLASSES.index(finding), {s["name"]: s for s in game.about_round(one)["systems"]}
     for cls in of_papers()[:2]:
         ships = shipped(cls.name)
         signal = one.shown.record.signal
-        key = synthetic.simulate(index, 1000, labels=frozenset(findings)).evidence
+        key = synthetic.simulate(index, 1000, labels=frozenset(findings), noise=noise).evidence
         key = synthetic.answer_key(key, signal.shape[1], stride=4)[c]
         resampled = explorer.resample(signal, 500, ships.system.fs)
         nothing = np.zeros((1, key.shape[1]), dtype=bool)

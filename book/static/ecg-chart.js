@@ -142,6 +142,8 @@ takes the other, Escape puts them away. The wheel zooms with Ctrl, or when the c
       canvas.setAttribute("aria-label", o.label);
       help.textContent = HELP[o.mode];
       bar.hidden = !o.tools;
+      canvas.style.touchAction = measuring ? "none" : "pan-y";
+      canvas.style.cursor = measuring || o.mode === "mark" ? "crosshair" : "grab";
       describe();
     }
 
@@ -266,7 +268,7 @@ takes the other, Escape puts them away. The wheel zooms with Ctrl, or when the c
       measuring = measured;
       calipers = null;
       gauges.setAttribute("aria-pressed", String(measuring));
-      canvas.style.touchAction = measuring ? "none" : "pan-y";
+      prepare();
       say(measuring ? "Drag from one point to another." : "");
       if (!measuring && o.oncalipers) o.oncalipers(null);
       redraw();

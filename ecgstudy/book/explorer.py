@@ -39,7 +39,7 @@ RECORDS = REPOSITORY / "book" / "records"
 FS, SECONDS = 250.0, 10.0  # of the ECG that is drawn
 STILL = "still.md"  # the file in the cache that has what a reader without scripts gets
 CELL = 2  # samples of a network's input that share a number of a map
-# Findings of the simulated records, and the index of each.
+NOISE = 0.5  # of the simulated records, as a share of what recordings have; their findings, and the index of each
 SIMULATED = (
     (("RBBB",), 3),
     (("LBBB",), 3),
@@ -98,9 +98,9 @@ class Shown:
         return cells.in_cells(self.key.any(axis=1), round(self.record.fs / fs), samples)
 
 
-def simulated(findings: Sequence[str], index: int) -> Shown:
+def simulated(findings: Sequence[str], index: int, noise: float = NOISE) -> Shown:
     """Simulate a record of ``SECONDS`` with these findings, of a seed that no network has learned from."""
-    s = synthetic.simulate(index, CASE_SEED, seconds=SECONDS, labels=frozenset(findings))
+    s = synthetic.simulate(index, CASE_SEED, seconds=SECONDS, labels=frozenset(findings), noise=noise)
     key = synthetic.answer_key(s.evidence, s.record.signal.shape[1])
     name = "-".join(("simulated", *findings, f"{index}")).lower()
     return Shown(name, f"Simulated: {_listed(findings)}", "Simulated by this study (CC BY 4.0)", s.record, key)

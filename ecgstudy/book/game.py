@@ -18,17 +18,17 @@ from ecgstudy.reading.page import WORDS
 from ecgstudy.reading.shipped import ENTRIES, shipped
 
 REAL = explorer.RECORDS / "ludb-96.hea"
-# What is asked for, all that the heart has, and the record's index: from what everybody sees to what takes a ruler.
+# What is asked for, all that the heart has, the record's index and noise: from what everybody sees to what takes a ruler.
 SIMULATED = (
-    ("PVC", ("PVC",), 3),
-    ("STE", ("STE",), 3),
-    ("RBBB", ("RBBB",), 3),
-    ("LBBB", ("LBBB",), 3),
-    ("STD", ("STD",), 3),
-    ("I-AVB", ("I-AVB",), 3),
-    ("PAC", ("PAC",), 3),
-    ("AF", ("AF",), 3),
-    ("PAC", ("RBBB", "PAC"), 4),
+    ("PVC", ("PVC",), 3, 0.3),
+    ("LBBB", ("LBBB",), 3, 0.3),
+    ("RBBB", ("RBBB",), 3, 0.3),
+    ("STE", ("STE",), 3, 0.3),
+    ("I-AVB", ("I-AVB",), 3, 0.5),
+    ("STD", ("STD",), 3, 0.5),
+    ("AF", ("AF",), 3, 0.5),
+    ("PAC", ("PAC",), 3, 1.0),
+    ("PVC", ("PVC", "RBBB"), 4, 1.0),
 )
 
 
@@ -42,7 +42,7 @@ class Round(NamedTuple):
 @lru_cache(maxsize=1)
 def rounds() -> tuple[Round, ...]:
     """All rounds; the last is a real ECG, whose waves cardiologists marked."""
-    drawn = (Round(finding, simulated(findings, index)) for finding, findings, index in SIMULATED)
+    drawn = (Round(finding, simulated(findings, index, noise)) for finding, findings, index, noise in SIMULATED)
     (finding,) = (last := real(REAL)).findings
     return (*drawn, Round(finding, last))
 
