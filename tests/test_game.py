@@ -219,8 +219,7 @@ def test_it_fits_every_screen_and_axe_finds_nothing(opened):
 
 
 def test_without_scripts_there_is_a_table(browser, site, rounds):
-    page = browser.new_context(java_script_enabled=False).new_page()
-    page.goto(site.as_uri())
+    page, _ = visit(browser, site, java_script_enabled=False)
     rows = page.locator("table tbody tr")
     assert rows.count() == len(rounds)
     first = rows.first.locator("td").all_text_contents()[2:]

@@ -51,8 +51,7 @@ names), key (1 or 0) and view (from-to in seconds). #chapter=NN_name chooses the
     parts.window = make("p", "ecg-window", root);
     parts.verdict = make("p", "ecg-verdict", root);
     parts.verdict.setAttribute("aria-live", "polite");
-    const scroll = make("div", "table-container", root);
-    parts.answers = make("table", "ecg-answers", scroll);
+    parts.answers = make("div", "", root);
     parts.source = make("p", "ecg-source", root);
   }
 
@@ -170,9 +169,8 @@ names), key (1 or 0) and view (from-to in seconds). #chapter=NN_name chooses the
   }
 
   function table(answers) {
-    const body = parts.answers;
-    body.replaceChildren();
-    make("caption", "", body, `What ${state.system} answers: calibrated probabilities`);
+    parts.answers.replaceChildren();
+    const body = EcgData.table(`What ${state.system} answers: calibrated probabilities`, parts.answers);
     const head = make("tr", "", make("thead", "", body));
     const words = ["finding", "probability", "called from", "called", "in the record"];
     for (const word of words) make("th", "", head, word).scope = "col";

@@ -66,9 +66,7 @@ EcgGame.results(text)       the rounds' scores of every result that a text holds
   }
 
   function table(parent, caption, head, rows) {
-    const one = make("table", "ecg-answers", make("div", "table-container", parent));
-    make("caption", "", one, caption);
-    const top = make("tr", "", make("thead", "", one)), body = make("tbody", "", one);
+    const one = EcgData.table(caption, parent), top = make("tr", "", make("thead", "", one)), body = make("tbody", "", one);
     for (const word of head) make("th", "", top, word).scope = "col";
     for (const [name, ...cells] of rows) {
       const row = make("tr", "", body);

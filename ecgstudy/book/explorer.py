@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ecgstudy import maps
 from ecgstudy.data.delineations import read_delineation
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS, Record, read_record
@@ -37,20 +38,21 @@ from ecgstudy.systems import System
 
 RECORDS = REPOSITORY / "book" / "records"
 FS, SECONDS = 250.0, 10.0  # of the ECG that is drawn
+SALIENCY = "saliency"
 STILL = "still.md"  # the file in the cache that has what a reader without scripts gets
 CELL = 2  # samples of a network's input that share a number of a map
 NOISE = 0.5  # of the simulated records, as a share of what recordings have; their findings, and the index of each
 SIMULATED = (
-    (("RBBB",), 3),
-    (("LBBB",), 3),
-    (("PVC",), 3),
-    (("PAC",), 3),
-    (("AF",), 3),
-    (("I-AVB",), 3),
-    (("STD",), 3),
-    (("STE",), 3),
-    (("NSR",), 3),
-    (("RBBB", "PVC"), 4),
+    (("RBBB",), 20),
+    (("LBBB",), 34),
+    (("PVC",), 13),
+    (("PAC",), 28),
+    (("AF",), 6),
+    (("I-AVB",), 32),
+    (("STD",), 6),
+    (("STE",), 32),
+    (("NSR",), 19),
+    (("RBBB", "PVC"), 33),
 )
 # What changes the numbers, besides networks and recordings.
 _CODE = ("book/explorer.py", "book/game.py", "data/**/*.py", "explain/*.py", "maps.py", "preprocessing.py")
@@ -165,28 +167,41 @@ def maps_of(explanation: Explanation, method: str) -> NDArray[np.float64]:
         return blind.qrs_maps(window.signal[None], window.fs)
     own = next(iter(system.own_maps))
     if method in (own, random):
-        maps = window.maps[explanation.used].mean(axis=0, dtype=np.float64)
-        return maps if method == own else blind.random_maps(maps, np.random.default_rng(0))
+        mean = window.maps[explanation.used].mean(axis=0, dtype=np.float64)
+        return mean if method == own else blind.random_maps(mean, np.random.default_rng(0))
+    if method == BY_LEAD:
+        return (_gradients(explanation) * window.x[: len(LEADS), window.there].numpy()).mean(axis=0)
+    if method == SALIENCY:
+        return np.abs(_gradients(explanation)).sum(axis=2).mean(axis=0)
     x, classes = window.x.expand(len(CLASSES), -1, -1), torch.arange(len(CLASSES))
-    each = [
-        methods.explain(system, method, network, x, classes, by_lead=method == BY_LEAD)
-        for network in explanation.used_networks
-    ]
+    each = [methods.explain(system, method, network, x, classes) for network in explanation.used_networks]
     return np.mean(each, axis=0, dtype=np.float64)
 
 
-def scores(maps: NDArray[np.floating], key: NDArray[np.bool_]) -> NDArray[np.float64]:
+@lru_cache(maxsize=1)
+def _gradients(explanation: Explanation) -> NDArray[np.float64]:
+    """Gradients of all logits where the record is, (members, 9, 12, samples): once, since two methods are made of them."""
+    window, each = explanation.windows[0], []
+    for network in explanation.used_networks:
+        with maps.gradients(network):
+            x = window.x.repeat(len(CLASSES), 1, 1).requires_grad_()
+            (gradient,) = torch.autograd.grad(maps.logits_of(network, x).diagonal().sum(), x)
+        each.append(gradient[:, : len(LEADS), window.there].double().numpy())
+    return np.stack(each)
+
+
+def scores(made: NDArray[np.floating], key: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Mass, share of time and excess mass, (9, 3), of maps as ``maps_of`` gives them; NaN where nothing is defined."""
-    flat = np.broadcast_to(maps.sum(axis=1) if maps.ndim == 3 else maps, key.shape)
+    flat = np.broadcast_to(made.sum(axis=1) if made.ndim == 3 else made, key.shape)
     located = trials.localisation(flat, key)
     return np.column_stack([located["mass"], key.mean(axis=1), located["excess mass"]])
 
 
-def packed(maps: NDArray[np.floating]) -> str:
+def packed(made: NDArray[np.floating]) -> str:
     """Positive part of maps (rows, ..., samples), mean of ``CELL`` samples, as bytes: 255 is the largest of a row."""
-    n = maps.shape[-1] // CELL * CELL
-    coarse = maps[..., :n].clip(min=0).reshape(*maps.shape[:-1], -1, CELL).mean(axis=-1)
-    top = coarse.reshape(len(maps), -1).max(axis=1).reshape(-1, *(1,) * (maps.ndim - 1))
+    n = made.shape[-1] // CELL * CELL
+    coarse = made[..., :n].clip(min=0).reshape(*made.shape[:-1], -1, CELL).mean(axis=-1)
+    top = coarse.reshape(len(made), -1).max(axis=1).reshape(-1, *(1,) * (made.ndim - 1))
     return base64.b64encode(np.rint(255 * coarse / np.where(top > 0, top, 1)).astype(np.uint8).tobytes()).decode()
 
 
@@ -223,13 +238,13 @@ def about_maps(shown: Shown, system: str) -> dict[str, Any]:
     explanation, found = explained(shown, system), {}
     fs = explanation.system.fs
     for method in methods_of(explanation.system):
-        maps = maps_of(explanation, method)
-        key = shown.key_at(fs, maps.shape[-1])
+        made = maps_of(explanation, method)
+        key = shown.key_at(fs, made.shape[-1])
         found[method] = {
-            "leads": maps.shape[1] if maps.ndim == 3 else 1,
-            "rows": len(maps),
-            "values": packed(maps),
-            "scores": [] if key is None else _rounded(scores(maps, key)),
+            "leads": made.shape[1] if made.ndim == 3 else 1,
+            "rows": len(made),
+            "values": packed(made),
+            "scores": [] if key is None else _rounded(scores(made, key)),
         }
     answers = {name: np.round(getattr(explanation, name), 4).tolist() for name in ("probabilities", "thresholds")}
     seen = int(explanation.seen.sum())

@@ -20,15 +20,15 @@ from ecgstudy.reading.shipped import ENTRIES, shipped
 REAL = explorer.RECORDS / "ludb-96.hea"
 # What is asked for, all that the heart has, the record's index and noise: from what everybody sees to what takes a ruler.
 SIMULATED = (
-    ("PVC", ("PVC",), 3, 0.3),
-    ("LBBB", ("LBBB",), 3, 0.3),
-    ("RBBB", ("RBBB",), 3, 0.3),
-    ("STE", ("STE",), 3, 0.3),
-    ("I-AVB", ("I-AVB",), 3, 0.5),
-    ("STD", ("STD",), 3, 0.5),
-    ("AF", ("AF",), 3, 0.5),
-    ("PAC", ("PAC",), 3, 1.0),
-    ("PVC", ("PVC", "RBBB"), 4, 1.0),
+    ("PVC", ("PVC",), 32, 0.3),
+    ("LBBB", ("LBBB",), 16, 0.3),
+    ("RBBB", ("RBBB",), 28, 0.3),
+    ("STE", ("STE",), 6, 0.3),
+    ("I-AVB", ("I-AVB",), 7, 0.5),
+    ("STD", ("STD",), 4, 0.5),
+    ("AF", ("AF",), 28, 0.5),
+    ("PAC", ("PAC",), 13, 1.0),
+    ("PVC", ("PVC", "RBBB"), 12, 1.0),
 )
 
 
