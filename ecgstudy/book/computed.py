@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from ecgstudy.book import cost_pages, hearts, own_ecg, paper_pages, plots, primer_figures, real_records, summary_pages
+from ecgstudy.book import cost_pages, explorer, game, hearts, own_ecg, paper_pages, plots, primer_figures, real_records, summary_pages
 from ecgstudy.book.report import interval, number, p_value
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.paths import REPOSITORY, RESULTS, listed
@@ -151,8 +151,10 @@ COMPUTED: dict[str, Callable[[], str]] = {
     "cost_side_by_side": cost_pages.side_by_side_table,
     "cost_stored": cost_pages.stored_or_simulated,
     "exceptions": exceptions,
+    "explorer": explorer.still,
     "faults": own_ecg.faults_table,
     "findings": summary_pages.findings,
+    "game": game.still,
     "heart_rules": hearts.rules,
     "real_gallery": real_records.gallery,
     "real_table": real_records.table,
