@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
-from ecgstudy.book import cost_pages, own_ecg
+from ecgstudy.book import cost_pages, live, own_ecg
 from ecgstudy.book.report import interval, number, p_value
 from ecgstudy.paths import REPOSITORY, RESULTS, listed
 from ecgstudy.studies import ablations, claims, leaderboard
@@ -147,6 +147,8 @@ COMPUTED: dict[str, Callable[[], str]] = {
     "cost_stored": cost_pages.stored_or_simulated,
     "exceptions": exceptions,
     "faults": own_ecg.faults_table,
+    "live_networks": live.networks_text,
+    "live_tries": live.tries,
     "runs": run_table,
     "settings": settings_table,
     "unlike": own_ecg.unlike_table,

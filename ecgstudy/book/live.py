@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import signal as filters
 from torch import nn
 
-from ecgstudy import maps
+from ecgstudy.book.own_ecg import REAL as EXAMPLE
 from ecgstudy.data import qrs
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS, Record
@@ -29,7 +29,8 @@ from ecgstudy.data.simulator.heart import CONDUCTED, PAC, PVC, Body, Heart
 from ecgstudy.layers import BatchNorm1d, Conv1d
 from ecgstudy.reading import explanation
 from ecgstudy.reading.chart import chart
-from ecgstudy.reading.shipped import ENTRIES, OWN, Shipped, shipped
+from ecgstudy.reading.page import WORDS, percent
+from ecgstudy.reading.shipped import OWN, USE, Shipped, shipped
 from ecgstudy.reading.waves import PARTS, delineate
 from ecgstudy.systems import parameter_count
 from ecgstudy.systems.local_evidence import LocalEvidence
@@ -39,7 +40,6 @@ FORMS = ("normal", "RBBB", "LBBB")
 SECONDS = 10.0
 EARLY_AT = 4.5  # s; the beat nearest to it is the one that can come early
 NOISE_STEP = 1e-4  # mV
-assert set(NETWORKS.values()) <= set(ENTRIES)
 
 
 class Typical:
@@ -276,7 +276,7 @@ def default(form: str = "normal") -> Settings:
 
 
 def write_scripts(folder: Path) -> None:
-    """Write what the page loads into a new folder: ``constants.js``, a script a network, and the picture ``still.svg``."""
+    """Write what the page loads into a new folder: ``constants.js``, a script a network, a real ECG, and ``still.svg``."""
     folder.mkdir(parents=True)
     fs = shipped(NETWORKS["simulated"]).system.fs
     text = f"EcgInput.configure({_json(input_constants())});\nModelHeart.configure({_json(heart_constants(fs))});\n"
@@ -284,6 +284,8 @@ def write_scripts(folder: Path) -> None:
     for name in NETWORKS:
         text = f"LocalEvidence.register({_json(name)}, {_json(network(name))});\n"
         (folder / f"{name}.js").write_text(text, encoding="utf-8")
+    files = [[one.name, base64.b64encode(one.read_bytes()).decode()] for one in (EXAMPLE, EXAMPLE.with_suffix(".dat"))]
+    (folder / "example.js").write_text(f"window.ECG_EXAMPLE = {_json(files)};\n", encoding="utf-8")
     (folder / "still.svg").write_text(still(), encoding="utf-8")
 
 
@@ -297,7 +299,8 @@ def input_constants() -> dict[str, Any]:
     bands = {"beats": qrs.ROBUST.band, "edges": (1, 20)}
     return {
         "fs": recipe.fs, "samples": recipe.samples, "classes": CLASSES, "leads": LEADS, "parts": PARTS,
-        "shortest": explanation.SHORTEST, "longest": explanation.LONGEST,
+        "shortest": explanation.SHORTEST, "longest": explanation.LONGEST, "words": WORDS, "use": USE,
+        "networks": {name: _title(name) for name in NETWORKS},
         "filters": {name: _filter(band, recipe.fs) for name, band in bands.items()},
     }  # fmt: skip
 
@@ -318,7 +321,7 @@ def heart_constants(fs: float) -> dict[str, Any]:
         "twelve": dipole.eight_to_twelve(eight).tolist(), "hearts": {form: _heart(form) for form in FORMS},
         "noise": base64.b64encode(noise(fs).astype("<i2").tobytes()).decode(), "noise_step": NOISE_STEP,
         "typical": {form: asdict(default(form)) for form in FORMS}, "sliders": SLIDERS,
-        "tries": [asdict(one.settings) for one in TRIES],
+        "tries": [{"about": one.about, "settings": asdict(one.settings)} for one in TRIES],
     }  # fmt: skip
 
 
@@ -348,7 +351,6 @@ def network(name: str) -> dict[str, Any]:
     ships = shipped(NETWORKS[name])
     folded_ = [folded(one) for one in ships.networks]
     return {
-        "title": "trained on simulated ECGs" if len(folded_) == 1 else f"then on real ones: {len(folded_)} networks",
         "layers": folded_[0][0],
         "weights": [base64.b64encode(numbers.astype("<f4").tobytes()).decode() for _, numbers in folded_],
         "calibration": {
@@ -356,6 +358,11 @@ def network(name: str) -> dict[str, Any]:
         },
         "thresholds": ships.thresholds.mean(axis=0).tolist(),
     }  # fmt: skip
+
+
+def _title(name: str) -> str:
+    members = len(shipped(NETWORKS[name]).runs)
+    return "trained on simulated ECGs" if members == 1 else f"then on real ones: mean of {members}"
 
 
 def folded(network: nn.Module) -> tuple[list[dict[str, Any]], NDArray[np.float64]]:
@@ -433,18 +440,14 @@ def tries() -> str:
     for number, one in enumerate(TRIES):
         after, c = ask(one.settings), CLASSES.index(one.about)
         said = (
-            f"{one.about} goes from {_percent(before.probabilities[c])} to {_percent(after.probabilities[c])}, and is "
-            f"{'' if after.called[c] else 'not '}called (from {_percent(after.thresholds[c])} on)."
+            f"{one.about} goes from {percent(before.probabilities[c])} to {percent(after.probabilities[c])}, and is "
+            f"{'' if after.called[c] else 'not '}called (from {percent(after.thresholds[c])} on)."
         )
         items.append(
             f'<li><strong>{html.escape(one.title)}</strong> {said} {html.escape(one.why)}\n'
-            f'<button type="button" data-try="{number}" hidden>Show this</button></li>'
+            f'<button type="button" class="ecg-button" data-try="{number}" hidden>Show this</button></li>'
         )
     return "```{raw} html\n<ol class=\"live-tries\">\n" + "\n".join(items) + "\n</ol>\n```\n"
-
-
-def _percent(p: float) -> str:
-    return f"{100 * p:.0f}\N{NO-BREAK SPACE}%"
 
 
 STILL = Settings(early=0.3, origin="ventricles")
