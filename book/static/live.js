@@ -65,6 +65,7 @@
     buildFile(left);
     make("p", { class: "live-use" }, root, use);
     chart = EcgChart.create(paper, { fs, leads, signals: leads.map(() => new Float32Array(1)) });
+    window.LiveChart = chart; // for whoever wants to know where a moment stands
     grab(paper);
   }
 
