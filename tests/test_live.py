@@ -207,7 +207,9 @@ HEARTS = {
 @pytest.mark.parametrize("name", HEARTS)
 def test_a_typical_record_of_the_simulator_is_one_of_the_settings(name, bare, monkeypatch):
     """``simulate`` itself, with the middle of each distribution drawn. AF is left out: it has fibrillatory waves."""
-    settings = dataclasses.replace(live.default(name if name in live.FORMS else "normal"), noise=0.0, **HEARTS[name])
+    form = name if name in live.FORMS else "normal"
+    qrs = live.typical(frozenset({name}) if name == form else frozenset()).qrs_duration
+    settings = live.Settings(form=form, qrs=qrs, noise=0.0, **HEARTS[name])
     first = bare.evaluate(
         "(s) => ModelHeart.draw({...s, early: 0}).beats.findIndex((b) => b.movable)", dataclasses.asdict(settings)
     )
@@ -220,6 +222,15 @@ def test_a_typical_record_of_the_simulator_is_one_of_the_settings(name, bare, mo
     got = np.array(bare.evaluate(DRAW, dataclasses.asdict(settings)))
     np.testing.assert_allclose(got, record.signal, atol=1.1e-3)  # whole microvolts, and sums of two
     assert np.abs(got - record.signal).mean() < 4e-4
+
+
+def test_the_sliders_start_at_the_simulators_typical_heart():
+    heart, start = live.typical(), live.Settings()
+    assert (start.rate, start.pr, start.irregular) == (heart.rate, heart.pr, heart.irregularity)
+    assert start.qrs == pytest.approx(heart.qrs_duration) and start.p == heart.p_factor and start.form == heart.qrs_form
+    for name, (_, _, factor, low, high, step) in live.SLIDERS.items():
+        steps = (getattr(start, name) * factor - low) / step
+        assert low < high and 0 <= steps == pytest.approx(round(steps))
 
 
 @pytest.mark.parametrize("one", live.TRIES, ids=lambda one: one.title)

@@ -16,7 +16,7 @@ from ecgdatakit.parsing.parsers import sierra_xml
 
 import ecgstudy
 from ecgstudy import metrics, windows, workers
-from ecgstudy.book import computed, report
+from ecgstudy.book import computed, live, report
 from ecgstudy.data import audit, building
 from ecgstudy.data.devices import common
 from ecgstudy.data.labels import CLASSES
@@ -24,6 +24,7 @@ from ecgstudy.data.simulator import synthetic
 from ecgstudy.explain import blind
 from ecgstudy.paths import NOTEBOOKS, REPOSITORY, RESULTS
 from ecgstudy.profiles import profile_values
+from ecgstudy.reading.shipped import shipped
 from ecgstudy.studies import ablation_tables, ablations, costs, explanations, leaderboard
 from ecgstudy.systems import catalogue
 from ecgstudy.systems.catalogue import by_name
@@ -282,6 +283,14 @@ def of_reproducibility():
     yield f"and {mutations.TIMES} times the file's size plus {mutations.MEMORY >> 20} MB."
 
 
+def of_live_network():
+    small, large = (shipped(name) for name in live.NETWORKS.values())
+    fs = small.system.fs
+    assert [round(8 * one.networks[0].receptive_field / fs) for one in (small, large)] == [2, 3]
+    yield f"in steps of {1000 * small.networks[0].stride / fs:.0f} ms."
+    yield "in the formats 16, 212, 24 or 32."
+
+
 def of_criteria():
     yield f"in {100 * synthetic.DISAGREEMENT:g} % of the label sets"
     yield "a PR of 186 to 199 ms"
@@ -296,6 +305,7 @@ def of_claims():
 
 
 PAGES = {part.__name__.removeprefix("of_"): part for part in (of_protocol, of_rerun, of_reproducibility, of_beyond)}
+PAGES |= {"live_network": of_live_network}
 PAGES |= {"criteria": of_criteria, "claims": of_claims, "index": list, "glossary": list}
 
 

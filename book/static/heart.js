@@ -144,8 +144,8 @@ window.ModelHeart = (() => {
     const {fs, seconds, eight} = constants, samples = Math.round(seconds * fs), heart = constants.hearts[settings.form];
     const beats = beatsOf(heart, settings), vector = vectorOf(placed(heart, settings, beats), samples, fs);
     noise ||= base64Int16(constants.noise).map((value) => value * constants.noise_step);
-    const first = eight.map((lead, l) => Float32Array.from({length: samples}, (_, i) =>
-      dot(lead, vector.subarray(3 * i, 3 * i + 3)) + settings.noise * noise[l * samples + i]));
+    const first = eight.map(([x, y, z], l) => Float32Array.from({ length: samples }, (_, i) =>
+      x * vector[3 * i] + y * vector[3 * i + 1] + z * vector[3 * i + 2] + settings.noise * noise[l * samples + i]));
     const [one, two, ...chest] = first, from = (f) => one.map((_, i) => f(one[i], two[i]));
     const limb = [(a, b) => b - a, (a, b) => (a + b) / -2, (a, b) => a - b / 2, (a, b) => b - a / 2].map(from);
     return {signal: [one, two, ...limb, ...chest], beats};

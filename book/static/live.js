@@ -13,6 +13,7 @@
   const ORIGINS = { atria: "the atria", ventricles: "the ventricles" };
   const state = { settings: { ...typical.normal }, file: null, network: "simulated", shown: "NSR", answer: null };
   const at = {}; // elements, by what they are
+  const drawn = leads.map(() => new Float32Array(Math.round(ModelHeart.constants.seconds * fs)));
   let chart = null, due = 0, later = 0, heart = null;
 
   function load(name) { // a script of numbers, once
@@ -64,13 +65,13 @@
     buildHeart(left);
     buildFile(left);
     make("p", { class: "live-use" }, root, use);
-    chart = EcgChart.create(paper, { fs, leads, signals: leads.map(() => new Float32Array(1)) });
+    chart = EcgChart.create(paper, { fs, leads, signals: drawn });
     window.LiveChart = chart; // for whoever wants to know where a moment stands
     grab(paper);
   }
 
   function buildHeart(parent) {
-    const box = make("fieldset", { class: "ecg-controls live-heart" }, parent);
+    const box = at.heart = make("fieldset", { class: "ecg-controls live-heart" }, parent);
     make("legend", {}, box, "Change the ECG");
     const choose = (id, name, options) => {
       const row = make("div", { class: "live-choice" }, box);
@@ -121,7 +122,7 @@
   function grab(paper) {
     let held = null;
     const near = (event) => {
-      if (state.file || !heart) return null;
+      if (state.file || !heart || chart.canvas.style.touchAction === "none") return null; // the calipers have it
       const box = chart.canvas.getBoundingClientRect(), x = event.clientX - box.left, y = event.clientY - box.top;
       const { onset } = heart.beats.find((beat) => beat.movable), middle = onset + state.settings.qrs / 2, [from, to] = chart.view;
       if (y > box.height - 56 || middle < from || middle > to) return null; // the overview below the leads
@@ -189,7 +190,7 @@
     at.asked.hidden = true;
     state.file = { name, signals, rate, input: EcgInput.prepare(signals, rate) };
     state.network = "real";
-    chart.update({ fs: rate, signals, key: null, label: `12-lead ECG of ${name}` });
+    chart.update({ fs: rate, signals, key: null, map: null, label: `12-lead ECG of ${name}` });
     redraw();
     root.scrollIntoView({ block: "start" });
   }
@@ -227,14 +228,13 @@
     state.input = input;
     root.dataset.ms = `${(prepared - begun).toFixed(1)} ${(performance.now() - prepared).toFixed(1)}`;
     if (!state.file) {
-      const beat = heart.beats.find((one) => one.movable), span = [beat.onset, beat.onset + state.settings.qrs];
-      const key = [{ leads, spans: [span] }], same = chart.seconds === heart.signal[0].length / fs && chart.ours;
+      const { onset } = heart.beats.find((beat) => beat.movable);
+      drawn.forEach((lead, l) => lead.set(heart.signal[l])); // the same arrays: the chart's view stays where it is
       chart.update({
-        fs, signals: heart.signal, key, label: "12-lead ECG of the model heart", ...(same ? { view: chart.view } : {}),
-        words: { key: PULL },
+        fs, signals: drawn, key: [{ leads, spans: [[onset, onset + state.settings.qrs]] }],
+        label: "12-lead ECG of the model heart", words: { key: PULL },
       });
-      chart.ours = true;
-    } else chart.ours = false;
+    }
     for (const [id, value] of Object.entries(state.settings)) {
       if (!sliders[id]) at[id].value = value;
       else {
@@ -246,6 +246,7 @@
     }
     at.network.value = state.network;
     at.back.hidden = !state.file;
+    at.heart.disabled = Boolean(state.file);
     root.classList.toggle("live-reads-file", Boolean(state.file));
     show();
   }

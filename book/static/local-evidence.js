@@ -34,17 +34,19 @@ window.LocalEvidence = (() => {
     return {...parts, sharpness: take(classes), gain: take(classes), bias: take(classes)};
   }
 
-  // x: (samples, channels), one row after the other. Two cells and four filters at once, whose sums stay in registers.
+  // x: (samples, channels), one row after the other, and so is the result, whose channels are a multiple of four. Two cells
+  // and four filters at once, whose sums stay in registers.
   function convolve(x, {filters, channels, kernel, stride, weights, bias}, linear) {
     const pad = kernel >> 1, samples = x.length / channels, width = kernel * channels, step = stride * channels;
-    const cells = Math.floor((samples + 2 * pad - kernel) / stride) + 1, y = new Float64Array(cells * filters);
+    const cells = Math.floor((samples + 2 * pad - kernel) / stride) + 1, wide = bias.length;
+    const y = new Float64Array(cells * wide);
     let padded = x;
     if (pad) {
       padded = new Float64Array(x.length + 2 * pad * channels);
       padded.set(x, pad * channels);
     }
     for (let o = 0; o < filters; o += 4) {
-      const rows = Math.min(4, filters - o), own = weights.subarray(o * width, (o + 4) * width);
+      const own = weights.subarray(o * width, (o + 4) * width);
       for (let t = 0; t < cells; t += 2) {
         const one = t * step, other = t + 1 < cells ? one + step : one;
         let a0 = bias[o], a1 = bias[o + 1], a2 = bias[o + 2], a3 = bias[o + 3];
@@ -55,11 +57,16 @@ window.LocalEvidence = (() => {
           a0 += w0 * p; a1 += w1 * p; a2 += w2 * p; a3 += w3 * p;
           b0 += w0 * q; b1 += w1 * q; b2 += w2 * q; b3 += w3 * q;
         }
-        const a = [a0, a1, a2, a3], b = [b0, b1, b2, b3];
-        for (let r = 0; r < rows; r++) {
-          y[t * filters + o + r] = linear || a[r] > 0 ? a[r] : 0;
-          if (other !== one) y[(t + 1) * filters + o + r] = linear || b[r] > 0 ? b[r] : 0;
-        }
+        const at = t * wide + o, next = at + wide;
+        y[at] = linear || a0 > 0 ? a0 : 0;
+        y[at + 1] = linear || a1 > 0 ? a1 : 0;
+        y[at + 2] = linear || a2 > 0 ? a2 : 0;
+        y[at + 3] = linear || a3 > 0 ? a3 : 0;
+        if (other === one) continue;
+        y[next] = linear || b0 > 0 ? b0 : 0;
+        y[next + 1] = linear || b1 > 0 ? b1 : 0;
+        y[next + 2] = linear || b2 > 0 ? b2 : 0;
+        y[next + 3] = linear || b3 > 0 ? b3 : 0;
       }
     }
     return y;
@@ -86,9 +93,9 @@ window.LocalEvidence = (() => {
       y = both;
     }
     const evidence = convolve(through(y, member.join), member.head[0], true), classes = member.bias.length;
-    const terms = [], logits = [], inside = (t) => STRIDE * t >= pad && STRIDE * t < pad + length;
+    const each = evidence.length / cells, terms = [], logits = [], inside = (t) => STRIDE * t >= pad && STRIDE * t < pad + length;
     for (let c = 0; c < classes; c++) {
-      const own = Float64Array.from({length: cells}, (_, t) => evidence[t * classes + c]);
+      const own = Float64Array.from({ length: cells }, (_, t) => evidence[t * each + c]);
       const scaled = own.map((e, t) => (inside(t) ? e * member.sharpness[c] : -1e4));
       const top = scaled.reduce((a, b) => Math.max(a, b), -Infinity), weight = scaled.map((s) => Math.exp(s - top));
       const total = weight.reduce((a, b) => a + b, 0);

@@ -268,8 +268,8 @@ def record(settings: Settings, fs: float) -> Record:
 
 
 def default(form: str = "normal") -> Settings:
-    """The typical heart of one form of QRS."""
-    return Settings(form=form, qrs=typical(_block(form)).qrs_duration)
+    """The typical heart of one form of QRS, its duration as a slider has it."""
+    return Settings(form=form, qrs=round(500 * typical(_block(form)).qrs_duration) / 500)
 
 
 # --- scripts ---------------------------------------------------------------------------------------------------------
@@ -422,13 +422,13 @@ def networks_text() -> str:
     lines = []
     for name, title in NETWORKS.items():
         ships: Shipped = shipped(title)
-        count, score = len(ships.networks), ships.score("AUROC")
+        count, (value, low, high) = len(ships.networks), ships.score("AUROC")
         numbers = f"{parameter_count(ships.networks[0]):,} numbers"
         what = f"One network of {numbers}" if count == 1 else f"{count} networks of {numbers} each, whose answers are averaged"
         label = "Trained on simulated ECGs" if name == "simulated" else "Then on real ones"
         lines.append(
-            f"{label}\n: {what}. Learned from {ships.trained_on}. Macro-AUROC there: {score[0]:.3f} "
-            f"({score[1]:.3f} to {score[2]:.3f}).\n"
+            f"{label}\n: {what}. Learned from {ships.trained_on}. Macro-AUROC there: {value:.3f} "
+            f"({low:.3f} to {high:.3f}).\n"
         )
     return "\n".join(lines)
 
