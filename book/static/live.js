@@ -6,7 +6,7 @@
   const root = document.getElementById("live");
   if (!root) return;
   const BASE = document.currentScript.src.replace(/[^/]*$/, "");
-  const { make } = LiveAnswer, { leads, fs, use, shortest, networks } = EcgInput.constants;
+  const { make } = LiveAnswer, { classes, leads, fs, use, shortest, networks } = EcgInput.constants;
   const { sliders, typical, tries } = ModelHeart.constants;
   const PULL = "the beat that you can pull to the left";
   const FORMS = { normal: "normal", RBBB: "right bundle branch block", LBBB: "left bundle branch block" };
@@ -188,8 +188,10 @@
     const signals = values.map((lead) => lead.map((v) => v * scale));
     await load("real");
     at.asked.hidden = true;
-    state.file = { name, signals, rate, input: EcgInput.prepare(signals, rate) };
+    state.file = { name, input: EcgInput.prepare(signals, rate) };
     state.network = "real";
+    const { probabilities, thresholds } = LocalEvidence.answer("real", state.file.input), most = probabilities.map((p, c) => p / thresholds[c]);
+    state.shown = classes[most.indexOf(Math.max(...most))];
     chart.update({ fs: rate, signals, key: null, map: null, label: `12-lead ECG of ${name}` });
     redraw();
     root.scrollIntoView({ block: "start" });
