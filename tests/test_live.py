@@ -41,7 +41,7 @@ def written(tmp_path_factory):
     """The scripts of the page in a folder: those that are written by hand, and those of the build below ``live``."""
     folder = tmp_path_factory.mktemp("live") / "static"
     shutil.copytree(STATIC, folder)
-    live.write_scripts(folder / "live")
+    live.write(folder / "live")
     return folder
 
 
@@ -374,7 +374,7 @@ def book(tmp_path_factory):
     for name in ("live_networks", "live_tries"):
         text = computed.COMPUTED[name]()
         (source / "book" / "computed" / f"{name}.md").write_text(text, encoding="utf-8")
-    live.write_scripts(source / "book" / "static" / "live")
+    live.write(source / "book" / "static" / "live")
     program = Path(sys.executable).with_name("jupyter-book")
     made = subprocess.run(
         [program, "build", source, "--path-output", folder, "--quiet"], capture_output=True, encoding="utf-8"

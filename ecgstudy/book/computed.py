@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
-from ecgstudy.book import cost_pages, live, own_ecg
+from ecgstudy.book import cost_pages, explorer, game, live, own_ecg
 from ecgstudy.book.report import interval, number, p_value
 from ecgstudy.paths import REPOSITORY, RESULTS, listed
 from ecgstudy.studies import ablations, claims, leaderboard
@@ -146,7 +146,9 @@ COMPUTED: dict[str, Callable[[], str]] = {
     "cost_side_by_side": cost_pages.side_by_side_table,
     "cost_stored": cost_pages.stored_or_simulated,
     "exceptions": exceptions,
+    "explorer": explorer.still,
     "faults": own_ecg.faults_table,
+    "game": game.still,
     "live_networks": live.networks_text,
     "live_tries": live.tries,
     "runs": run_table,

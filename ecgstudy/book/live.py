@@ -275,7 +275,7 @@ def default(form: str = "normal") -> Settings:
 # --- scripts ---------------------------------------------------------------------------------------------------------
 
 
-def write_scripts(folder: Path) -> None:
+def write(folder: Path) -> None:
     """Write what the page loads into a new folder: ``constants.js``, a script a network, a real ECG, and ``still.svg``."""
     folder.mkdir(parents=True)
     fs = shipped(NETWORKS["simulated"]).system.fs

@@ -15,6 +15,19 @@ def _clean(app: Sphinx, page: str, template: str, context: dict[str, Any], doctr
     context["default_mode"] = "auto"
 
 
+def _link(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
+    """Below the title of each chapter, links to the pages on which one can try what it is about."""
+    if not page.startswith("notebooks/") or "book/explorer" not in app.env.found_docs or "body" not in context:
+        return
+    chapter, pathto = page.removeprefix("notebooks/"), context["pathto"]
+    before, heading, after = context["body"].partition("</h1>")
+    links = (
+        f'<p class="ecg-see">Try it: <a href="{pathto("book/explorer")}#chapter={chapter}">Explorer</a>, '
+        f'<a href="{pathto("book/game")}">Where would you look?</a></p>'
+    )
+    context["body"] = f"{before}{heading}{links if heading else ''}{after}"
+
+
 # Jupyter Book's own redirect names no icon, and a browser, if it is quick, asks for /favicon.ico and gets a 404. The
 # book's icon would be a request that the redirect breaks off: this page has an empty one.
 REDIRECT = """<!DOCTYPE html>
@@ -38,5 +51,6 @@ def _redirect(app: Sphinx, exception: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Sphinx calls this."""
     app.connect("html-page-context", _clean, priority=900)
+    app.connect("html-page-context", _link)
     app.connect("build-finished", _redirect)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
