@@ -15,7 +15,7 @@ import nbformat
 import papermill
 import pytest
 
-from ecgstudy.book import build, computed, execute, explorer, game, own_ecg
+from ecgstudy.book import build, computed, execute, explorer, game, live, own_ecg
 from ecgstudy.paths import NOTEBOOKS, REPOSITORY, alone
 from ecgstudy.profiles import ProfileError
 
@@ -451,7 +451,7 @@ def test_a_page_that_was_emptied_or_lost_is_rendered_again(tmp_path, monkeypatch
         (folder / "real.html").write_text(report[0])
 
     monkeypatch.setattr(own_ecg, "write_reports", write_reports)
-    for module in (explorer, game):
+    for module in (explorer, game, live):
         monkeypatch.setattr(module, "write", Path.mkdir)
     monkeypatch.setattr(build.subprocess, "run", run)
     assert build.render("smoke") == build.render("smoke") == html / "index.html"

@@ -16,7 +16,7 @@ from ecgdatakit.parsing.parsers import sierra_xml
 
 import ecgstudy
 from ecgstudy import metrics, windows, workers
-from ecgstudy.book import computed, real_records, report
+from ecgstudy.book import computed, live, real_records, report
 from ecgstudy.data import audit, building
 from ecgstudy.data.devices import common
 from ecgstudy.data.labels import CLASSES
@@ -24,6 +24,7 @@ from ecgstudy.data.simulator import synthetic
 from ecgstudy.explain import blind
 from ecgstudy.paths import NOTEBOOKS, REPOSITORY, RESULTS
 from ecgstudy.profiles import profile_values
+from ecgstudy.reading.shipped import shipped
 from ecgstudy.studies import ablation_tables, ablations, costs, explanations, leaderboard
 from ecgstudy.systems import catalogue
 from ecgstudy.systems.catalogue import by_name
@@ -284,6 +285,14 @@ def of_reproducibility():
     yield f"and {mutations.TIMES} times the file's size plus {mutations.MEMORY >> 20} MB."
 
 
+def of_live_network():
+    small, large = (shipped(name) for name in live.NETWORKS.values())
+    fs = small.system.fs
+    assert [round(8 * one.networks[0].receptive_field / fs) for one in (small, large)] == [2, 3]
+    yield f"in steps of {1000 * small.networks[0].stride / fs:.0f} ms."
+    yield "in the formats 16, 212, 24 or 32."
+
+
 def of_criteria():
     yield f"in {100 * synthetic.DISAGREEMENT:g} % of the label sets"
     yield "a PR of 186 to 199 ms"
@@ -339,6 +348,7 @@ PAGES = {part.__name__.removeprefix("of_"): part for part in (of_protocol, of_re
 PAGES |= {"criteria": of_criteria, "claims": of_claims, "index": of_index, "glossary": list, "ten_minutes": list}
 PAGES |= {"primer_ecg": of_primer_ecg, "primer_cnn": of_primer_cnn, "real_records": of_real_records}
 PAGES |= {f"papers/{name}": list for name in ("index", "cnn_gap", "butt", "beat_gradcam")} | PAPER_PAGES
+PAGES |= {"live_network": of_live_network}
 
 
 # Listings, code, addresses, directives and their options, and definitions, which a test of their own compares.

@@ -246,7 +246,7 @@ def render(profile: str) -> Path:
     whole = before.get("pages") == _content(page.parent).hex()
     if whole and before.get("made of") == made_of:
         return page
-    from ecgstudy.book import computed, explorer, game, own_ecg  # with torch, which takes seconds
+    from ecgstudy.book import computed, explorer, game, live, own_ecg  # with torch, which takes seconds
 
     with written_whole(source) as staging:
         # The staging tree mirrors the repository, so that links to the source of a page are right.
@@ -262,6 +262,7 @@ def render(profile: str) -> Path:
         for name, draw in computed.DRAWINGS.items():
             (staging / "book" / "computed" / f"{name}.svg").write_text(draw(), encoding="utf-8")
         own_ecg.write_reports(staging / "book" / "static" / "reports")
+        live.write(staging / "book" / "static" / "live")
         explorer.write(staging / "book" / "static" / "explorer")
         game.write(staging / "book" / "static" / "game")
         # Besides their sources, this shapes the pages.

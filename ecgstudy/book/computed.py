@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from ecgstudy.book import cost_pages, explorer, game, hearts, own_ecg, paper_pages, plots, primer_figures, real_records, summary_pages
+from ecgstudy.book import cost_pages, explorer, game, hearts, live, own_ecg, paper_pages, plots, primer_figures, real_records, summary_pages
 from ecgstudy.book.report import interval, number, p_value
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.paths import REPOSITORY, RESULTS, listed
@@ -159,6 +159,8 @@ COMPUTED: dict[str, Callable[[], str]] = {
     "real_gallery": real_records.gallery,
     "real_table": real_records.table,
     "record_figure": summary_pages.record_figure,
+    "live_networks": live.networks_text,
+    "live_tries": live.tries,
     "runs": run_table,
     "settings": settings_table,
     "unlike": own_ecg.unlike_table,
