@@ -260,8 +260,8 @@ def render(profile: str) -> Path:
         for name, write in computed.COMPUTED.items():
             (staging / "book" / "computed" / f"{name}.md").write_text(write(), encoding="utf-8")
         own_ecg.write_reports(staging / "book" / "static" / "reports")
-        # Besides their sources, this shapes the pages.
-        digest = hashlib.sha256((REPOSITORY / "ecgstudy" / "book" / "pages.py").read_bytes())
+        # Besides their sources, these shape the pages.
+        digest = hashlib.sha256(b"".join((PACKAGE / "book" / name).read_bytes() for name in ("pages.py", "markup.py")))
         digest.update((REPOSITORY / "requirements.lock").read_bytes())
         digest.update(_content(staging))
     staged = digest.hexdigest()
