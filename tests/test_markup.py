@@ -134,3 +134,14 @@ def test_formulas_are_mathml():
     assert big.math["display"] == "block" and [o["minsize"] for o in big.select("mo[minsize]")] == ["1.623em", "1.2em"] + ["1.2em", "1.623em"]
     with pytest.raises(MathError, match="nonsense"):
         mathml(r"\nonsense x")
+
+
+def test_every_reference_leads_to_its_text():
+    """But for a book, and for papers that have no number, or whose number nobody has checked."""
+    from pybtex.database import parse_file
+
+    entries = parse_file(str(REPOSITORY / "book" / "references.bib")).entries
+    without = {key for key, entry in entries.items() if not {"doi", "eprint"} & set(entry.fields)}
+    assert without == {
+        "yoo2021xecgnet", "surawicz2008", "dower1980deriving", "holm1979multiple", "brendel2019bagnet", "hedstrom2023quantus",
+    }  # fmt: skip

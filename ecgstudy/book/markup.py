@@ -45,6 +45,16 @@ _TABLE = re.compile(r'<style type="text/css">\s*</style>\s*<table id="T_\w+"(.*?
 _CELL = re.compile(r'<(t[dh])(?: id="T_\w+")? class="([a-z_]+)[^"]*"([^>]*?) ?>')
 _SCOPES = {"col_heading": ' scope="col"', "row_heading": ' scope="row"'}
 
+# In the theme's scripts. The button is named "Search" where one reads "Search Ctrl+K"; and without a choice of the
+# reader's the page has no colours before its last script has run, and none at all without scripts.
+_SCRIPTS = {
+    'search-button-field search-button__button" title="Search" aria-label="Search"': 'search-button-field search-button__button"',
+    'localStorage.getItem("theme") || "auto"': (
+        'localStorage.getItem("theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")'
+    ),
+    'data-theme="auto"': 'data-theme="light"',
+}
+
 
 def smaller(html: str) -> str:
     """Drop what changes nothing on a page: tokens of code that have no colour, and names of the cells of tables."""
@@ -77,9 +87,10 @@ def mended(html: str, folder: Path, terms: Mapping[str, str], *, chapter: bool =
     chapter
         Whether first uses of words are linked to the glossary.
     """
-    # The theme names the button "Search" where one reads "Search Ctrl+K".
-    button = 'search-button-field search-button__button"'
-    soup = BeautifulSoup(smaller(html).replace(f'{button} title="Search" aria-label="Search"', button), "html.parser")
+    html = smaller(html)
+    for wrong, right in _SCRIPTS.items():
+        html = html.replace(wrong, right)
+    soup = BeautifulSoup(html, "html.parser")
     _head(soup)
     _landmarks(soup)
     _names(soup)

@@ -39,12 +39,13 @@ def style() -> None:
     """One look for all figures of the book."""
     sns.set_theme(context="paper", style="ticks", palette=list(PALETTE), font_scale=1.05)
     plt.rcParams.update(
-        {"figure.dpi": 110, "savefig.bbox": "tight", "axes.spines.top": False, "axes.spines.right": False}
+        {"figure.dpi": 144, "savefig.bbox": "tight", "axes.spines.top": False, "axes.spines.right": False}
     )
 
 
 def looks(names: Iterable[str], order: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
     """Colour and dash of a line for each name; a name of ``order`` looks the same in every figure."""
+    names = list(names)
     places = {name: place for place, name in enumerate(dict.fromkeys([*order, *names]))}
     return {
         name: {"color": PALETTE[places[name] % len(PALETTE)], "linestyle": DASHES[places[name] % len(DASHES)]}
@@ -70,6 +71,7 @@ def label_ends(ax: Axes, *, gap: float = 0.07, fontsize: float = 8) -> None:
 
     Call it last: it wants the limits of the axes.
     """
+    ax.autoscale_view()
     named = [line for line in ax.lines if not str(line.get_label()).startswith("_")]
     if not named:
         return
