@@ -1,4 +1,4 @@
-"""The built book for readers who use a keyboard, a screen reader, a phone, dark colours, or no scripts (profile smoke)."""
+"""The built book for readers with a keyboard, a screen reader, a phone, dark colours, or no scripts (profile smoke)."""
 
 from itertools import groupby
 
@@ -34,7 +34,10 @@ def screen(request, browser, served):
     """A page on a wide light screen, and on a narrow dark one, where nothing moves."""
     width, height = SCREENS[request.param]
     context = browser.new_context(
-        viewport={"width": width, "height": height}, color_scheme=request.param, reduced_motion="reduce", base_url=served
+        viewport={"width": width, "height": height},
+        color_scheme=request.param,
+        reduced_motion="reduce",
+        base_url=served,
     )
     yield context.new_page()
     context.close()

@@ -11,12 +11,18 @@ from ecgstudy.book.markup import WORDS, definitions, mended, smaller
 from ecgstudy.book.pages import folded, mathml
 from ecgstudy.paths import REPOSITORY
 
-TERMS = {"cell": "One step in time.", "lead": "One of the twelve voltages.", "AUROC": "Area.", "macro-micro": "Two ways."}
+TERMS = {
+    "cell": "One step in time.",
+    "lead": "One of the twelve voltages.",
+    "AUROC": "Area.",
+    "macro-micro": "Two ways.",
+}
 
 
 def chapter(text, tmp_path, **options):
     return BeautifulSoup(
-        mended(f"<html><body><main><article>{text}</article></main></body></html>", tmp_path, TERMS, **options), "html.parser"
+        mended(f"<html><body><main><article>{text}</article></main></body></html>", tmp_path, TERMS, **options),
+        "html.parser",
     )
 
 
@@ -44,7 +50,8 @@ def test_a_table_of_pandas_keeps_its_texts_and_what_heads_what():
 
 
 def test_a_table_with_a_style_of_its_own_is_left_alone():
-    html = '<style type="text/css">\n#T_ab_row0_col0 { color: red; }\n</style>\n<table id="T_ab"><td id="T_ab_row0_col0" class="data row0 col0" >1</td></table>'
+    style = '<style type="text/css">\n#T_ab_row0_col0 { color: red; }\n</style>\n'
+    html = f'{style}<table id="T_ab"><td id="T_ab_row0_col0" class="data row0 col0" >1</td></table>'
     assert smaller(html) == html
 
 
@@ -56,7 +63,9 @@ def test_a_heading_of_nothing_is_no_heading(tmp_path):
 def test_a_figure_leads_to_its_picture_and_to_its_code(tmp_path):
     Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
     figure = '<figure id="fig-a"><img alt="A." src="a.png"/><figcaption><p>Fig. 1</p></figcaption></figure>'
-    cell = f'<div class="cell"><details class="hide"><summary aria-label="Toggle">Show</summary>x</details>{figure}</div>'
+    cell = (
+        f'<div class="cell"><details class="hide"><summary aria-label="Toggle">Show</summary>x</details>{figure}</div>'
+    )
     soup = chapter(cell + figure.replace("fig-a", "fig-b"), tmp_path)
     first, second = soup.select("figure")
     assert first.img.parent["href"] == "a.png" and (first.img["width"], first.img["height"]) == ("30", "20")
@@ -105,11 +114,16 @@ def test_icons_of_the_theme_are_not_loaded_and_every_part_has_a_landmark(tmp_pat
     )
     soup = BeautifulSoup(mended(html, tmp_path, {}), "html.parser")
     assert "fontawesome" not in str(soup) and len(soup.select("meta")) == 1
-    assert soup.main.button["id"] == "pst-back-to-top" and soup.select_one(".bd-sidebar-primary")["role"] == "complementary"
+    assert (
+        soup.main.button["id"] == "pst-back-to-top"
+        and soup.select_one(".bd-sidebar-primary")["role"] == "complementary"
+    )
 
 
 def notebook(*cells):
-    return json.dumps({"cells": [{"cell_type": "code", "metadata": {}, "outputs": [], "source": ""} | c for c in cells]})
+    return json.dumps(
+        {"cells": [{"cell_type": "code", "metadata": {}, "outputs": [], "source": ""} | c for c in cells]}
+    )
 
 
 def test_parameters_and_imports_are_folded():
@@ -122,7 +136,14 @@ def test_parameters_and_imports_are_folded():
         {"source": []},
     ]
     done = json.loads(folded(notebook(*cells)))["cells"]
-    assert [cell["metadata"].get("tags", []) for cell in done] == [["hide-input", "parameters"], ["hide-input"], [], [], [], []]
+    assert [cell["metadata"].get("tags", []) for cell in done] == [
+        ["hide-input", "parameters"],
+        ["hide-input"],
+        [],
+        [],
+        [],
+        [],
+    ]
     assert done[0]["metadata"]["mystnb"]["code_prompt_show"] == "Show the parameters"
     assert done[1]["metadata"]["mystnb"]["code_prompt_hide"] == "Hide the imports"
     assert [cell["source"] for cell in done] == [cell["source"] for cell in cells]
@@ -131,7 +152,8 @@ def test_parameters_and_imports_are_folded():
 def test_formulas_are_mathml():
     assert mathml("x^2") == '<math xmlns="http://www.w3.org/1998/Math/MathML"><msup><mi>x</mi><mn>2</mn></msup></math>'
     big = BeautifulSoup(mathml(r"\Big(\sum_t \big(a - b\big)^2\Big)^{1/2}", block=True), "html.parser")
-    assert big.math["display"] == "block" and [o["minsize"] for o in big.select("mo[minsize]")] == ["1.623em", "1.2em"] + ["1.2em", "1.623em"]
+    sizes = [bracket["minsize"] for bracket in big.select("mo[minsize]")]
+    assert big.math["display"] == "block" and sizes == ["1.623em", "1.2em", "1.2em", "1.623em"]
     with pytest.raises(MathError, match="nonsense"):
         mathml(r"\nonsense x")
 
@@ -143,5 +165,6 @@ def test_every_reference_leads_to_its_text():
     entries = parse_file(str(REPOSITORY / "book" / "references.bib")).entries
     without = {key for key, entry in entries.items() if not {"doi", "eprint"} & set(entry.fields)}
     assert without == {
-        "yoo2021xecgnet", "surawicz2008", "dower1980deriving", "holm1979multiple", "brendel2019bagnet", "hedstrom2023quantus",
+        "yoo2021xecgnet", "surawicz2008", "dower1980deriving", "holm1979multiple", "brendel2019bagnet",
+        "hedstrom2023quantus",
     }  # fmt: skip

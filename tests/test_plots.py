@@ -14,7 +14,9 @@ DEUTERANOPIA = np.array(
 PROTANOPIA = np.array(
     [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
 )
-XYZ = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]])
+XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
 WHITE = XYZ.sum(axis=1)
 
 
@@ -50,7 +52,7 @@ def test_cielab_is_right():
     assert contrast("white", "black") == pytest.approx(21)
 
 
-@pytest.mark.parametrize(("a", "b"), combinations(plots.PALETTE, 2))
+@pytest.mark.parametrize(("a", "b"), list(combinations(plots.PALETTE, 2)))
 def test_any_two_colours_differ_to_every_eye_and_in_grey(a, b):
     for eye in (None, DEUTERANOPIA, PROTANOPIA):
         assert np.linalg.norm(lab(a, eye) - lab(b, eye)) > 20
@@ -110,4 +112,4 @@ def test_the_stronger_a_map_the_wider_its_band():
     box = bar.get_paths()[0].get_extents()
     assert box.y1 <= -1 and box.height > 0.05 * np.ptp(ax.get_ylim())
     assert (box.x0, box.x1) == (0.2, 0.29)
-    assert "answer key" in [text.get_text() for text in ax.texts][0]
+    assert "answer key" in ax.texts[0].get_text()

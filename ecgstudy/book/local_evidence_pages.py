@@ -134,7 +134,9 @@ def _seconds(case: Cases) -> NDArray[np.float64]:
 def _shaded(ax: Axes, case: Cases) -> None:
     """Shade the evidence of a case in any lead, over the whole height."""
     across = ax.get_xaxis_transform()
-    ax.fill_between(_seconds(case), 0, 1, where=case.any_lead[0], transform=across, color=plots.EVIDENCE, alpha=0.25, lw=0)
+    ax.fill_between(
+        _seconds(case), 0, 1, where=case.any_lead[0], transform=across, color=plots.EVIDENCE, alpha=0.25, lw=0
+    )
 
 
 def _own_map(ax: Axes, run: training.Run, case: Cases) -> None:

@@ -1,7 +1,7 @@
 """The HTML of a rendered page, mended: what Jupyter Book and its theme get wrong for readers without mouse or sight.
 
-It is also made smaller, its figures lead to their whole picture and to their code, and a chapter's first use of a word of
-the glossary leads there.
+It is also made smaller, its figures lead to their whole picture and to their code, and a chapter's first use of a word
+of the glossary leads there.
 """
 
 import re
@@ -12,8 +12,8 @@ from bs4 import BeautifulSoup
 from bs4.element import NavigableString, Tag
 from sphinx.util.images import get_image_size
 
-# What a chapter links at its first use: the end of the glossary's anchor → the words. Words that are mostly used in their
-# everyday sense (map, run, record) are left out, and a lead is one only where a number or a name says so.
+# What a chapter links at its first use: the end of the glossary's anchor → the words. Words that are mostly used in
+# their everyday sense (map, run, record) are left out, and a lead is one only where a number or a name says so.
 WORDS = {
     "ablation": r"ablations?",
     "answer-key": r"answer keys?",
@@ -25,7 +25,7 @@ WORDS = {
     "F2-G2": r"F2|G2",
     "global-average-pooling": r"global average pooling",
     "J-point": r"J points?",
-    "lead": r"(?<=\b12 )leads|(?<=\b12-)lead|(?<=\btwelve )leads|(?<=\beach )lead|leads?(?= (?:I{1,3}|aV[RLF]|V[1-6])\b)",
+    "lead": r"(?<=\b12[ -])leads?|(?<=\btwelve )leads|(?<=\beach )lead|leads?(?= (?:I{1,3}|aV[RLF]|V[1-6])\b)",
     "logit": r"logits?",
     "macro-micro": r"macro|micro",
     "member": r"members?",
@@ -48,7 +48,9 @@ _SCOPES = {"col_heading": ' scope="col"', "row_heading": ' scope="row"'}
 # In the theme's scripts. The button is named "Search" where one reads "Search Ctrl+K"; and without a choice of the
 # reader's the page has no colours before its last script has run, and none at all without scripts.
 _SCRIPTS = {
-    'search-button-field search-button__button" title="Search" aria-label="Search"': 'search-button-field search-button__button"',
+    'search-button-field search-button__button" title="Search" aria-label="Search"': (
+        'search-button-field search-button__button"'
+    ),
     'localStorage.getItem("theme") || "auto"': (
         'localStorage.getItem("theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")'
     ),

@@ -196,7 +196,7 @@ def map_over_ecg(
     signal
         (12, samples) in mV.
     maps
-        (classes shown, samples): red supports the class, blue opposes it, and the stronger the wider; one scale for all.
+        (classes shown, samples): red supports the class, blue opposes it, the stronger the wider; one scale for all.
     names
         Titles of the columns.
     evidence
@@ -244,9 +244,7 @@ def map_over_ecg(
     return figure
 
 
-def answer_key(
-    ax: Axes, t: NDArray[np.floating], inside: NDArray[np.bool_], limits: tuple[float, float]
-) -> None:
+def answer_key(ax: Axes, t: NDArray[np.floating], inside: NDArray[np.bool_], limits: tuple[float, float]) -> None:
     """Draw where the evidence is, ``inside`` at the times ``t``, as a bar below the ``limits`` of what is drawn."""
     low, high = limits
     foot = low - 0.12 * (high - low)
