@@ -89,7 +89,7 @@ def test_means_of_a_class_are_apart_by_answer(explained):
     assert beat.get_title(loc="left") == "S: 20 beats"
     np.testing.assert_allclose(beat.lines[0].get_ydata(), np.median(explained.signals("S"), axis=0))
     right, wrong = fcn.lines
-    assert (right.get_label(), wrong.get_label()) == ("75%", "25%")
+    assert (right.get_label(), wrong.get_label()) == ("right: 75%", "wrong: 25%")
     maps = beat_maps.to_samples(explained.maps["FCN", "S"])
     maps = maps / maps.max(axis=1, keepdims=True)
     np.testing.assert_allclose(wrong.get_ydata(), maps[15:].mean(axis=0), rtol=1e-5)

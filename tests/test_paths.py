@@ -290,7 +290,7 @@ NOT_WHOLE = {
     ("build.py", "render"),  # _build
     ("own_ecg.py", "write_reports"),  # into what `render` writes whole
     ("07_beat_gradcam.ipynb", ""),  # calls single_beats.save, which writes whole
-    ("pages.py", "_redirect"),
+    ("pages.py", "_finish"),  # _build
 }
 
 

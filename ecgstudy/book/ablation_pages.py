@@ -7,12 +7,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from pandas.io.formats.style import Styler
 
 from ecgstudy.book import plots, report
+from ecgstudy.losses import LOSSES
 from ecgstudy.studies import ablation_tables, ablations
 
 COHORTS = {"real": "real cohort", "synthetic": "simulated cohort"}
@@ -109,18 +109,14 @@ def losses_of_constants(probabilities: NDArray[np.float64], losses: Mapping[str,
         Name of a loss → its values (answers,).
     """
     figure, ax = plt.subplots(figsize=(7.5, 3.6))
-    for name, values in losses.items():
+    for (name, look), values in zip(plots.looks(losses, LOSSES).items(), losses.values(), strict=True):
         scaled = (values - values.min()) / np.ptp(values)
-        (line,) = ax.plot(probabilities, scaled, label=name, linewidth=1.2)
+        ax.plot(probabilities, scaled, label=name, linewidth=1.4, **look)
         least = scaled.argmin()
-        ax.plot(probabilities[least], scaled[least], "o", color=line.get_color(), clip_on=False)
+        ax.plot(probabilities[least], scaled[least], "o", color=look["color"], clip_on=False)
     ax.set(xlabel="the same probability for every record", ylabel="loss, scaled")
-    _legend_outside(ax)
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), handlelength=3.5)
     return figure
-
-
-def _legend_outside(ax: Axes) -> None:
-    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def small_grid(scores: Mapping[str, pd.DataFrame], metrics: Sequence[str], caption: str) -> Styler:
@@ -164,12 +160,14 @@ def arms(answers: Answers, question: str, metrics: Sequence[str], caption: str) 
 
 def validation(scores: pd.DataFrame, stop: int | None = None) -> Figure:
     """Draw validation scores by epoch (rows), one line an arm (columns), with an upright line at the epoch ``stop``."""
-    ax = scores.plot(figsize=(7.5, 3.4), xlabel="epoch")
-    ax.set_ylabel("macro-F1, validation records")
-    _legend_outside(ax)
+    figure, ax = plt.subplots(figsize=(7.5, 3.6))
+    for name, look in plots.looks(scores.columns, LOSSES).items():
+        ax.plot(scores.index, scores[name], label=name, linewidth=1.3, **look)
+    ax.set(xlabel="epoch", ylabel="macro-F1, validation records")
     if stop is not None:
         ax.axvline(stop, color="0.6", linewidth=0.8)
-    return ax.figure
+    plots.label_ends(ax)
+    return figure
 
 
 def heat(grid: pd.DataFrame) -> Figure:

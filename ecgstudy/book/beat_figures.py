@@ -11,12 +11,13 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ecgstudy.book import plots
 from ecgstudy.book.plots import INK
 from ecgstudy.data.beats import BEFORE, FS, SAMPLES, SEGMENTS, Beats
 from ecgstudy.explain import beat_maps
 from ecgstudy.studies.single_beats import Explained
 
-MAP = "#b2182b"
+MAP = plots.RED
 MS = (np.arange(SAMPLES) - BEFORE) / FS * 1000  # of each sample, from R
 EDGES = MS[0] + 1000 / FS * SAMPLES / SEGMENTS * np.arange(SEGMENTS + 1)  # of the segments, in ms from R
 FEWEST = 5  # beats of which a mean is drawn
@@ -44,7 +45,7 @@ def head_gradients(shares: Mapping[str, NDArray[np.floating]]) -> Figure:
     for (head, share), mark in zip(shares.items(), ("o-", "s--"), strict=True):
         ax.plot(np.arange(1, SEGMENTS + 1), share, mark, color=INK, label=head)
     ax.set(xlabel="segment", ylabel="share of |∂y/∂h|", ylim=(-0.03, 1.05), xticks=range(1, 12))
-    ax.legend(frameon=False, title="the head reads")
+    plots.legend_above(ax, title="the head reads")
     return figure
 
 
@@ -107,11 +108,11 @@ def class_means(explained: Explained) -> Figure:
         axes[0, column].set_title(f"{c}: {len(x):,} beats", loc="left", fontsize=10)
         for ax, name in zip(axes[1:, column], explained.networks, strict=True):
             rows, right = beat_maps.normalised(beat_maps.to_samples(explained.maps[name, c])), explained.right[name, c]
-            for chosen, colour, line in ((right, MAP, "-"), (~right, INK, "--")):
+            for chosen, colour, line, word in ((right, MAP, "-", "right"), (~right, INK, "--", "wrong")):
                 if chosen.sum() >= FEWEST:
-                    ax.plot(MS, rows[chosen].mean(axis=0), line, color=colour, label=f"{chosen.mean():.0%}")
+                    ax.plot(MS, rows[chosen].mean(axis=0), line, color=colour, label=f"{word}: {chosen.mean():.0%}")
                     _middle_half(ax, rows[chosen], color=colour, alpha=0.15)
-            ax.legend(frameon=False, fontsize=7, loc="upper right")
+            plots.legend_above(ax, fontsize=7)
         axes[2, column].set_xlabel("ms from R")
     for ax, label in zip(axes[:, 0], ("lead II (mV)", *(f"{name} map" for name in explained.networks)), strict=True):
         ax.set_ylabel(label)
@@ -131,16 +132,18 @@ def by_segment(explained: Explained, repeats: int = 1000) -> Figure:
     figure, axes = plt.subplots(2, len(classes), figsize=(4.4 * len(classes), 4.6), sharex=True, squeeze=False)
     for column, c in enumerate(classes):
         patients = explained.of_table("patient_id", c)
-        for name, shift, colour in zip(explained.networks, shifts, ("0.45", "0.8"), strict=True):
+        looks = (("0.4", ""), ("0.8", "///"))
+        for name, shift, (colour, hatch) in zip(explained.networks, shifts, looks, strict=True):
             mass = beat_maps.by_segment(explained.maps[name, c])
             share = mass / np.maximum(mass.sum(axis=1, keepdims=True), 1e-12)
             for ax, values in zip(axes[:, column], (share, explained.occluded[name, c]), strict=True):
                 limits = np.array([beat_maps.by_patient(v, patients, repeats) for v in values.T])
                 at = np.arange(1, SEGMENTS + 1) + shift
-                ax.bar(at, limits[:, 0], 0.38, color=colour)
+                ax.bar(at, limits[:, 0], 0.38, facecolor=colour, hatch=hatch, edgecolor="0.35", linewidth=0, label=name)
                 ax.vlines(at, limits[:, 1], limits[:, 2], color=INK, linewidth=1)
         axes[0, column].set_title(c, loc="left", fontsize=10)
         axes[1, column].set(xlabel="segment (R in 5)", xticks=range(1, SEGMENTS + 1))
+    plots.legend_above(axes[1, 0], handlelength=1.5)
     axes[0, 0].set_ylabel("share of the map")
     axes[1, 0].set_ylabel("fall of the logit")
     figure.tight_layout()

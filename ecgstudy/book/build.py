@@ -265,8 +265,8 @@ def render(profile: str) -> Path:
         live.write(staging / "book" / "static" / "live")
         explorer.write(staging / "book" / "static" / "explorer")
         game.write(staging / "book" / "static" / "game")
-        # Besides their sources, this shapes the pages.
-        digest = hashlib.sha256((REPOSITORY / "ecgstudy" / "book" / "pages.py").read_bytes())
+        # Besides their sources, these shape the pages.
+        digest = hashlib.sha256(b"".join((PACKAGE / "book" / name).read_bytes() for name in ("pages.py", "markup.py")))
         digest.update((REPOSITORY / "requirements.lock").read_bytes())
         digest.update(_content(staging))
     staged = digest.hexdigest()

@@ -150,14 +150,15 @@ def growth_figure() -> str:
     curves = list(_curves(("records", "samples")))
     plots.style()
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
+    looks = plots.looks(dict.fromkeys(task for task, _, _ in curves))
     for ax, varied in zip(axes, ("records", "samples"), strict=True):
         for task, what, rows in curves:
             if what == varied:
-                ax.loglog(rows["amount"], rows["cpu_seconds"], "o-", markersize=3, label=task)
+                ax.loglog(rows["amount"], rows["cpu_seconds"], marker="o", markersize=3, label=task, **looks[task])
         ends = np.array(ax.get_xlim())
         ax.loglog(ends, ends / ends[0] * ax.get_ylim()[0], color="0.6", linestyle=":", label="linear")
         ax.set_xlabel(varied if varied == "records" else "samples of a record")
-        ax.legend(frameon=False, fontsize=7)
+        plots.legend_above(ax, fontsize=7, ncols=2)
     axes[0].set_ylabel("seconds of the processor")
     figure.tight_layout()
     alt = "Seconds of the processor over records and over samples, both axes logarithmic, one line a kind of work."

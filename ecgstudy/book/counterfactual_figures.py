@@ -8,13 +8,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
+from ecgstudy.book import plots
 from ecgstudy.book.plots import EVIDENCE, INK
 from ecgstudy.book.report import table
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS
 from ecgstudy.reading.counterfactual import Counterfactual
 
-_HAS, _LACKS = INK, "#b26a00"
+# With a finding, and without it: the line is dashed too, so that grey print tells.
+_HAS, _LACKS = {"color": INK}, {"color": plots.ORANGE, "linestyle": (0, (4, 1.5))}
 
 
 def with_and_without(several: Sequence[Counterfactual], *, leads: Sequence[str], seconds: float = 4) -> Figure:
@@ -32,17 +34,17 @@ def with_and_without(several: Sequence[Counterfactual], *, leads: Sequence[str],
         c, fs = CLASSES.index(one.name), one.has.record.fs
         start = _where_most_changes(one, seconds)
         at = np.arange(round(start * fs), round((start + seconds) * fs))
-        for simulated, answer, colour, word in (
+        for simulated, answer, look, word in (
             (one.lacks, one.without, _LACKS, "without"),
             (one.has, one.answer, _HAS, "with"),
         ):
             probability = answer.probabilities[c]
-            top.plot(at / fs, simulated.record.signal[LEADS.index(lead), at], color=colour, linewidth=0.9)
+            top.plot(at / fs, simulated.record.signal[LEADS.index(lead), at], linewidth=0.9, **look)
             window = answer.window(one.name)
             m = answer.map(one.name)
             time = window.start + np.arange(len(m)) / window.fs
             shown = (time >= start) & (time < start + seconds)
-            bottom.plot(time[shown], m[shown], color=colour, linewidth=0.9, label=f"{word} it: {probability:.2f}")
+            bottom.plot(time[shown], m[shown], linewidth=0.9, **look, label=f"{word} it: {probability:.2f}")
         window = one.answer.window(one.name)
         time = window.start + np.arange(len(one.changed)) / window.fs
         shown = (time >= start) & (time < start + seconds)
@@ -52,7 +54,8 @@ def with_and_without(several: Sequence[Counterfactual], *, leads: Sequence[str],
             time[shown], foot, low, where=one.changed[shown], color=EVIDENCE, linewidth=0, step="mid", label="_"
         )
         top.set_title(f"{one.name}, {lead}", fontsize=10, loc="left")
-        bottom.legend(frameon=False, fontsize=8, ncol=2, loc="lower left", bbox_to_anchor=(0, 0.97), borderaxespad=0)
+        plots.strip_paper(top)
+        plots.legend_above(bottom, fontsize=8)
         bottom.set_xlabel("time (s)")
     axes[0, 0].set_ylabel("mV")
     axes[1, 0].set_ylabel("map")

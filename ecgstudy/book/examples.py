@@ -235,13 +235,15 @@ def class_rows(
     figure, (ax, rows) = plt.subplots(2, 1, figsize=(9, 4.6), sharex=True, height_ratios=(1, 3), layout="constrained")
     ax.plot(np.arange(x.shape[-1]) / fs, x[LEADS.index("II")], color=plots.INK, linewidth=0.8)
     ax.set_ylabel("II (mV)")
+    plots.strip_paper(ax)
     edges, top = np.arange(cells.shape[-1] + 1) * stride / fs, np.abs(cells).max()
-    colours = {"cmap": "coolwarm", "vmin": -top} if signed else {"cmap": "Greys", "vmin": 0}
+    colours = {"cmap": plots.SIGNED, "vmin": -top} if signed else {"cmap": "Greys", "vmin": 0}
     mesh = rows.pcolormesh(edges, np.arange(len(CLASSES) + 1), cells, vmax=top, **colours)
     for label in labels:
         c = CLASSES.index(label)
         for cell in np.flatnonzero(evidence[c]):
             rows.plot(edges[cell : cell + 2], [c + 0.93] * 2, color=plots.EVIDENCE, linewidth=4)
+    plots.name_answer_key(rows)
     rows.set_yticks(np.arange(len(CLASSES)) + 0.5, [f"{n} (true)" if n in labels else n for n in CLASSES])
     rows.set(ylim=(len(CLASSES), 0), xlim=(edges[first], edges[min(last, cells.shape[-1])]), xlabel="time (s)")
     figure.colorbar(mesh, ax=rows, fraction=0.03, pad=0.02).set_label(title)

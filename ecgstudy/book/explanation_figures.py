@@ -16,8 +16,6 @@ from ecgstudy.data.records import LEADS
 from ecgstudy.explain.blind import BASELINES
 from ecgstudy.explain.cases import Cases
 
-_KEY, _MAP = "#117733", "#4477aa"
-
 
 class Drawn(NamedTuple):
     """Maps (rows, n) at ``fs`` Hz under a name."""
@@ -45,17 +43,19 @@ def one_record(cases: Cases, drawn: Sequence[Drawn]) -> Figure:
         axes[0, column].plot(time, cases.signals[column, LEADS.index("II")], color=plots.INK, linewidth=0.7)
         axes[0, column].set_title(f"{cases.names[column]}: {label}", fontsize=9, loc="left")
         axes[0, 0].set_ylabel("II (mV)")
+        plots.strip_paper(axes[0, column])
         for row, (name, maps, fs) in enumerate(drawn, start=1):
             ax, m = axes[row, column], maps[column]
-            ax.plot(np.arange(len(m)) / fs, m, color=_MAP, linewidth=1.1)
+            ax.plot(np.arange(len(m)) / fs, m, color=plots.BLUE, linewidth=1.1)
             ax.axhline(0, color="0.6", linewidth=0.5)
             low, high = ax.get_ylim()
             inside = cases.any_lead[column]
-            ax.fill_between(time, low, high, where=inside, color=_KEY, alpha=0.25, linewidth=0)
+            ax.fill_between(time, low, high, where=inside, color=plots.EVIDENCE, alpha=0.25, linewidth=0)
             ax.set_yticks([])
             if column == 0:
                 ax.set_ylabel(name, fontsize=7)
         axes[-1, column].set_xlabel("time (s)")
+    plots.name_answer_key(axes[1, -1])
     figure.tight_layout()
     return figure
 
@@ -69,9 +69,12 @@ def heat(
     title: str = "",
     rotation: float | None = None,
 ) -> Figure:
-    """Heat map of numbers between -1 and 1, each cell with its number; ``label`` is that of the colours."""
+    """Heat map of numbers between -1 and 1, each cell with its number; ``label`` is that of the colours.
+
+    What is below zero is light blue: 1 and -1 look different in grey print too.
+    """
     figure, ax = plt.subplots(figsize=size)
-    scale = {"vmin": -1, "vmax": 1, "cmap": "coolwarm", "cbar_kws": {"label": label}}
+    scale = {"vmin": -1, "vmax": 1, "cmap": plots.SIGNED, "cbar_kws": {"label": label}}
     sns.heatmap(table, annot=True, fmt=".2f", annot_kws={"fontsize": fontsize} if fontsize else None, ax=ax, **scale)
     ax.set(xlabel="", ylabel="", title=title)
     if rotation is not None:
@@ -122,15 +125,16 @@ def few_and_many(
         Systems whose lines are drawn thicker.
     """
     auroc = auroc.set_index("system")[["few", "many"]]
-    figure, axes = plt.subplots(1, len(titles), figsize=(9.5, 3.8), sharey=True)
+    every = [f"{system}: {method}" for system, maps in own.items() for method in maps]
+    figure, axes = plt.subplots(1, len(titles), figsize=(9.5, 4.2), sharey=True)
     for ax, (cohort, title) in zip(axes, titles.items(), strict=True):
         here = six[six["cohort"] == cohort].set_index(["system", "method", "network"])["value"]
         for system, method in ((system, m) for system, maps in own.items() for m in maps):
             if (system, method, "many") not in here.index:
                 continue
             x, y = auroc.loc[system].to_numpy(), [here[system, method, end] for end in ("few", "many")]
-            style = {"linewidth": 2, "color": plots.INK} if system in bold else {"linewidth": 1.2}
-            (line,) = ax.plot(x, y, label=f"{system}: {method}", **style)
+            name = f"{system}: {method}"
+            (line,) = ax.plot(x, y, label=name, linewidth=2.5 if system in bold else 1.2, **plots.looks(every)[name])
             ax.plot(x[1], y[1], "o", color=line.get_color(), markersize=5)
         for method, dash in (("signal energy", ":"), ("QRS detector", "--")):
             level = here.xs((method, "many"), level=("method", "network")).mean()
@@ -138,5 +142,7 @@ def few_and_many(
         ax.axhline(0, color="0.8", linewidth=0.7)
         ax.set(title=title, xlabel="macro-AUROC, simulated records")
     axes[0].set_ylabel("excess mass")
-    axes[-1].legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), fontsize=7)
+    figure.subplots_adjust(wspace=0.55)
+    for ax in axes:
+        plots.label_ends(ax, gap=0.06, fontsize=7)
     return figure

@@ -18,7 +18,7 @@ from pandas.io.formats.style import Styler
 from torch import Tensor, nn
 
 from ecgstudy import metrics, training
-from ecgstudy.book import explanation_tables, hearts, report
+from ecgstudy.book import explanation_tables, hearts, plots, report
 from ecgstudy.book.chapter import Chapter, needs_key
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS
@@ -30,7 +30,6 @@ from ecgstudy.systems import System
 from ecgstudy.systems.catalogue import by_name, with_chapter
 
 ENDS = ["value", "low", "high"]
-COLOURS = ("#4477aa", "#ee6677")
 
 
 def times(system: System, network: nn.Module, signal: NDArray[np.float32], batch: int = 32) -> dict[str, str]:
@@ -109,7 +108,7 @@ def own_map_of_each(runs: Mapping[str, training.Run], classes: Sequence[str], fs
     for column, name in zip(axes.T, classes, strict=True):
         shown = hearts.case(name, fs)
         _shaded(column[0], shown)
-        column[0].plot(_seconds(shown), shown.signals[0, LEADS.index("II")], color="k", lw=0.7)
+        column[0].plot(_seconds(shown), shown.signals[0, LEADS.index("II")], color=plots.INK, lw=0.7)
         column[0].set(title=f"{name}, lead II")
         for ax, run in zip(column[1:], runs.values(), strict=True):
             _own_map(ax, run, hearts.case(name, run.system.fs))
@@ -118,6 +117,9 @@ def own_map_of_each(runs: Mapping[str, training.Run], classes: Sequence[str], fs
         ax.set_ylabel(f"{name}\n{methods.methods(run.system)[0]}", rotation=0, ha="right", va="center")
     for ax in axes.flat:
         ax.set(yticks=[], xlim=(0, 10))
+    for ax in axes[0]:
+        plots.strip_paper(ax)
+    plots.name_answer_key(axes[0, -1])
     return figure
 
 
@@ -128,14 +130,16 @@ def _seconds(case: Cases) -> NDArray[np.float64]:
 def _shaded(ax: Axes, case: Cases) -> None:
     """Shade the evidence of a case in any lead, over the whole height."""
     across = ax.get_xaxis_transform()
-    ax.fill_between(_seconds(case), 0, 1, where=case.any_lead[0], transform=across, color="#ccbb44", alpha=0.35, lw=0)
+    ax.fill_between(
+        _seconds(case), 0, 1, where=case.any_lead[0], transform=across, color=plots.EVIDENCE, alpha=0.25, lw=0
+    )
 
 
 def _own_map(ax: Axes, run: training.Run, case: Cases) -> None:
     """Fill the positive part of the first own map of a case, and say how much of it is inside the evidence."""
     m = evaluation.make_maps(methods.methods(run.system)[0], run.system, run.network(), case)
     _shaded(ax, case)
-    ax.fill_between(_seconds(case), m[0].clip(min=0), color=COLOURS[0], lw=0)
+    ax.fill_between(_seconds(case), m[0].clip(min=0), color=plots.BLUE, lw=0)
     ax.set_ylim(0, max(1.05 * m.max(), 1e-9))
     mass = trials.localisation(m, case.any_lead)["mass"][0]
     said = f"{mass:.2f} inside" if (m > 0).any() else "silent"
@@ -155,14 +159,15 @@ def excess_by_class(table: pd.DataFrame, names: tuple[str, str]) -> Figure:
     """Excess mass of two methods by class, with intervals, of ``explanations.tidy``'s rows of one system."""
     rows = table[(table["trial"] == "excess mass") & (table["class"] != "")]
     figure, ax = plt.subplots(figsize=(7.5, 3))
-    for shift, method, colour in zip((-0.12, 0.12), names, COLOURS, strict=True):
+    looks = ((plots.BLUE, "o"), (plots.ORANGE, "s"))
+    for shift, method, (colour, mark) in zip((-0.12, 0.12), names, looks, strict=True):
         of_method = rows[rows["method"] == method].set_index("class").reindex(CLASSES)
         value = of_method["value"].to_numpy()
         error = np.abs(of_method[["low", "high"]].to_numpy().T - value)
-        ax.errorbar(np.arange(len(CLASSES)) + shift, value, error, fmt="o", ms=4, color=colour, label=method)
+        ax.errorbar(np.arange(len(CLASSES)) + shift, value, error, fmt=mark, ms=5, color=colour, label=method)
     ax.axhline(0, color="k", lw=0.6)
     ax.set(xticks=range(len(CLASSES)), xticklabels=CLASSES, ylabel="excess mass")
-    ax.legend(frameon=False)
+    plots.legend_above(ax, handlelength=1.5)
     return figure
 
 

@@ -1,11 +1,26 @@
 """A Sphinx extension for the pages of the book: what Jupyter Book gets wrong, on each page and before the first."""
 
+import ast
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from docutils.utils.math import MathError
+from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.util import logging
+from sphinx.writers.html5 import HTML5Translator
+
+from ecgstudy.book.markup import definitions, mended
+
+
+def _launch(app: Sphinx, config: Config) -> None:
+    # Buttons of the theme for Binder and Colab want the repository's address.
+    if not config.html_theme_options.get("repository_url"):
+        config.html_theme_options.pop("launch_buttons", None)
 
 
 def _clean(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
@@ -47,14 +62,81 @@ REDIRECT = """<!DOCTYPE html>
 """
 
 
-def _redirect(app: Sphinx, exception: Exception | None) -> None:
-    if exception is None and app.builder.name == "html":
-        (Path(app.outdir) / "index.html").write_text(REDIRECT.format(config=app.config), encoding="utf-8")
+def folded(notebook: str) -> str:
+    """The text of a notebook, its parameters and its imports folded: they show a reader nothing."""
+    content = json.loads(notebook)
+    for cell in content["cells"]:
+        if cell["cell_type"] == "code" and (what := _what_shows_nothing(cell)):
+            about = cell["metadata"]
+            about["tags"] = sorted({*about.get("tags", []), "hide-input"})
+            prompts = {f"code_prompt_{verb}": f"{verb.capitalize()} {what}" for verb in ("show", "hide")}
+            about["mystnb"] = prompts | about.get("mystnb", {})
+    return json.dumps(content)
+
+
+def _what_shows_nothing(cell: dict[str, Any]) -> str | None:
+    """What a cell holds that nobody wants to see at first: the parameters, or imports; None for any other."""
+    if "parameters" in cell["metadata"].get("tags", []):
+        return "the parameters"
+    if cell.get("outputs"):
+        return None
+    try:
+        first = ast.parse("".join(cell["source"])).body[:1]
+    except SyntaxError:
+        return None
+    return "the imports" if first and isinstance(first[0], ast.Import | ast.ImportFrom) else None
+
+
+def _fold(app: Sphinx, page: str, source: list[str]) -> None:
+    if page.startswith("notebooks/"):
+        source[0] = folded(source[0])
+
+
+def mathml(formula: str, *, block: bool = False) -> str:
+    r"""A formula of TeX as MathML, which needs no script, takes no tab stop and is read aloud.
+
+    Raises
+    ------
+    docutils.utils.math.MathError
+        when it holds a command that is not known.
+    """
+    # Of \Big and its like docutils knows only those that say whether they open or close.
+    formula = re.sub(r"(\\[Bb]igg?)(?=[(\[])", r"\1l", re.sub(r"(\\[Bb]igg?)(?=[)\]])", r"\1r", formula))
+    return re.sub(r">\s+<", "><", tex2mathml(formula, as_block=block))
+
+
+def _math(self: HTML5Translator, node: nodes.math | nodes.math_block) -> None:
+    block = isinstance(node, nodes.math_block)
+    try:
+        formula = mathml(node.astext(), block=block)
+    except MathError as error:
+        logging.getLogger(__name__).warning("formula %r: %s", node.astext(), error, location=node)
+        raise nodes.SkipNode from None
+    self.body.append(f"{self.starttag(node, 'div', CLASS='math')}{formula}</div>\n" if block else formula)
+    raise nodes.SkipNode
+
+
+def _finish(app: Sphinx, exception: Exception | None) -> None:
+    if exception is not None or app.builder.name != "html":
+        return
+    out = Path(app.outdir)
+    glossary = out / "book" / "glossary.html"
+    terms = definitions(glossary.read_text(encoding="utf-8")) if glossary.exists() else {}
+    for page in out.rglob("*.html"):
+        if "_static" not in page.relative_to(out).parts:
+            text = page.read_text(encoding="utf-8")
+            better = mended(text, page.parent, terms, chapter=page.parent.name == "notebooks")
+            page.write_text(better, encoding="utf-8")
+    (out / "index.html").write_text(REDIRECT.format(config=app.config), encoding="utf-8")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Sphinx calls this."""
+    app.add_js_file("book.js", loading_method="defer")
+    app.add_html_math_renderer("mathml", (_math, None), (_math, None))
+    app.connect("config-inited", _launch)
+    app.connect("source-read", _fold)
     app.connect("html-page-context", _clean, priority=900)
     app.connect("html-page-context", _link)
-    app.connect("build-finished", _redirect)
+    app.connect("build-finished", _finish)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,14 +10,23 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.colors import TwoSlopeNorm
+from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.ticker import MultipleLocator
 from numpy.typing import NDArray
+from sklearn.isotonic import isotonic_regression
 
 from ecgstudy.data.records import LEADS, Record
 from ecgstudy.reading.chart import MARK, MARKED
 
 PAPER, GRID, INK, EVIDENCE = "#fffaf5", "#e8a598", "#1a1a1a", "#117733"
+# Any two differ to the colour-blind and in grey print too, and each stands out from white (tests/test_plots.py).
+NAVY, ORANGE, GREEN, BLUE, RED, BLACK = PALETTE = ("#102a80", "#d97a0c", "#0a7350", "#1d7fd6", "#9c2117", "#141414")
+# So many that colour and dash together tell 30 lines apart.
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (9, 2)))
+# Of numbers with a sign. What is for a class is red, what is against it blue, and lighter, so that grey print tells.
+SIGNED = LinearSegmentedColormap.from_list("signed", ["#7db8e8", "#f7f7f7", "#a50f15"])
 MM = 1 / 25.4  # of an inch
 # Columns of the usual chart: limb leads, augmented leads, V1-V3, V4-V6; lead II once more as rhythm strip.
 CHART = (("I", "II", "III"), ("aVR", "aVL", "aVF"), ("V1", "V2", "V3"), ("V4", "V5", "V6"))
@@ -29,10 +39,78 @@ def plain(text: str) -> str:
 
 def style() -> None:
     """One look for all figures of the book."""
-    sns.set_theme(context="paper", style="ticks", palette="colorblind", font_scale=1.05)
+    sns.set_theme(context="paper", style="ticks", palette=list(PALETTE), font_scale=1.05)
     plt.rcParams.update(
-        {"figure.dpi": 110, "savefig.bbox": "tight", "axes.spines.top": False, "axes.spines.right": False}
+        {"figure.dpi": 144, "savefig.bbox": "tight", "axes.spines.top": False, "axes.spines.right": False}
     )
+
+
+def looks(names: Iterable[str], order: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
+    """Colour and dash of a line for each name; a name of ``order`` looks the same in every figure."""
+    names = list(names)
+    places = {name: place for place, name in enumerate(dict.fromkeys([*order, *names]))}
+    return {
+        name: {"color": PALETTE[places[name] % len(PALETTE)], "linestyle": DASHES[places[name] % len(DASHES)]}
+        for name in names
+    }
+
+
+def apart(places: Sequence[float], gap: float) -> list[float]:
+    """Move numbers as little as possible, in the square, until they are ``gap`` apart, within 0 and 1, in their order.
+
+    Where so many do not fit they are as far apart as they can be.
+    """
+    order = np.argsort(places, kind="stable")
+    steps = np.arange(len(order)) * min(gap, 1 / max(len(order) - 1, 1))
+    moved = np.empty(len(order))
+    wanted = np.asarray(places, dtype=float)[order] - steps
+    moved[order] = isotonic_regression(wanted, y_min=0, y_max=1 - steps[-1]) + steps
+    return moved.tolist()
+
+
+def label_ends(ax: Axes, *, gap: float = 0.07, fontsize: float = 8) -> None:
+    """Write the name of each line that has one beside its right end, in place of a legend; a thin line leads there.
+
+    Call it last: it wants the limits of the axes.
+    """
+    ax.autoscale_view()
+    named = [line for line in ax.lines if not str(line.get_label()).startswith("_")]
+    if not named:
+        return
+    ends = [np.asarray(line.get_xydata())[-1] for line in named]
+    heights = [ax.transAxes.inverted().transform(ax.transData.transform(end))[1] for end in ends]
+    for line, end, place in zip(named, ends, apart(heights, gap), strict=True):
+        arrow = {"arrowstyle": "-", "color": line.get_color(), "linewidth": 0.7, "shrinkA": 1, "shrinkB": 2}
+        ax.annotate(
+            str(line.get_label()),
+            end,
+            (1.06, place),
+            textcoords=ax.transAxes,
+            va="center",
+            fontsize=fontsize,
+            arrowprops=arrow,
+            annotation_clip=False,
+        )
+
+
+def legend_above(ax: Axes, **look: Any) -> Legend:
+    """Put the legend above the axes, where it covers nothing; ``look`` is what ``Axes.legend`` takes."""
+    given = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2, "frameon": False, "handlelength": 3}
+    return ax.legend(**given | {"ncols": 4} | look)
+
+
+def strip_paper(ax: Axes) -> None:
+    """Lay chart paper behind a strip of an ECG in s and mV: a line each 0.2 s and each 0.5 mV, a large square of paper.
+
+    Call it last: where there would be more lines than one could tell apart there are none.
+    """
+    ax.set_facecolor(PAPER)
+    ax.set_axisbelow(True)
+    for axis, step, limits in ((ax.xaxis, 0.2, ax.get_xlim()), (ax.yaxis, 0.5, ax.get_ylim())):
+        if abs(limits[1] - limits[0]) / step <= 100:
+            axis.set_minor_locator(MultipleLocator(step))
+            axis.grid(True, which="minor", color=GRID, linewidth=0.35)
+    ax.tick_params(which="minor", length=0)
 
 
 def _paper(axes: Axes, seconds: float, low: float, high: float) -> None:
@@ -60,10 +138,10 @@ def paper_ecg(record: Record, *, title: str | None = None, row_mm: float = 26) -
 def paper_ecgs(records: Sequence[tuple[Record, str]], *, row_mm: float = 26) -> Figure:
     """Draw several records and their titles as paper charts one below the other (see ``paper_ecg``)."""
     seconds, height = 10.0, row_mm / 10  # mV
-    size = (seconds * 25 * MM, (4 * row_mm + 12) * MM * len(records))
+    size = (seconds * 25 * MM, (4.25 * row_mm + 12) * MM * len(records))
     figure, axes = plt.subplots(len(records), 1, figsize=size, squeeze=False)
     for ax, (record, title) in zip(axes[:, 0], records, strict=True):
-        _paper(ax, seconds, -4 * height, 0)
+        _paper(ax, seconds, -4 * height, height / 4)
         _chart(ax, record, seconds, height)
         ax.set_title(plain(title), fontsize=10, loc="left")
         ax.text(seconds, -4 * height - 0.05, "25 mm/s   10 mm/mV", ha="right", va="top", fontsize=8)
@@ -83,6 +161,9 @@ def _chart(ax: Axes, record: Record, seconds: float, height: float) -> None:
             t = place * span + np.arange(len(y)) / record.fs
             ax.plot(t, y + zero, color=INK, linewidth=0.8)
             ax.text(place * span + 0.06, zero + 0.45 * height, lead, fontsize=9, weight="bold")
+            if place:  # where one lead ends and the next begins
+                edge = np.array([-0.1, 0.1]) * height + zero
+                ax.plot([place * span] * 2, edge, color=INK, linewidth=1.4)
 
 
 def paper(seconds: float, low: float, high: float, *, scale: float = 1) -> tuple[Figure, Axes]:
@@ -154,6 +235,8 @@ def steps(signals: Sequence[tuple[str, NDArray[np.float32], float]], *, seconds:
         ax.plot(np.arange(len(shown)) / fs, shown, color=INK, linewidth=0.8)
         ax.set_title(name, fontsize=9, loc="left")
         ax.set_ylabel(unit)
+        if unit == "mV":
+            strip_paper(ax)
     axes[-1, 0].set_xlabel("time (s)")
     figure.tight_layout()
     return figure
@@ -169,14 +252,14 @@ def map_over_ecg(
     evidence: NDArray[np.bool_] | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Leads of one ECG coloured by its maps, one column a class.
+    """Leads of one ECG on chart paper, its maps as a band around the line, one column a class.
 
     Parameters
     ----------
     signal
         (12, samples) in mV.
     maps
-        (classes shown, samples): red supports the class, blue opposes it; one scale for all.
+        (classes shown, samples): red supports the class, blue opposes it, the stronger the wider; one scale for all.
     names
         Titles of the columns.
     evidence
@@ -187,7 +270,7 @@ def map_over_ecg(
     figure, axes = plt.subplots(
         len(leads),
         len(names),
-        figsize=(max(9, 5.2 * len(names)), 1.5 * len(leads)),
+        figsize=(max(9, 5.2 * len(names)), 1.6 * len(leads)),
         sharex=True,
         sharey="row",
         squeeze=False,
@@ -197,20 +280,26 @@ def map_over_ecg(
             ax, number = axes[row, column], LEADS.index(lead)
             points = np.column_stack([t, signal[number]])
             lines = LineCollection(
-                list(np.stack([points[:-1], points[1:]], axis=1)), cmap="coolwarm", norm=norm, linewidths=1.3
+                list(np.stack([points[:-1], points[1:]], axis=1)),
+                cmap=SIGNED,
+                norm=norm,
+                linewidths=1 + 6 * np.abs(maps[column][:-1]) / limit,
             )
             lines.set_array(maps[column][:-1])
             ax.add_collection(lines)
+            ax.plot(t, signal[number], color=INK, linewidth=0.6, zorder=3)
             ax.autoscale_view()
             ax.set_ylabel(f"{lead} (mV)" if column == 0 else "")
-            if evidence is not None:
-                bottom = ax.get_ylim()[0]
-                where = evidence[column, number]
-                ax.fill_between(
-                    t, bottom, bottom + 0.06 * np.ptp(ax.get_ylim()), where=where, color=EVIDENCE, linewidth=0
-                )
         axes[0, column].set_title(plain(name), fontsize=10, loc="left")
         axes[-1, column].set_xlabel("time (s)")
+    for row, lead in enumerate(leads):
+        limits = axes[row, 0].get_ylim()  # those of the whole row
+        for column, ax in enumerate(axes[row]):
+            if evidence is not None:
+                answer_key(ax, t, evidence[column, LEADS.index(lead)], limits)
+            strip_paper(ax)
+    if evidence is not None:
+        name_answer_key(axes[0, -1])
     figure.suptitle(plain(title or ""), fontsize=10)
     figure.tight_layout()
     bar = figure.colorbar(lines, ax=axes, fraction=0.03, pad=0.02)
@@ -218,18 +307,33 @@ def map_over_ecg(
     return figure
 
 
+def answer_key(ax: Axes, t: NDArray[np.floating], inside: NDArray[np.bool_], limits: tuple[float, float]) -> None:
+    """Draw where the evidence is, ``inside`` at the times ``t``, as a bar below the ``limits`` of what is drawn."""
+    low, high = limits
+    foot = low - 0.12 * (high - low)
+    ax.fill_between(t, foot, foot + 0.09 * (high - low), where=inside, color=EVIDENCE, linewidth=0)
+    ax.set_ylim(foot, high)
+
+
+def name_answer_key(ax: Axes) -> None:
+    """Say above an axes what its green bars are."""
+    ax.text(1, 1.02, "▬ answer key", color=EVIDENCE, fontsize=8, ha="right", va="bottom", transform=ax.transAxes)
+
+
 def learning_curves(logs: Iterable[pd.DataFrame], *, loss: str, score: str = "macro-F1") -> Figure:
     """Training loss and validation score of each member by epoch; the epoch that was kept is marked."""
+    logs = list(logs)
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3))
-    for number, log in enumerate(logs, start=1):
-        left.plot(log["epoch"], log["loss"], label=f"member {number}")
-        (line,) = right.plot(log["epoch"], log["valid"])
+    names = [f"member {number}" for number in range(1, len(logs) + 1)]
+    for (name, look), log in zip(looks(names).items(), logs, strict=True):
+        left.plot(log["epoch"], log["loss"], **look)
+        right.plot(log["epoch"], log["valid"], label=name, **look)
         kept = log["valid"].idxmax()
-        right.plot(log["epoch"][kept], log["valid"][kept], "o", color=line.get_color())
+        right.plot(log["epoch"][kept], log["valid"][kept], "o", color=look["color"])
     left.set(xlabel="epoch", ylabel=loss)
     right.set(xlabel="epoch", ylabel=f"{score}, validation records")
-    left.legend(frameon=False)
     figure.tight_layout()
+    label_ends(right)
     return figure
 
 

@@ -15,23 +15,24 @@ from ecgstudy.book import plots
 
 def rates(x: NDArray[np.float32], fs: float, drawn: Mapping[float, str], *, seconds: float, ylabel: str) -> Figure:
     """Draw the beginning of one lead (samples,) of ``fs`` Hz at several rates, each with its own marker."""
-    figure, ax = plt.subplots(figsize=(9, 3))
-    for rate, marker in drawn.items():
+    figure, ax = plt.subplots(figsize=(9, 3.2))
+    for (rate, marker), look in zip(drawn.items(), plots.looks(map(str, drawn)).values(), strict=True):
         y = preprocessing.resample(x, fs, rate)[: int(seconds * rate)]
-        ax.plot(np.arange(len(y)) / rate, y, marker=marker, markersize=4, linewidth=1, label=f"{rate:g} Hz")
+        ax.plot(np.arange(len(y)) / rate, y, marker=marker, markersize=4, linewidth=1, label=f"{rate:g} Hz", **look)
     ax.set(xlabel="time (s)", ylabel=ylabel)
-    ax.legend(frameon=False)
+    plots.strip_paper(ax)
+    plots.legend_above(ax)
     return figure
 
 
 def spectra(signals: Mapping[str, NDArray[np.float32]], fs: float) -> Figure:
     """Draw the power spectrum of each signal (samples,) in mV, windows of 1,024 samples averaged (Welch)."""
-    figure, ax = plt.subplots(figsize=(9, 3))
-    for name, y in signals.items():
+    figure, ax = plt.subplots(figsize=(9, 3.2))
+    for (name, y), look in zip(signals.items(), plots.looks(signals).values(), strict=True):
         frequency, power = signal.welch(y, fs, nperseg=1024)
-        ax.loglog(frequency[1:], power[1:], label=name, linewidth=1)
+        ax.loglog(frequency[1:], power[1:], label=name, linewidth=1.2, **look)
     ax.set(xlabel="frequency (Hz)", ylabel="power (mV²/Hz)", ylim=(1e-9, None))
-    ax.legend(frameon=False)
+    plots.legend_above(ax)
     return figure
 
 
@@ -44,6 +45,7 @@ def padded(x: NDArray[np.float32], fs: float, samples: int, places: Mapping[str,
         ax.plot(t, y, color=plots.INK, linewidth=0.8)
         ax.fill_between(t, y.min() - 0.1, y.min(), where=valid, color=plots.EVIDENCE, linewidth=0)
         ax.set_title(name, fontsize=9, loc="left")
+        plots.strip_paper(ax)
     axes[-1].set_xlabel("time (s)")
     figure.tight_layout()
     return figure

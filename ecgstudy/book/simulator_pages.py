@@ -78,12 +78,11 @@ def borderline(drawn: pd.DataFrame) -> Figure:
         (axes[1], drawn, "QRS (ms)", "LBBB or RBBB", "others", 120),
         (axes[2], regular, "variation of RR", "AF", "sinus, no ectopic beat", None),
     ):
-        for there, style in ((False, "solid"), (True, "dotted")):
-            values = rows.loc[rows[finding] == there, quantity]
-            sns.ecdfplot(values, ax=ax, linestyle=style, label=finding if there else others)
+        for (there, name), look in zip(((False, others), (True, finding)), plots.looks("ab").values(), strict=True):
+            sns.ecdfplot(rows.loc[rows[finding] == there, quantity], ax=ax, label=name, **look)
         if limit is not None:
             ax.axvline(limit, color="0.3", linestyle="dashed", linewidth=0.8)
-        ax.legend(frameon=False, loc="best" if limit is None else "upper left")
+        plots.legend_above(ax, fontsize=8)
         ax.set_ylabel("share of records")
     figure.tight_layout()
     return figure
@@ -162,7 +161,7 @@ def boxes_by_lead(distribution: pd.DataFrame, group: str, quantities: Sequence[s
     figure, axes = plt.subplots(len(quantities), 1, figsize=(9, 2 * len(quantities)), sharex=True)
     values = distribution[distribution["group"] == group].set_index(["quantity", "statistic"])["value"]
     for ax, quantity in zip(axes, quantities, strict=True):
-        for side, shift, colour, hatch in (("real", -0.17, "0.35", ""), ("simulated", 0.17, "C0", "///")):
+        for side, shift, colour, hatch in (("real", -0.17, "0.35", ""), ("simulated", 0.17, plots.BLUE, "///")):
             boxes = []
             for lead in LEADS:
                 points = [values[f"{quantity}, {lead}", f"{side} p{q}"] for q in realism.PERCENTILES]
@@ -180,7 +179,7 @@ def boxes_by_lead(distribution: pd.DataFrame, group: str, quantities: Sequence[s
                 drawn["boxes"][0].set_label(side)
         ax.set_ylabel(quantity)
         ax.set_xticks(range(len(LEADS)), LEADS)
-    axes[0].legend(frameon=False, ncol=2)
+    plots.legend_above(axes[0], handlelength=1.5)
     figure.tight_layout()
     return figure
 
@@ -207,10 +206,9 @@ def strips(records: Sequence[Record]) -> Figure:
     for number, (record, row) in enumerate(zip(records, axes, strict=True), start=1):
         for ax, lead in zip(row, ("II", "V2"), strict=True):
             y = record.signal[LEADS.index(lead), : round(5 * record.fs)]
-            ax.plot(np.arange(len(y)) / record.fs, y - np.median(y), color="k", lw=0.7)
-            ax.set(xlim=(0, 5), yticks=[], xticks=np.arange(0, 5.1, 0.2), xticklabels=[])
-            ax.grid(axis="x", color=plots.GRID, linewidth=0.4)
-            ax.tick_params(length=0)
+            ax.plot(np.arange(len(y)) / record.fs, y - np.median(y), color=plots.INK, lw=0.7)
+            ax.set(xlim=(0, 5), yticks=[], xticks=[])
+            plots.strip_paper(ax)
             ax.set_ylabel(f"{number}  {lead}", rotation=0, ha="right", va="center")
     figure.tight_layout()
     return figure

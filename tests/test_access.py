@@ -1,0 +1,189 @@
+"""The built book for readers with a keyboard, a screen reader, a phone, dark colours, or no scripts (profile smoke)."""
+
+from itertools import groupby
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from tests import page_sizes
+from tests.test_book import browser as browser
+from tests.test_book import built as built
+from tests.test_book import served as served
+
+pytestmark = pytest.mark.slow
+
+# WCAG 2.2 AA and what axe-core thinks good practice; the last rule is one that it still tries out.
+AXE = {
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+    "rules": {"label-content-name-mismatch": {"enabled": True}},
+    "resultTypes": ["violations"],
+    "iframes": False,
+}
+SCREENS = {"light": (1400, 900), "dark": (390, 844)}
+
+
+def faults(page):
+    """What axe-core finds on a page: the rule and where."""
+    page.evaluate(Axe().axe_script)
+    found = page.evaluate("options => axe.run(options)", AXE)["violations"]
+    return [(one["id"], [str(node["target"]) for node in one["nodes"]][:5]) for one in found]
+
+
+@pytest.fixture(scope="module", params=SCREENS)
+def screen(request, browser, served):
+    """A page on a wide light screen, and on a narrow dark one, where nothing moves."""
+    width, height = SCREENS[request.param]
+    context = browser.new_context(
+        viewport={"width": width, "height": height},
+        color_scheme=request.param,
+        reduced_motion="reduce",
+        base_url=served,
+    )
+    yield context.new_page()
+    context.close()
+
+
+def test_axe_finds_nothing_on_any_page(screen, built):
+    wrong = {}
+    for name in page_sizes.pages(built):
+        screen.goto(name)
+        assert screen.evaluate("document.documentElement.dataset.theme") == screen.evaluate(
+            "matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'"
+        )
+        if found := faults(screen):
+            wrong[name] = found
+    assert not wrong
+
+
+def test_axe_finds_nothing_in_what_was_folded(screen):
+    screen.goto("notebooks/05_butt.html")
+    screen.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true; })")
+    assert not faults(screen)
+
+
+def test_what_scrolls_sideways_can_be_reached(screen, built):
+    """In a page without a stop inside, the keyboard scrolls only what has the focus."""
+    for name in page_sizes.pages(built):
+        screen.goto(name)
+        assert not screen.evaluate(UNREACHED), name
+
+
+UNREACHED = """() => [...document.querySelectorAll('main *')].filter(e =>
+    /auto|scroll/.test(getComputedStyle(e).overflowX) && e.scrollWidth > e.clientWidth + 1 && e.clientWidth
+    && e.checkVisibility({checkVisibilityCSS: true}) && e.tabIndex < 0
+    && !e.querySelector('a[href], button, input, select, [tabindex="0"]')).map(e => e.outerHTML.slice(0, 200))"""
+
+
+def test_nothing_moves_for_whom_asks_for_it(screen):
+    screen.goto("notebooks/05_butt.html")
+    moving = """() => [...document.querySelectorAll('*')].filter(e => {
+        const style = getComputedStyle(e);
+        return style.animationName !== 'none' || parseFloat(style.transitionDuration) > 0;
+    }).length"""
+    assert screen.evaluate(moving) == 0
+
+
+# Where the focus is, and whether one sees it.
+FOCUS = """() => {
+    const e = document.activeElement, style = getComputedStyle(e);
+    const parts = {skip: '.skip-link', search: '.search-button-field', sidebar: '.bd-sidebar-primary',
+                   header: '.bd-header-article', article: 'article'};
+    const where = Object.keys(parts).find(name => e.closest(parts[name]));
+    return [where || e.outerHTML.slice(0, 80), style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2];
+}"""
+
+
+def test_the_keyboard_meets_all_parts_in_order_and_sees_where_it_is(browser, served):
+    page = browser.new_page(viewport={"width": 1400, "height": 900}, base_url=served)
+    page.goto("notebooks/05_butt.html")
+    stops = []
+    while len(stops) < 80 and (not stops or stops[-1][0] != "article"):
+        page.keyboard.press("Tab")
+        stops.append(page.evaluate(FOCUS))
+    assert [where for where, _ in groupby(where for where, _ in stops)] == [
+        "skip", "sidebar", "search", "sidebar", "header", "article",
+    ]  # fmt: skip
+    assert all(seen for _, seen in stops)
+    # The way there is short: the first stop leads to the text.
+    page.goto("notebooks/05_butt.html")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.evaluate("location.hash") == "#main-content"
+    assert page.evaluate("document.querySelectorAll('math[tabindex], math [tabindex]').length") == 0
+    page.close()
+
+
+def test_a_figure_opens_at_its_own_size_and_escape_closes_it(browser, served):
+    page = browser.new_page(viewport={"width": 390, "height": 844}, base_url=served)
+    page.goto("notebooks/05_butt.html")
+    link = page.locator("a.enlarge").first
+    link.focus()
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog")
+    assert dialog.locator("img").get_attribute("alt") == link.locator("img").get_attribute("alt")
+    shown, small = dialog.locator("img").bounding_box(), link.locator("img").bounding_box()
+    assert shown["width"] > small["width"]
+    assert not faults(page)
+    page.keyboard.press("Escape")
+    assert dialog.count() == 0 and page.evaluate("document.activeElement.className") == "enlarge"
+    # And with the mouse, by the button.
+    link.click()
+    dialog.get_by_role("button", name="Close").click()
+    assert dialog.count() == 0
+    page.close()
+
+
+def test_a_figure_leads_to_its_code(browser, served):
+    page = browser.new_page(base_url=served)
+    page.goto("notebooks/05_butt.html")
+    mark = page.locator("a.figure-code").first
+    code = page.locator(mark.get_attribute("href"))
+    assert code.get_attribute("open") is None
+    mark.click()
+    assert code.get_attribute("open") is not None and code.locator("pre").is_visible()
+    page.close()
+
+
+def test_a_word_of_the_glossary_says_what_it_means(browser, served):
+    page = browser.new_page(viewport={"width": 1400, "height": 900}, base_url=served)
+    page.goto("notebooks/05_butt.html")
+    words = page.locator("article a.term")
+    texts = words.evaluate_all("all => all.map(a => a.href)")
+    assert len(texts) >= 5 and len(set(texts)) == len(texts)
+    box = page.get_by_role("tooltip")
+    assert box.count() == 0
+    words.first.hover()
+    box.wait_for()
+    assert box.inner_text() == words.first.get_attribute("data-definition")
+    box.hover()  # it stays under the pointer
+    page.wait_for_timeout(500)
+    assert box.is_visible()
+    page.keyboard.press("Escape")
+    assert box.count() == 0
+    page.mouse.move(0, 0)
+    words.nth(1).focus()
+    assert box.inner_text() == words.nth(1).get_attribute("data-definition")
+    assert words.nth(1).get_attribute("aria-describedby") == box.get_attribute("id")
+    assert not faults(page)
+    words.nth(1).click()
+    assert "/book/glossary.html#term-" in page.url
+    page.close()
+
+
+def test_without_scripts_nothing_is_missing(browser, served):
+    context = browser.new_context(java_script_enabled=False, base_url=served)
+    page = context.new_page()
+    page.goto("notebooks/05_butt.html")
+    assert page.locator("article math").count() > 3 and "\\(" not in page.locator("article").inner_text()
+    link = page.locator("a.enlarge").first
+    link.click()
+    assert page.url.endswith(".png")
+    page.go_back()
+    page.locator("details.hide > summary").first.click()
+    assert page.locator("details.hide pre").first.is_visible()
+    context.close()
+
+
+def test_no_page_is_heavy(built):
+    heavy = {name: size for name in page_sizes.pages(built) if (size := page_sizes.html_bytes(built, name)) > 200_000}
+    assert not heavy
