@@ -111,3 +111,11 @@ def test_pairs_join_an_open_dot_and_a_filled_one():
     assert few.get_xdata().tolist() == [0.1, 0.2] and few.get_markerfacecolor() == "white"
     assert many.get_xdata().tolist() == [0.3, 0.1] and many.get_ydata().tolist() == [1, 0]
     assert bars(ax) == [(0.1, 0.3), (0.1, 0.2)] or bars(ax) == [(0.1, 0.3), (0.2, 0.1)]
+
+
+def test_bars_have_their_numbers_and_may_be_none():
+    ax = plots.bars(pd.Series({"most": 1200, "least": 3}), xlabel="records", log=True).axes[0]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["least", "most"]
+    assert [bar.get_width() for bar in ax.patches] == [3, 1200] and words(ax) == ["3", "1,200"]
+    assert ax.get_xscale() == "log"
+    assert not plots.bars(pd.Series(dtype=int), xlabel="records", log=True).axes[0].patches

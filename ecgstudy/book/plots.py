@@ -332,6 +332,18 @@ def pairs(rows: pd.DataFrame, *, xlabel: str) -> Figure:
     return figure
 
 
+def bars(values: pd.Series, *, xlabel: str, digits: int = 0, log: bool = False) -> Figure:
+    """Draw numbers as bars with what they are called (the index), the first on top, each with its number."""
+    figure, ax = plt.subplots(figsize=(7, 0.8 + 0.26 * max(len(values), 1)), layout="constrained")
+    drawn = ax.barh([plain(name) for name in values.index[::-1]], values[::-1], color="0.6")
+    ax.bar_label(drawn, [number(value, digits) for value in values[::-1]], padding=3, fontsize=8)
+    if log and len(values):
+        ax.set_xscale("log")
+    ax.margins(x=0.08)
+    ax.set_xlabel(xlabel)
+    return figure
+
+
 def counts(table: pd.DataFrame, *, label: str = "records") -> Figure:
     """Heat map of a table of counts, each cell with its number (on a logarithmic scale of colour)."""
     figure, ax = plt.subplots(figsize=(1.6 + 0.62 * table.shape[1], 0.8 + 0.38 * table.shape[0]))

@@ -249,11 +249,7 @@ def apart(measured: pd.DataFrame) -> pd.DataFrame:
 
 def gives_away(lost: pd.Series) -> Figure:
     """Bars of the AUROC that is lost when a feature (the index) is shuffled, the first on top."""
-    figure, ax = plt.subplots(figsize=(7, 2.8))
-    ax.barh(lost.index[::-1], lost[::-1], color="0.5")
-    ax.set_xlabel("AUROC lost when this feature is shuffled")
-    figure.tight_layout()
-    return figure
+    return plots.bars(lost, xlabel="AUROC lost when this feature is shuffled", digits=3)
 
 
 def transfer_over_folds(transfer: pd.DataFrame) -> pd.DataFrame:
