@@ -8,7 +8,9 @@ from ecgstudy.studies import chapters
 
 WORDS_A_MINUTE = 200
 # Listings, formulas, roles' names and addresses are not read as words.
-_NOT_WORDS = re.compile(r"```\w+\n.*?```|\$\$.*?\$\$|\$[^$]*\$|\{[\w:]+\}(`[^`]*`)?|\]\([^)]*\)|^:\w+:.*$", re.DOTALL | re.MULTILINE)
+_NOT_WORDS = re.compile(
+    r"```\w+\n.*?```|\$\$.*?\$\$|\$[^$]*\$|\{[\w:]+\}(`[^`]*`)?|\]\([^)]*\)|^:\w+:[^\n]*", re.DOTALL | re.MULTILINE
+)
 _WORD = re.compile(r"[^\W_]+(?:['’.,-][^\W_]+)*")
 
 
