@@ -129,6 +129,18 @@ def test_excess_by_class_has_a_point_for_each_class_that_there_is():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["y", "x"]
 
 
+def test_trials_are_drawn_with_this_system_above_the_others():
+    mine = pd.DataFrame([rows("L", "evidence", 0.4), rows("L", "evidence", 0.9, "AF")])
+    theirs = pd.DataFrame([rows("A", "CAM", 0.2), rows("A", "CAM", 0.5) | {"trial": "pointing"}])
+    tried = pages.OnTrial(SimpleNamespace(has_key=True), None)
+    tried.__dict__.update(mine=mine, theirs=theirs)
+    excess, pointing = tried.drawn().axes
+    assert (excess.get_title(loc="left"), pointing.get_title(loc="left")) == ("excess mass", "pointing")
+    names = {round(y): label.get_text() for y, label in zip(excess.get_yticks(), excess.get_yticklabels(), strict=True)}
+    assert [names[-y] for y in range(4)] == ["L", "evidence", "A", "CAM"]
+    assert [text.get_text() for text in excess.texts] == ["chance", "0.40", "0.20"] and not pointing.lines
+
+
 def test_texts_of_excess_mass_name_the_best_of_the_others():
     mine = pd.DataFrame([rows("L", "evidence", 0.4), rows("L", "input × gradient", 0.1)])
     others = [("A", "CAM", 0.2), ("B", "attention", 0.3), ("A", "input × gradient", 0.15)]

@@ -77,6 +77,11 @@ def test_series_share_a_row_below_each_other_and_are_named():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["real", "simulated"]
 
 
+def test_more_series_than_marks_are_refused():
+    with pytest.raises(ValueError, match="5 series on one row, at most 4"):
+        plots.forest(rows(*range(5), system=["a"] * 5, where=list("abcde")), series="where")
+
+
 def test_groups_have_headings():
     table = rows(0.5, 0.7, 0.6, system=["x", "y", "x"], group=["one", "two", "one"])
     ax = plots.forest(table.iloc[[0, 1]], groups="group").axes[0]

@@ -218,9 +218,16 @@ def forest(
         Of the written values.
     limits
         Of the axes, where intervals may be wider than the scale.
+
+    Raises
+    ------
+    ValueError
+        when there are more series than marks that one can tell apart.
     """
     panel, kind, group = (_column(rows, name) for name in (panels, series, groups))
     label, titles, kinds = _column(rows, names), list(dict.fromkeys(panel)), list(dict.fromkeys(kind))
+    if len(kinds) > len(SERIES):
+        raise ValueError(f"{len(kinds)} series on one row, at most {len(SERIES)} can be told apart: {kinds}")
     place, headings, low = _places(list(zip(group, label, strict=True)), 1 + _NEXT * (len(kinds) - 1))
     figure, axes = plt.subplots(
         1,
