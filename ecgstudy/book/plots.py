@@ -237,7 +237,7 @@ def forest(
         squeeze=False,
         layout="constrained",
     )
-    y = np.array([place[one] - _NEXT * kinds.index(k) for *one, k in zip(group, label, kind, strict=True)])
+    y = np.array([place[g, name] - _NEXT * kinds.index(k) for g, name, k in zip(group, label, kind, strict=True)])
     for number, (ax, title) in enumerate(zip(axes[0], titles, strict=True)):
         line = reference.get(title) if isinstance(reference, Mapping) else reference
         if line is not None:
