@@ -157,7 +157,11 @@ def test_thresholds_join_both_scores_of_an_arm(table):
     rows = pages.Answers(table, "real").rows("loss")
     tuned = rows[rows["metric"] == "F2"].assign(metric="F2, tuned", value=0.7)
     ax = pages.thresholds(pd.concat([rows, tuned])).axes[0]
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["CNN-GAP: plain", "CNN-GAP: macro", "CNN-GAP: focal"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        "CNN-GAP: plain",
+        "CNN-GAP: macro",
+        "CNN-GAP: focal",
+    ]
     assert [x for x, _ in points(ax.lines[0])] == [0.5, 0.6, 0.65]
     assert [x for x, _ in points(ax.lines[1])] == [0.7] * 3
 

@@ -68,7 +68,10 @@ def test_differences_and_their_reverse():
     assert pages.difference(found, "a") == "0.100 (0.050–0.200)"
     assert pages.difference(found, "a", reverse=True) == "−0.100 (−0.200 to −0.050)"
     rows = pages.differences(found)
-    assert rows[["system", "value", "low", "high"]].to_numpy().tolist() == [["a", 0.1, 0.05, 0.2], ["b", -0.02, -0.06, 0.01]]
+    assert rows[["system", "value", "low", "high"]].to_numpy().tolist() == [
+        ["a", 0.1, 0.05, 0.2],
+        ["b", -0.02, -0.06, 0.01],
+    ]
 
 
 def test_sources_keep_their_order_and_systems_that_of_the_page():

@@ -62,11 +62,24 @@ def words(number):
 def test_minutes_are_of_the_words_that_one_reads():
     assert opening.minutes_to_read(notebook(words(10))) == 1
     assert opening.minutes_to_read(notebook(words(300), words(310))) == 3
-    caption = {"cell_type": "code", "metadata": {"mystnb": {"figure": {"caption": "word " * 400}}}, "source": ["word " * 999]}
+    caption = {
+        "cell_type": "code",
+        "metadata": {"mystnb": {"figure": {"caption": "word " * 400}}},
+        "source": ["word " * 999],
+    }
     assert opening.minutes_to_read(notebook(caption)) == 2
     box = "```{admonition} A title\n:class: tip\none two\n```"
-    assert opening._told(notebook({"cell_type": "markdown", "source": [box]}))[0].split() == ["```", "A", "title", "one", "two", "```"]
-    listing = "```python\n" + "word " * 999 + "\n```\n$$" + "x " * 999 + "$$ $x y$ {glue:text}`a b` [words](a-long/address)"
+    assert opening._told(notebook({"cell_type": "markdown", "source": [box]}))[0].split() == [
+        "```",
+        "A",
+        "title",
+        "one",
+        "two",
+        "```",
+    ]
+    listing = (
+        "```python\n" + "word " * 999 + "\n```\n$$" + "x " * 999 + "$$ $x y$ {glue:text}`a b` [words](a-long/address)"
+    )
     assert opening._told(notebook({"cell_type": "markdown", "source": [listing]}))[0].split() == ["[words"]
 
 

@@ -93,7 +93,12 @@ def test_groups_have_headings():
 
 def test_a_value_without_interval_has_no_bar_and_what_has_no_value_keeps_its_row():
     table = pd.DataFrame(
-        {"system": ["a", "b", "c"], "value": [0.5, np.nan, 0.7], "low": [np.nan, np.nan, 0.6], "high": [np.nan] * 2 + [0.8]}
+        {
+            "system": ["a", "b", "c"],
+            "value": [0.5, np.nan, 0.7],
+            "low": [np.nan, np.nan, 0.6],
+            "high": [np.nan] * 2 + [0.8],
+        }
     )
     (ax,) = plots.forest(table, reference=0.65).axes
     assert bars(ax) == [(0.6, 0.8)] and [dot[:2] for dot in dots(ax)] == [(0.5, 0), (0.7, -2)]

@@ -103,7 +103,11 @@ def test_cells_of_a_table_have_no_id():
 
 def test_rows_become_a_frame_of_texts_in_their_order():
     rows = pd.DataFrame(
-        [("b", 1, "F1", 0.5, 0.4, 0.6), ("b", 1, "AUROC", 0.25, np.nan, np.nan), ("a", 2, "F1", np.nan, np.nan, np.nan)],
+        [
+            ("b", 1, "F1", 0.5, 0.4, 0.6),
+            ("b", 1, "AUROC", 0.25, np.nan, np.nan),
+            ("a", 2, "F1", np.nan, np.nan, np.nan),
+        ],
         columns=["who", "n", "metric", "value", "low", "high"],
     )
     shown = report.wide(rows, "who", "metric", digits=2)

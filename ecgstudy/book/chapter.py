@@ -53,9 +53,7 @@ def source(*things: Any) -> Markdown:
     code = "\n\n".join(inspect.getsource(thing) for thing in things)
     names = ", ".join(f"<code>{thing.__name__}</code>" for thing in things)
     said = f"Code: {names}, {len(code.splitlines())} lines"
-    return Markdown(
-        f'<details class="ecgstudy-fold"><summary>{said}</summary>\n\n```python\n{code}```\n\n</details>'
-    )
+    return Markdown(f'<details class="ecgstudy-fold"><summary>{said}</summary>\n\n```python\n{code}```\n\n</details>')
 
 
 def facts(system: System, *, cohort: str = "", **others: Any) -> dict[str, str]:
@@ -379,7 +377,9 @@ class Chapter:
 
     def differences(self, metric: metrics.Metric, pairs: Mapping[str, tuple[NDArray, NDArray]]) -> pd.DataFrame:
         """A row for each pair of answers: a metric of the first less that of the second: pair, value, low, high, p."""
-        return pd.DataFrame([{"pair": name, **self.difference(metric, *pair)._asdict()} for name, pair in pairs.items()])
+        return pd.DataFrame(
+            [{"pair": name, **self.difference(metric, *pair)._asdict()} for name, pair in pairs.items()]
+        )
 
     def paired(self, metric: metrics.Metric, pair: Mapping[str, NDArray], column: str) -> pd.DataFrame:
         """A row for a metric of each of two answers (records, classes) by name, and one for their difference.

@@ -38,8 +38,8 @@ def time_line(notebook: dict[str, Any], name: str, profile: str) -> str:
     minutes, seconds = minutes_to_read(notebook), notebook["metadata"]["ecgstudy"]["seconds"]
     took = f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
     first = ", once its networks were trained" if chapters.trains(name, profile) else ""
-    plural = "s" if minutes > 1 else ""
-    return f"*{minutes} minute{plural} to read. It ran in {took} on the machine that made this page (profile {profile}){first}.*"
+    reading = f"{minutes} minute{'s' if minutes > 1 else ''} to read."
+    return f"*{reading} It ran in {took} on the machine that made this page (profile {profile}){first}.*"
 
 
 def with_time(text: str, name: str, profile: str) -> str:

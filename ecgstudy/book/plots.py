@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from ecgstudy.book.report import number
+from ecgstudy.book import report
 from ecgstudy.data.records import LEADS, Record
 
 PAPER, GRID, INK, EVIDENCE = "#fffaf5", "#e8a598", "#1a1a1a", "#117733"
@@ -321,7 +321,7 @@ def _dots(
             ax.scatter(value[chosen], y[chosen], s=26, marker=shape, facecolor=face, edgecolor=colour, zorder=3)
     beside = ax.get_yaxis_transform()
     for at, one in zip(y[there], value[there], strict=True):
-        ax.text(1.015, at, number(one, digits), transform=beside, va="center", fontsize=7.5, color="0.3")
+        ax.text(1.015, at, report.number(one, digits), transform=beside, va="center", fontsize=7.5, color="0.3")
 
 
 def pairs(rows: pd.DataFrame, *, xlabel: str) -> Figure:
@@ -343,7 +343,7 @@ def bars(values: pd.Series, *, xlabel: str, digits: int = 0, log: bool = False) 
     """Draw numbers as bars with what they are called (the index), the first on top, each with its number."""
     figure, ax = plt.subplots(figsize=(7, 0.8 + 0.26 * max(len(values), 1)), layout="constrained")
     drawn = ax.barh([plain(name) for name in values.index[::-1]], values[::-1], color="0.6")
-    ax.bar_label(drawn, [number(value, digits) for value in values[::-1]], padding=3, fontsize=8)
+    ax.bar_label(drawn, [report.number(value, digits) for value in values[::-1]], padding=3, fontsize=8)
     if log and len(values):
         ax.set_xscale("log")
     ax.margins(x=0.08)
