@@ -2,6 +2,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import PathCollection
 
 from ecgstudy.book import ablation_pages as pages
 from ecgstudy.studies import ablation_tables, ablations
@@ -128,17 +129,41 @@ def test_the_small_grid_has_an_interval_only_over_folds():
     assert shown.caption == "Small." and mean == 0.5
 
 
+def dots(ax):
+    """Points x, y of the dots of an axes."""
+    found = [one.get_offsets() for one in ax.collections if isinstance(one, PathCollection)]
+    return sorted(map(tuple, np.round(np.concatenate(found), 6)))
+
+
 def test_differences_leave_the_control_out(table):
-    ax = pages.differences(pages.Answers(table, "real"), "loss", ["F2", "AUROC"]).axes[0]
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["macro", "focal"]
-    assert [x for x, _ in points(ax.lines[0])] == [0.1, 0.15] and ax.get_xlabel() == "F2,\nless plain"
+    both = [pages.Answers(table, cohort) for cohort in ("real", "synthetic")]
+    f2, auroc = pages.differences(both, "loss", ["F2", "AUROC"]).axes
+    assert [label.get_text() for label in f2.get_yticklabels()] == ["macro", "focal"]
+    # Of each loss the real cohort's dot stands above the simulated one's.
+    assert dots(f2) == [(0.1, 0), (0.15, -1.6), (0.3, -2.2), (0.4, -0.6)]
+    assert [ax.get_title(loc="left") for ax in (f2, auroc)] == ["F2", "AUROC"]
+    assert dots(auroc) == [(-0.1, 0), (0.1, -1.6)]
 
 
 def test_parts_name_the_control_of_each(table):
-    ax = pages.parts(pages.Answers(table, "real"), ["loss", GRID], ["F2"]).axes[0]
-    names = [label.get_text() for label in ax.get_yticklabels()]
-    assert len(names) == 7
-    assert names[0] == "CNN-GAP: macro, less plain" and names[-1] == "ECGMaster: b 1, r 2, less b 0, r 0"
+    ax = pages.parts([pages.Answers(table, "real")], ["loss", GRID], ["F2"]).axes[0]
+    names = {round(y): label.get_text() for y, label in zip(ax.get_yticks(), ax.get_yticklabels(), strict=True)}
+    names = [names[y] for y in sorted(names, reverse=True)]
+    assert len(names) == 2 + 7 and names[0] == "CNN-GAP: loss" and names[3] == f"ECGMaster: {GRID}"
+    assert names[1] == "macro, less plain" and names[-1] == "b 1, r 2, less b 0, r 0"
+
+
+def test_thresholds_join_both_scores_of_an_arm(table):
+    rows = pages.Answers(table, "real").rows("loss")
+    tuned = rows[rows["metric"] == "F2"].assign(metric="F2, tuned", value=0.7)
+    ax = pages.thresholds(pd.concat([rows, tuned])).axes[0]
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        "CNN-GAP: plain",
+        "CNN-GAP: macro",
+        "CNN-GAP: focal",
+    ]
+    assert [x for x, _ in points(ax.lines[0])] == [0.5, 0.6, 0.65]
+    assert [x for x, _ in points(ax.lines[1])] == [0.7] * 3
 
 
 def test_arms_stand_in_the_order_of_the_question(table):
@@ -172,13 +197,24 @@ def test_verdicts_tell_every_cohort(table):
 
 
 def test_all_verdicts_have_a_row_a_question_and_cohort(table):
-    shown = cells(pages.all_verdicts(table, "One verdict a question."))
+    found = pages.all_verdicts(table)
+    shown = cells(pages.verdict_table(found, "One verdict a question."))
     assert shown[0] == ["question", "cohort", "difference", "in", "corrected p", "verdict"]
     assert [row[:2] + row[-2:] for row in shown[1:]] == [
         ["Does it?", "real cohort", "0.200", "undecided"],
         ["Does it?", "simulated cohort", "0.010", "supported"],
         ["And this?", "real cohort", "1.000", "undecided"],
     ]
+    assert shown[2][2] == "0.400 (0.200–0.600)"
+
+
+def test_verdicts_are_drawn_and_filled_where_they_are_decided(table):
+    ax = pages.verdict_figure(pages.all_verdicts(table)).axes[0]
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    assert names == ["loss: macro (F2)", f"{GRID}: b 0.5, r 2 (F2)"]
+    assert dots(ax) == [(0.1, 0), (0.25, -1.6), (0.4, -0.6)]
+    filled = [one for one in ax.collections if isinstance(one, PathCollection) and one.get_facecolor()[0][:3].min() < 1]
+    assert [tuple(np.round(one.get_offsets()[0], 6)) for one in filled] == [(0.4, -0.6)]
 
 
 def test_matches_show_what_the_tests_have():

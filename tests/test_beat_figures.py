@@ -2,6 +2,7 @@ from typing import Any, ClassVar
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 
 from ecgstudy.book import beat_figures
@@ -116,3 +117,40 @@ def test_groups_stand_by_size_and_name_the_record_that_gives_most():
     mean = figure.axes[3].lines[0].get_ydata()
     np.testing.assert_allclose(mean[::24][:11], [0] * 6 + [0.25] * 4 + [0])
     assert len(mean) == len(MS)
+
+
+def row(network, metric, c, value, split="DS1/DS2"):
+    about = {"network": network, "split": split, "metric": metric, "class": c}
+    return about | {"value": value, "low": value - 0.1, "high": value + 0.1}
+
+
+def names(ax):
+    """What stands at the rows of a figure, from the top."""
+    found = zip(ax.get_yticks(), ax.get_yticklabels(), strict=True)
+    return [label.get_text() for _, label in sorted(found, key=lambda tick: -tick[0])]
+
+
+def test_scores_are_drawn_by_what_a_network_was_tested_on():
+    rows = [row("A", "F1", "S", 0.5), row("A", "accuracy", "", 0.9), row("A", "F1", "F", 0.1)]
+    figure = beat_figures.scores(pd.DataFrame([*rows, row("A", "accuracy", "", 0.8, "random beats")]))
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["accuracy", "F1 S"]
+    assert names(figure.axes[0]) == ["A", "A: random beats"]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["0.90", "0.80"]
+
+
+def test_maps_are_drawn_against_both_rivals():
+    start = "map in the window"
+    rows = [row("FCN", start, "V", 0.9), row("FCN", f"{start}, more than random", "V", 0.3)]
+    rows += [row("FCN", f"{start}, more than energy", "V", -0.05), row("LSTM", f"{start}, more than random", "V", 0.2)]
+    random, energy = beat_figures.windows(pd.DataFrame(rows)).axes
+    assert random.get_title(loc="left") == "less at a random place" and names(random) == ["maps of V", "FCN", "LSTM"]
+    assert [text.get_text() for text in random.texts] == ["no better", "0.30", "0.20"]
+    assert [text.get_text() for text in energy.texts] == ["−0.05"]
+
+
+def test_correlations_have_a_mark_a_class():
+    rows = [row("FCN", "map correlates with: LSTM", c, v) for c, v in (("S", 0.2), ("V", 0.6))]
+    figure = beat_figures.correlations(pd.DataFrame([*rows, row("FCN", "accuracy", "", 0.9)]))
+    assert names(figure.axes[0]) == ["map of the FCN", "with LSTM"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["S", "V"]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["no relation", "0.20", "0.60"]

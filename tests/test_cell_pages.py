@@ -39,14 +39,21 @@ def test_the_share_of_winning_cells_is_of_the_positive_part(monkeypatch):
     monkeypatch.setattr(maps, "max_cam", lambda network, x: ramp.expand(len(x), -1, -1))
     run = SimpleNamespace(network=lambda: SimpleNamespace(stride=STRIDE))
     ours = SimpleNamespace(has_key=True, system=system, runs=[run], repeats=20)
-    table = cell_pages.winning_cells(ours, ["PVC", "PAC"], SEED, 4).data.set_index("class")
+    won = cell_pages.winning_cells(ours, ["PVC", "PAC"], SEED, 4)
+    table = won.set_index("class")
     positive = ramp[0, 0].clamp(min=0).numpy()
     for label in ("PVC", "PAC"):
         simulated = [synthetic.simulate(3 * i, SEED, fs=125, labels=frozenset({label})) for i in range(4)]
         key = np.array([evidence(s, label, 10) for s in simulated])
         assert table.loc[label, "records"] == 4
-        assert table.loc[label, "from cells with evidence"] == pytest.approx((key @ positive / positive.sum()).mean())
-        assert table.loc[label, "cells with evidence"] == pytest.approx(key.mean())
+        assert table.loc[label, "won"] == pytest.approx((key @ positive / positive.sum()).mean())
+        assert table.loc[label, "chance"] == pytest.approx(key.mean())
+        assert table.loc[label, "value"] == pytest.approx(table.loc[label, "won"] - table.loc[label, "chance"])
+    html = cell_pages.winners_table(won).data
+    assert report.intervals(won)[0] in html and "<summary>Table: shares" in html
+    (ax,) = cell_pages.drawn_winners(won).axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["PVC", "PAC"]
+    assert cell_pages.drawn_winners(None) is None is cell_pages.winners_table(None)
 
 
 class Fixed:
@@ -80,9 +87,10 @@ def looks():
 def test_attention_on_padding_and_what_masking_changes(looks, monkeypatch):
     glued = {}
     monkeypatch.setattr(report, "glue_all", lambda texts, **more: glued.update(texts, **more))
-    table = looks.on_padding().data
-    assert table["class"].tolist() == list(CLASSES)
-    assert set(table["attention on padding"]) == {"1.000 (1.000–1.000)"}
+    (ax,) = looks.on_padding().axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(CLASSES)
+    assert [text.get_text() for text in ax.texts] == ["share of cells", *["1.00"] * 9]
+    assert looks.padding_table().data.count(">1.000 (1.000–1.000)<") == 9
     assert glued == {
         "padding_cells": "29", "padding_low": "100", "padding_high": "100",
         "masking": "0.100 (0.050–0.200)", "masking_p": "= 0.010", "masking_verdict": "masking helps",
@@ -90,7 +98,8 @@ def test_attention_on_padding_and_what_masking_changes(looks, monkeypatch):
 
 
 def test_shares_inside_the_evidence_and_overlaps(looks):
-    table = looks.inside().data.set_index("class")
+    table = report.wide(looks._inside, "class", "of", digits=2).set_index("class")
+    assert table.loc["PVC", "energy"] in looks.inside_table().data
     simulated = [synthetic.simulate(i, SEED, fs=125, balance=1) for i in range(12)]
     for label in CLASSES:
         key = [evidence(s, label, 14, first=250) for s in simulated if label in s.record.labels]
@@ -100,9 +109,11 @@ def test_shares_inside_the_evidence_and_overlaps(looks):
             assert table.loc[label, "attention, as published"].startswith("0.00 ")
             even = np.mean([at[2:12].mean() for at in key])
             assert table.loc[label, "evenly over the record"].startswith(report.number(even, 2))
-    table = looks.overlaps().data
-    assert table["two true classes"].tolist() == ["1.00 (1.00–1.00)"] * 2  # each member looks at one cell
-    assert table["one true class, two members"].tolist() == ["0.00 (0.00–0.00)"] * 2
+    assert [text.get_text() for text in looks.inside().legends[0].get_texts()] == list(table)
+    found = looks._overlaps.set_index("of")
+    assert found.loc["two true classes", "value"].tolist() == [1, 1]  # each member looks at one cell
+    assert found.loc["one true class, two members", "value"].tolist() == [0, 0]
+    assert "1.00 (1.00–1.00)" in looks.overlaps_table().data and len(looks.overlaps().axes) == 1
 
 
 def test_the_record_that_is_drawn_is_the_first_with_several_labels(looks, monkeypatch):
@@ -125,5 +136,6 @@ def test_without_a_key_nothing_is_simulated(monkeypatch):
     ours = SimpleNamespace(has_key=False)
     looks = cell_pages.Attention(ours, ours, 12, SEED)
     shown = [cell_pages.winning_cells(ours, ["PVC"], SEED), looks.on_padding(), looks.over_a_record(None, "")]
-    assert [*shown, looks.inside(), looks.overlaps()] == [None] * 5 == [None for _ in said]
+    shown += [looks.padding_table(), looks.inside(), looks.inside_table(), looks.overlaps(), looks.overlaps_table()]
+    assert shown == [None] * 8 == [None for _ in said]
     assert set(glued.values()) == {"–"} and len(glued) == 6

@@ -4,13 +4,15 @@ import dataclasses
 import re
 from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import PathCollection
 from sklearn.metrics import fbeta_score, roc_auc_score
 
 from ecgstudy import metrics
-from ecgstudy.book import chapter, diagrams, examples
+from ecgstudy.book import chapter, diagrams, examples, report
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.paths import REPOSITORY
 from ecgstudy.systems import Arm
@@ -85,7 +87,11 @@ def test_what_needs_the_key_says_so_where_classes_are_ones_own(monkeypatch):
 
 def test_source_is_shown_as_code():
     shown = chapter.source(chapter.decided, SmallGAPSystem).data
-    assert shown.startswith("```python\ndef decided(") and shown.endswith("```")
+    lines = shown.splitlines()
+    code = lines[lines.index("```python") + 1 : lines.index("```")]
+    said = f"Code: <code>decided</code>, <code>SmallGAPSystem</code>, {len(code)} lines"
+    assert lines[0] == f'<details class="ecgstudy-fold"><summary>{said}</summary>' and lines[-1] == "</details>"
+    assert code[0].startswith("def decided(") and not lines[1]  # without the empty line Markdown would see no code
     assert "\n\n\n@dataclass(frozen=True, kw_only=True)\nclass SmallGAPSystem(System):" in shown
 
 
@@ -119,29 +125,43 @@ def test_table_of_the_ensemble_names_its_means(ours):
 
 
 def test_calls_of_the_page_stand_beside_the_papers(ours):
-    paper = [("the paper", "elsewhere", {"F2": 0.8165, "geometric mean": "see there"})]
-    table = cells(ours.beside_paper({"all right": LABELS[TEST], "nothing": ~LABELS[TEST]}, paper))
-    assert list(table.columns[1:]) == ["data", "F2", "G2", "geometric mean"]
-    assert table.iloc[:, 0].tolist() == ["this page, all right", "this page, nothing", "the paper"]
+    paper = [("the paper", "elsewhere", {"F2": 0.8165, "G2": metrics.Interval(0.5, 0.4, 0.6)})]
+    rows = ours.beside_paper({"all right": LABELS[TEST], "nothing": ~LABELS[TEST]}, paper)
+    table = report.wide(rows, ["answer", "data"], "metric")
+    assert list(table.columns) == ["answer", "data", "F2", "G2", "geometric mean"]
+    assert table["answer"].tolist() == ["this page, all right", "this page, nothing", "the paper"]
     assert table.iloc[0].tolist()[1:] == ["synthetic, 45 records", *["1.000 (1.000–1.000)"] * 3]
     assert table.iloc[1]["F2"] == "0.000 (0.000–0.000)"
-    assert table.iloc[2].tolist()[1:] == ["elsewhere", "0.817", "", "see there"]
+    assert table.iloc[2].tolist()[1:] == ["elsewhere", "0.817", "0.500 (0.400–0.600)", ""]
 
 
-def test_columns_may_have_other_names_than_their_metrics(ours):
-    table = chapter.compared({"a": ours.scores}, {"AUROC": "area"})
-    assert list(table.columns) == ["", "area"] and table.iloc[0, 0] == "a"
-    assert list(chapter.compared({"a": ours.scores}, ["AUROC"]).columns) == ["", "AUROC"]
+def test_answers_may_be_told_by_other_names_than_their_metrics(ours):
+    rows = chapter.compared({"a": ours.scores}, {"AUROC": "area", "micro-F1": "micro"})
+    assert rows[["answer", "metric"]].to_numpy().tolist() == [["a", "area"], ["a", "micro"]]
+    whole = ours.scores[ours.scores["class"] == ""].set_index("metric")
+    assert rows["value"].tolist() == whole.loc[["AUROC", "micro-F1"], "value"].tolist()
+    assert chapter.compared({"a": ours.scores}, ["AUROC"])["metric"].tolist() == ["AUROC"]
+
+
+def test_classes_are_drawn_below_their_mean(ours):
+    figure = ours.drawn_by_class("F2", "AUROC", more={"F2": list(np.arange(9) / 10)})
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["F2", "AUROC"]
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["mean of classes", *CLASSES]
+    page, paper = (c.get_offsets()[:, 0] for c in figure.axes[0].collections if isinstance(c, PathCollection))
+    rows = ours.scores[ours.scores["metric"] == "F2"]
+    np.testing.assert_allclose(page, rows["value"])
+    np.testing.assert_allclose(paper, np.arange(9) / 10)
+    plt.close(figure)
 
 
 def test_differences_are_first_less_second(ours):
     right, wrong = LABELS[TEST], ~LABELS[TEST]
-    table = ours.differences(metrics.macro_f1, {"up": (right, wrong), "down": (wrong, right)}, "F1")
-    assert table["F1"].tolist() == ["1.000 (1.000–1.000)", "−1.000 (−1.000 to −1.000)"]
-    pair = ours.paired(metrics.macro_f1, {"right": right, "wrong": wrong}, "answer", "F1")
+    rows = ours.differences(metrics.macro_f1, {"up": (right, wrong), "down": (wrong, right)})
+    assert rows[["pair", "value", "low", "high"]].to_numpy().tolist() == [["up", 1, 1, 1], ["down", -1, -1, -1]]
+    pair = ours.paired(metrics.macro_f1, {"right": right, "wrong": wrong}, "F1")
     assert pair["answer"].tolist() == ["right", "wrong", "right − wrong"]
-    assert pair["F1"].tolist() == ["1.000 (1.000–1.000)", "0.000 (0.000–0.000)", "1.000 (1.000–1.000)"]
-    assert pair["p"].isna().tolist() == [True, True, False] and pair["p"][2] == "0.039"  # 2 · 1 / 51
+    assert pair["metric"].tolist() == ["F1", "F1", "difference"] and pair["value"].tolist() == [1, 0, 1]
+    assert pair["p"].isna().tolist() == [True, True, False] and pair["p"][2] == pytest.approx(2 / 51)
 
 
 def test_a_difference_is_decided_by_its_interval():
@@ -153,14 +173,16 @@ def test_a_difference_is_decided_by_its_interval():
 
 
 def test_what_chose_the_epoch_stands_beside_the_test(ours):
-    table = ours.chosen_and_tested(metrics.macro_f1)
-    assert table["member"].tolist() == ["1", "2", "mean"]
-    assert table["validation records"].tolist() == pytest.approx([0.2, 0.3, 0.25])
+    rows = ours.chosen_and_tested(metrics.macro_f1).set_index(["records", "member"])
+    chosen, tested = (rows.loc[f"{part} records"] for part in ("validation", "test"))
+    assert list(chosen.index) == ["1", "2", "mean"] == list(tested.index)
+    assert chosen["value"].tolist() == pytest.approx([0.2, 0.3, 0.25])
     values = [
         fbeta_score(LABELS[TEST], run.p[TEST] >= own, beta=1, average="macro")
         for run, own in zip(ours.runs, (0.4, 0.6), strict=True)
     ]
-    assert [text[:5] for text in table["test records"]] == [f"{v:.3f}" for v in (*values, np.mean(values))]
+    assert tested["value"].tolist() == pytest.approx([*values, np.mean(values)])
+    assert rows["low"].isna().tolist() == [True, True, True, False, False, True]
 
 
 def test_pooled_thresholds_part_the_validation_records_of_all_members(ours):

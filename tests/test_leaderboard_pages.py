@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from ecgstudy.book import leaderboard_pages as pages
+from ecgstudy.book import report
 from ecgstudy.data.labels import CLASSES
 
 
@@ -37,6 +38,8 @@ def test_systems_are_in_order_of_their_macro_auroc(scores):
     assert list(ordered["system"].cat.categories) == ["b", "c", "a"] and "system" in scores
     assert ordered["system"].iloc[0] == "b" and len(ordered) == len(scores)
     assert pages.overall(ordered, "F1")["value"].tolist() == pytest.approx([0.4, 0.3, 0.2])
+    both = pages.overall(ordered, "F1", "AUROC")
+    assert both["metric"].tolist() == ["F1"] * 3 + ["AUROC"] * 3 and both["system"].tolist() == ["b", "c", "a"] * 2
     assert pages.best_of(ordered, ["a", "c"]) == "c"
 
 
@@ -64,10 +67,10 @@ def test_differences_and_their_reverse():
     )
     assert pages.difference(found, "a") == "0.100 (0.050–0.200)"
     assert pages.difference(found, "a", reverse=True) == "−0.100 (−0.200 to −0.050)"
-    assert cells(pages.differences(found, "less that of c", "Paired.")) == [
-        ["", "less that of c", "p"],
-        ["a", "0.100 (0.050–0.200)", "< 0.001"],
-        ["b", "−0.020 (−0.060 to 0.010)", "0.400"],
+    rows = pages.differences(found)
+    assert rows[["system", "value", "low", "high"]].to_numpy().tolist() == [
+        ["a", 0.1, 0.05, 0.2],
+        ["b", -0.02, -0.06, 0.01],
     ]
 
 
@@ -80,8 +83,9 @@ def test_sources_keep_their_order_and_systems_that_of_the_page():
         ],
         columns=["system", "source", "n", "classes", "value", "low", "high"],
     )
-    assert cells(pages.within_sources(found, ["b", "a"], "Within.")) == [
-        ["system", "PTB: 120 records, 8 classes", "CPSC: 60 records, 5 classes"],
+    shown = report.wide(pages.within_sources(found, ["b", "a"]), "system", "source")
+    assert [list(shown), *shown.astype(str).to_numpy().tolist()] == [
+        ["system", "PTB\n120 records, 8 classes", "CPSC\n60 records, 5 classes"],
         ["b", "0.800 (0.700–0.900)", "0.800 (0.700–0.900)"],
         ["a", "0.600 (0.500–0.700)", "0.600 (0.500–0.700)"],
     ]
@@ -96,9 +100,9 @@ def test_few_and_many_stand_side_by_side():
 
 
 def test_only_what_a_paper_reports_stands_beside_it(scores):
-    assert cells(pages.beside_papers(scores, "Beside.")) == [
-        ["system", "metric", "this cohort", "paper"],
-        ["a", "F1", "0.200 (0.100–0.250)", "0.95"],
+    shown = report.wide(pages.beside_papers(scores), ["system", "metric"], "whose")
+    assert shown.to_dict("records") == [
+        {"system": "a", "metric": "F1", "this cohort": "0.200 (0.100–0.250)", "paper": "0.950"}
     ]
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.collections import PathCollection
 
 from ecgstudy.book import chapter, hearts, report
 from ecgstudy.book import local_evidence_pages as pages
@@ -44,15 +45,6 @@ def test_times_are_the_shortest_of_all_tries(monkeypatch):
     found = pages.times(SYSTEM, run().network(), np.zeros((12, 1250), dtype=np.float32), batch=5)
     assert found == {"ms_windows": "1.0", "ms_one": "21.0", "ms_many": f"{41 / 5:.1f}"}
     assert torch.get_num_threads() == threads
-
-
-def test_the_mean_of_the_classes_stands_above_them():
-    rows = [(m, c, 0.5 + i / 100, 0.4, 0.9) for m in ("AUROC", "F1", "F2") for i, c in enumerate(("", *CLASSES))]
-    scores = pd.DataFrame(rows, columns=["metric", "class", *pages.ENDS])
-    table = pages.by_class(scores, ["AUROC", "F1"], "caption").data
-    assert list(table.columns) == ["class", "AUROC", "F1"]
-    assert table["class"].tolist() == ["mean of classes", *CLASSES]
-    assert table["F1"].tolist()[:2] == ["0.500 (0.400–0.900)", "0.510 (0.400–0.900)"]
 
 
 def test_completeness_is_the_largest_miss_of_all_inputs():
@@ -104,8 +96,9 @@ def test_without_a_key_nothing_is_tried(monkeypatch):
     monkeypatch.setattr(report, "glue_all", glued.update)
     ours = SimpleNamespace(has_key=False)
     tried = pages.OnTrial(ours, None)
-    shown = [pages.every_system(ours, ["PVC"], None), tried.table(), tried.by_class(), tried.glue()]
-    assert [*shown, tried.with_the_key({})] == [None] * 5 == [None for _ in said]
+    shown = [pages.every_system(ours, ["PVC"], None), tried.drawn(), tried.table(), tried.by_class(), tried.glue()]
+    shown += [tried.drawn_with_the_key(), tried.with_the_key()]
+    assert shown == [None] * 7 == [None for _ in said]
     assert set(glued) == {"own_excess", "above_gradient", "above_verdict", "best_own", "best_gradient"}
 
 
@@ -126,13 +119,26 @@ def rows(system, method, value, c=""):
 
 def test_excess_by_class_has_a_point_for_each_class_that_there_is():
     table = pd.DataFrame([rows("A", m, v, c) for m, v in (("x", 0.2), ("y", 0.5)) for c in CLASSES[:3]])
-    (ax,) = pages.excess_by_class(table, ("y", "x")).axes
-    y, x, zero = ax.lines
-    np.testing.assert_array_equal(y.get_ydata(), [0.5] * 3 + [np.nan] * 6)
-    np.testing.assert_array_equal(x.get_ydata(), [0.2] * 3 + [np.nan] * 6)
-    np.testing.assert_allclose(x.get_xdata() - y.get_xdata(), 0.24)
-    assert zero.get_ydata()[0] == 0
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["y", "x"]
+    figure = pages.excess_by_class(table, ("y", "x"))
+    (ax,) = figure.axes
+    y, x = (one.get_offsets() for one in ax.collections if isinstance(one, PathCollection))
+    assert y[:, 0].tolist() == [0.5] * 3 and x[:, 0].tolist() == [0.2] * 3
+    np.testing.assert_allclose(y[:, 1] - x[:, 1], 0.6)
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(CLASSES)
+    assert ax.lines[0].get_xdata()[0] == 0
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["y", "x"]
+
+
+def test_trials_are_drawn_with_this_system_above_the_others():
+    mine = pd.DataFrame([rows("L", "evidence", 0.4), rows("L", "evidence", 0.9, "AF")])
+    theirs = pd.DataFrame([rows("A", "CAM", 0.2), rows("A", "CAM", 0.5) | {"trial": "pointing"}])
+    tried = pages.OnTrial(SimpleNamespace(has_key=True), None)
+    tried.__dict__.update(mine=mine, theirs=theirs)
+    excess, pointing = tried.drawn().axes
+    assert (excess.get_title(loc="left"), pointing.get_title(loc="left")) == ("excess mass", "pointing")
+    names = {round(y): label.get_text() for y, label in zip(excess.get_yticks(), excess.get_yticklabels(), strict=True)}
+    assert [names[-y] for y in range(4)] == ["L", "evidence", "A", "CAM"]
+    assert [text.get_text() for text in excess.texts] == ["chance", "0.40", "0.20"] and not pointing.lines
 
 
 def test_texts_of_excess_mass_name_the_best_of_the_others():
@@ -153,23 +159,24 @@ def test_networks_with_and_without_the_key_stand_side_by_side():
     cases = synthetic_cases(SYSTEM.fs, 2, seed=3, classes=["PVC", "LBBB"])
     arms = {name: run(i, probabilities=lambda _, i=i: i) for i, name in enumerate(("labels", "key"), start=1)}
     chapter = SimpleNamespace(interval=lambda _, p: Interval(p / 10, p / 20, p / 5), test=None, repeats=20)
-    table = pages.with_the_key(chapter, arms, {"simulated": cases, "others": cases.take(np.arange(4))}, "caption").data
-    assert table["taught with"].tolist() == ["labels", "key"]
-    assert table["macro-AUROC"].tolist() == ["0.100 (0.050–0.200)", "0.200 (0.100–0.400)"]
-    assert list(table.columns[2:]) == ["excess mass, simulated", "excess mass, others"]
+    some = {"simulated": cases, "others": cases.take(np.arange(4))}
+    rows = pages.with_the_key(chapter, arms, some).set_index(["metric", "taught with"])
+    assert rows.loc["macro-AUROC"].to_numpy().tolist() == [[0.1, 0.05, 0.2], [0.2, 0.1, 0.4]]
+    assert list(dict.fromkeys(rows.index.get_level_values(0)))[1:] == ["excess mass, simulated", "excess mass, others"]
     maps = make_maps("evidence", SYSTEM, arms["key"].network(), cases)
     excess = pd.Series(trials.localisation(maps, cases.any_lead)["excess mass"])
     mean = excess.groupby(cases.names_of_classes).mean().mean()
-    assert float(table.iloc[1, 2].split()[0].replace("−", "-")) == pytest.approx(mean, abs=0.0051)
+    assert rows.loc[("excess mass, simulated", "key"), "value"] == pytest.approx(mean)
 
 
 def test_on_real_records_it_is_beside_the_best_of_the_others_and_trees():
-    table = pages.on_real_records("Local evidence", 20).data.set_index("entry")
+    rows = pages.on_real_records("Local evidence", 20)
+    table = rows.pivot(index="entry", columns="metric", values="value")
     areas = leaderboard.committed("real").query("metric == 'AUROC' and `class` == ''").set_index("system")["value"]
     others = areas[[cls.name for cls in with_chapter() if cls.name != "Local evidence" and cls.name in areas.index]]
     best, trees = others.idxmax(), "features and trees"
-    assert list(table.index) == ["Local evidence", "Local evidence, pre-trained", best, trees]
-    assert table.loc[best, "macro-AUROC"].startswith(f"{others.max():.3f}")
-    assert table.loc[best, f"less {best}"] == "" and table.loc[trees, f"less {trees}"] == ""
-    less = float(table.loc["Local evidence", f"less {trees}"].split()[0].replace("−", "-"))
+    assert list(dict.fromkeys(rows["entry"])) == ["Local evidence", "Local evidence, pre-trained", best, trees]
+    assert table.loc[best, "macro-AUROC"] == others.max()
+    assert np.isnan(table.loc[best, f"less {best}"]) and np.isnan(table.loc[trees, f"less {trees}"])
+    less = table.loc["Local evidence", f"less {trees}"]
     assert less == pytest.approx(areas["Local evidence"] - areas[trees], abs=0.0011)

@@ -90,6 +90,37 @@ def test_text_of_a_table_is_no_markup(index):
     pd.testing.assert_frame_equal(frame, before)
 
 
+def test_a_folded_table_is_behind_a_line_that_says_what_is_in_it():
+    html = report.folded(report.table(pd.DataFrame({"x": [1]}), "A caption."), f"what {BAD} has").data
+    assert html.startswith(f'<details class="ecgstudy-fold"><summary>Table: what {SHOWN} has</summary>')
+    assert "<caption>A caption.</caption>" in html and html.endswith("</details>") and " open" not in html
+
+
+def test_cells_of_a_table_have_no_id():
+    html = report.table(pd.DataFrame({"x": [1, 2]}), "A caption.").to_html()
+    assert 'id="T_' in html and "_row0_col0" not in html
+
+
+def test_rows_become_a_frame_of_texts_in_their_order():
+    rows = pd.DataFrame(
+        [
+            ("b", 1, "F1", 0.5, 0.4, 0.6),
+            ("b", 1, "AUROC", 0.25, np.nan, np.nan),
+            ("a", 2, "F1", np.nan, np.nan, np.nan),
+        ],
+        columns=["who", "n", "metric", "value", "low", "high"],
+    )
+    shown = report.wide(rows, "who", "metric", digits=2)
+    assert shown.to_dict("list") == {"who": ["b", "a"], "F1": ["0.50 (0.40–0.60)", ""], "AUROC": ["0.25", ""]}
+    assert report.wide(rows, ["who", "n"], "metric")[["who", "n"]].to_numpy().tolist() == [["b", 1], ["a", 2]]
+
+
+def test_differences_stand_with_their_p():
+    rows = pd.DataFrame({"pair": ["a − b"], "value": [0.1], "low": [-0.1], "high": [0.3], "p": [0.0004]})
+    shown = report.with_p(rows, "pair", "AUROC").to_dict("records")
+    assert shown == [{"": "a − b", "AUROC": "0.100 (−0.100 to 0.300)", "p": "< 0.001"}]
+
+
 def test_records_that_could_not_be_read_are_shown_as_text(monkeypatch):
     shown = []
     monkeypatch.setattr(report, "display", shown.append)

@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import PathCollection
 from matplotlib.patches import PathPatch
 
 from ecgstudy.book import report
@@ -169,7 +170,8 @@ def test_classifiers_and_what_gives_away():
         {"question": ["real or simulated", "other"], "group": ["trees", "x"], "value": [0.99, 0], "low": [0.98, 0]}
         | {"high": [1.0, 0], "n": [200, 1]}
     )
-    assert cells(pages.apart(measured, "Apart.")) == [["", "AUROC", "records"], ["trees", "0.990 (0.980–1.000)", "200"]]
+    rows = report.wide(pages.apart(measured), ["group", "n"], "metric")
+    assert rows.to_numpy().tolist() == [["trees", 200, "0.990 (0.980–1.000)"]]
     ax = pages.gives_away(pd.Series({"most": 0.05, "less": 0.01})).axes[0]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["less", "most"]
     bars: Any = ax.patches
@@ -191,11 +193,31 @@ def transfer():
 
 def test_transfer_over_folds_has_a_row_an_arm(transfer):
     rows = transfer[(transfer["statistic"] != "AUROC above real alone") | (transfer["group"] != "real alone")]
-    shown = pages.transfer_over_folds(rows, "Folds.").data
-    assert shown["trained on"].tolist() == ["simulated alone", "real alone", "simulated, then real"]
+    shown = report.wide(pages.transfer_over_folds(rows), "group", "statistic")
+    assert shown["group"].tolist() == ["simulated alone", "real alone", "simulated, then real"]
     assert shown["AUROC, mean of folds"].tolist()[0] == "0.700 (0.600–0.800)"
-    assert shown["AUROC above real alone"].tolist()[2] == "0.100 (0.000–0.200)"
-    assert pd.isna(shown["AUROC above real alone"].iloc[1])
+    assert shown["AUROC above real alone"].tolist()[1:] == ["", "0.100 (0.000–0.200)"]
+
+
+def test_classes_are_drawn_with_a_mark_an_arm(transfer):
+    figure = pages.drawn_by_class(transfer)
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == list(CLASSES)
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == [
+        "simulated alone",
+        "real alone",
+        "simulated, then real",
+    ]
+    numbers = [text.get_text() for text in figure.axes[0].texts if text.get_text() != "chance"]
+    assert numbers[:: len(CLASSES)] == ["0.60", "0.70", "0.80"]
+
+
+def test_ks_of_what_is_measured_once_a_record(distribution):
+    ax = pages.ks_once_a_record(distribution, ["CPSC 2018", "PTB-XL"]).axes[0]
+    names = {round(y): label.get_text() for y, label in zip(ax.get_yticks(), ax.get_yticklabels(), strict=True)}
+    assert [names[-y] for y in range(4)] == ["CPSC 2018", "RR (ms)", "PTB-XL", "RR (ms)"]
+    where = {"group": "CPSC 2018", "quantity": "RR (ms)", "statistic": "KS"}
+    dots = next(one for one in ax.collections if isinstance(one, PathCollection))
+    assert dots.get_offsets()[0, 0] == pytest.approx(pages.row_of(distribution, **where)["value"])
 
 
 def test_transfer_by_class_counts_the_real_records(transfer):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,6 +17,7 @@ from ecgstudy.losses import LOSSES
 from ecgstudy.studies import ablation_tables, ablations
 
 COHORTS = {"real": "real cohort", "synthetic": "simulated cohort"}
+_ENDS = ["value", "low", "high"]
 _DIFFERENCE = ["difference", "difference_low", "difference_high"]
 _MATCHES = {
     "records": "records",
@@ -137,16 +139,40 @@ def small_grid(scores: Mapping[str, pd.DataFrame], metrics: Sequence[str], capti
     return report.table(pd.DataFrame(rows), caption)
 
 
-def differences(answers: Answers, question: str, metrics: Sequence[str]) -> Figure:
-    """Draw the arms of a question less their control, one panel a metric."""
-    return plots.differences(answers.rows(question), metrics, control=ablations.QUESTIONS[question].control)
+def differences(answers: Sequence[Answers], question: str, metrics: Sequence[str]) -> Figure:
+    """Draw the arms of a question less their control, one panel a metric, the cohorts of ``answers`` on one row."""
+    control = ablations.QUESTIONS[question].control
+    return _drawn(_differences(answers, [question], metrics), names="arm", xlabel=f"difference to {control}")
 
 
-def parts(answers: Answers, questions: Sequence[str], metrics: Sequence[str]) -> Figure:
-    """Draw the arms of several questions, each less its own control, one panel a metric."""
-    rows = answers.rows(*questions).dropna(subset="difference")
+def parts(answers: Sequence[Answers], questions: Sequence[str], metrics: Sequence[str]) -> Figure:
+    """Draw the arms of several questions, each less its own control, in the same way, with a heading a question."""
+    rows = _differences(answers, questions, metrics)
     controls = rows["question"].map(lambda question: ablations.QUESTIONS[question].control)
-    return plots.differences(rows.assign(arm=rows["system"] + ": " + rows["arm"] + ", less " + controls), metrics)
+    rows = rows.assign(arm=rows["arm"] + ", less " + controls, asked=rows["system"] + ": " + rows["question"])
+    return _drawn(rows, names="arm", groups="asked", xlabel="difference to the control")
+
+
+def _differences(answers: Sequence[Answers], questions: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
+    """Rows of differences as ``plots.forest`` takes them, with the cohort's name as ``where``; no control's."""
+    tables = [one.rows(*questions).assign(where=COHORTS[one.cohort]) for one in answers]
+    rows = pd.concat(tables).dropna(subset="difference")
+    place = {question: number for number, question in enumerate(questions)}
+    rows = rows[rows["metric"].isin(metrics)].sort_values("question", key=lambda q: q.map(place), kind="stable")
+    rows = rows.sort_values("metric", key=lambda names: names.map(list(metrics).index), kind="stable")
+    return rows.assign(**{end: rows[column] for end, column in zip(_ENDS, _DIFFERENCE, strict=True)})
+
+
+def _drawn(rows: pd.DataFrame, **options: Any) -> Figure:
+    return plots.forest(rows, panels="metric", series="where", reference=0, said="no difference", **options)
+
+
+def thresholds(rows: pd.DataFrame) -> Figure:
+    """Draw the F2 of each arm at a threshold of 0.5 (open dot) and at tuned ones (filled)."""
+    wide = rows.pivot(index=["system", "arm"], columns="metric", values="value")
+    wide = wide.loc[list(dict.fromkeys(zip(rows["system"], rows["arm"], strict=True))), ["F2", "F2, tuned"]]
+    wide.index = [f"{system}: {arm}" for system, arm in wide.index]
+    return plots.pairs(wide, xlabel="macro-F2, test records")
 
 
 def arms(answers: Answers, question: str, metrics: Sequence[str], caption: str) -> Styler:
@@ -247,8 +273,14 @@ def verdicts(table: pd.DataFrame, question: str) -> str:
     return "\n".join(lines)
 
 
-def all_verdicts(table: pd.DataFrame, caption: str) -> Styler:
-    """One row a question and cohort: the difference that decides it, its corrected p, the verdict."""
+def all_verdicts(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a question and cohort: the difference that decides it, its corrected p, the verdict.
+
+    Returns
+    -------
+    DataFrame
+        question, asked (in short: its arm and metric), cohort, metric, value, low, high, p, verdict.
+    """
     rows = []
     for question, about in ablations.QUESTIONS.items():
         arm, metric = about.verdict
@@ -259,14 +291,30 @@ def all_verdicts(table: pd.DataFrame, caption: str) -> Styler:
             rows.append(
                 {
                     "question": about.asks,
+                    "asked": f"{question}: {arm} ({metric})",
                     "cohort": COHORTS[cohort],
-                    "difference": difference(row),
-                    "in": metric,
-                    "corrected p": report.p_value(row["p"]),
+                    "metric": metric,
+                    **dict(zip(_ENDS, row[_DIFFERENCE], strict=True)),
+                    "p": row["p"],
                     "verdict": ablation_tables.verdict(group, question),
                 }
             )
-    return report.table(pd.DataFrame(rows), caption)
+    return pd.DataFrame(rows)
+
+
+def verdict_figure(found: pd.DataFrame) -> Figure:
+    """Draw ``all_verdicts``, a row a question and a mark a cohort: filled where it is decided."""
+    rows = found.assign(decided=found["verdict"] != "undecided")
+    options = {"names": "asked", "series": "cohort", "sure": "decided", "reference": 0, "said": "no difference"}
+    return plots.forest(rows, xlabel="difference to the control, 95 % interval", **options)
+
+
+def verdict_table(found: pd.DataFrame, caption: str) -> Styler:
+    """``all_verdicts`` as the book writes them."""
+    shown = found[["question", "cohort"]].assign(difference=report.intervals(found))
+    shown["in"] = found["metric"]
+    shown["corrected p"] = found["p"].map(report.p_value)
+    return report.table(shown.assign(verdict=found["verdict"]), caption)
 
 
 def matches(tests: pd.DataFrame, about: Iterable[str], caption: str) -> Styler:

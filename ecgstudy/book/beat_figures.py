@@ -21,6 +21,8 @@ MAP = plots.RED
 MS = (np.arange(SAMPLES) - BEFORE) / FS * 1000  # of each sample, from R
 EDGES = MS[0] + 1000 / FS * SAMPLES / SEGMENTS * np.arange(SEGMENTS + 1)  # of the segments, in ms from R
 FEWEST = 5  # beats of which a mean is drawn
+_SCORES = ("accuracy", "F1 V", "F1 S", "macro-F1")  # that are drawn; a table has all
+_RIVALS = {"random": "at a random place", "energy": "the beat's energy"}
 
 
 def one_of_each(beats: Beats, seed: int = 0) -> Figure:
@@ -148,6 +150,36 @@ def by_segment(explained: Explained, repeats: int = 1000) -> Figure:
     axes[1, 0].set_ylabel("fall of the logit")
     figure.tight_layout()
     return figure
+
+
+def scores(rows: pd.DataFrame) -> Figure:
+    """Draw some scores, a panel each, a row a network and what it was tested on, of rows of ``results/beats.csv``."""
+    rows = rows.assign(measure=(rows["metric"] + " " + rows["class"]).str.strip())
+    tested = rows["split"].where(rows["split"] != "DS1/DS2", "")
+    rows = rows.assign(name=rows["network"] + tested.where(tested == "", ": " + tested))
+    rows = rows[rows["measure"].isin(_SCORES)]
+    rows = rows.sort_values("measure", key=lambda names: names.map(_SCORES.index), kind="stable")
+    return plots.forest(rows, names="name", panels="measure")
+
+
+def windows(rows: pd.DataFrame) -> Figure:
+    """Draw by how much more of each map lies in its class's window than of its rivals (``window_trial``)."""
+    more = "map in the window, more than "
+    rows = rows[rows["metric"].str.startswith(more)].copy()
+    rows["rival"] = "less " + rows["metric"].str.removeprefix(more).map(_RIVALS)
+    rows["class"] = "maps of " + rows["class"]
+    options = {"names": "network", "groups": "class", "panels": "rival", "reference": 0, "said": "no better"}
+    return plots.forest(rows, xlabel="share of the map in the window, less that of its rival", **options)
+
+
+def correlations(rows: pd.DataFrame) -> Figure:
+    """Draw the correlation of each network's maps with others, a mark a class (``correlation_trial``)."""
+    start = "map correlates with: "
+    rows = rows[rows["metric"].str.startswith(start)].copy()
+    rows["other"] = "with " + rows["metric"].str.removeprefix(start)
+    rows["network"] = "map of the " + rows["network"]
+    options = {"names": "other", "groups": "network", "series": "class", "reference": 0, "said": "no relation"}
+    return plots.forest(rows, xlabel="Spearman's correlation over segments", **options)
 
 
 def groups(x: NDArray[np.floating], maps: NDArray[np.floating], group: NDArray[np.intp], records: NDArray) -> Figure:

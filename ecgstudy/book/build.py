@@ -246,14 +246,16 @@ def render(profile: str) -> Path:
     whole = before.get("pages") == _content(page.parent).hex()
     if whole and before.get("made of") == made_of:
         return page
-    from ecgstudy.book import computed, explorer, game, live, own_ecg  # with torch, which takes seconds
+    from ecgstudy.book import computed, explorer, game, live, opening, own_ecg  # with torch, which takes seconds
 
     with written_whole(source) as staging:
         # The staging tree mirrors the repository, so that links to the source of a page are right.
         shutil.copytree(REPOSITORY / "book", staging / "book", ignore=lambda _, names: set(filter(is_sidecar, names)))
         (staging / "notebooks").mkdir()
         for name in notebook_names():
-            shutil.copy(build / "notebooks" / f"{name}.ipynb", staging / "notebooks")
+            text = (build / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8")
+            timed = opening.with_time(text, name, profile)
+            (staging / "notebooks" / f"{name}.ipynb").write_text(timed, encoding="utf-8")
         for name in ("_config.yml", "_toc.yml"):
             shutil.copy(REPOSITORY / name, staging)
         (staging / "book" / "computed").mkdir()

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from IPython.display import HTML
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from pandas.io.formats.style import Styler
 
 from ecgstudy import maps, metrics
-from ecgstudy.book import chapter, examples, report
+from ecgstudy.book import chapter, examples, plots, report
 from ecgstudy.book.chapter import Chapter, needs_key
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.simulator import synthetic
@@ -21,10 +21,15 @@ from ecgstudy.explain import cells, trials
 
 
 @needs_key()
-def winning_cells(ours: Chapter, shown: Sequence[str], seed: int, records: int = 50) -> Styler:
+def winning_cells(ours: Chapter, shown: Sequence[str], seed: int, records: int = 50) -> pd.DataFrame:
     """Share of the first member's max CAM in cells with evidence, beside the share of cells that hold evidence.
 
     ``records`` of each of the classes ``shown`` are simulated, with no other label.
+
+    Returns
+    -------
+    DataFrame
+        class, records, won and chance (the two shares), and their difference as value, low, high.
     """
     system = ours.system
     member: Any = ours.runs[0].network()
@@ -38,18 +43,36 @@ def winning_cells(ours: Chapter, shown: Sequence[str], seed: int, records: int =
     inside, chance = (seen.inside(m, member.stride)[:, columns] for m in (won, seen.even(member.stride, won.shape[-1])))
     chance = np.where(np.isnan(inside), np.nan, chance)
     gain = trials.mean_interval(inside - chance, seen.patients, repeats=ours.repeats)
-    table = {
-        "class": shown,
-        "records": (~np.isnan(inside)).sum(axis=0),
-        "from cells with evidence": np.nanmean(inside, axis=0),
-        "cells with evidence": np.nanmean(chance, axis=0),
-        "difference": report.intervals(gain),
-    }
-    return report.table(
-        pd.DataFrame(table),
+    about = {"class": shown, "records": (~np.isnan(inside)).sum(axis=0)}
+    shares = {"won": np.nanmean(inside, axis=0), "chance": np.nanmean(chance, axis=0)}
+    return pd.DataFrame({**about, **shares, **gain._asdict()})
+
+
+def drawn_winners(won: pd.DataFrame | None) -> Figure | None:
+    """Draw the differences of ``winning_cells``; nothing where there are none."""
+    if won is None:
+        return None
+    heading = "share of the map in cells with evidence, less share of such cells"
+    return plots.forest(won, names="class", reference=0, said="chance", xlabel=heading)
+
+
+def winners_table(won: pd.DataFrame | None) -> HTML | None:
+    """``winning_cells`` as a table, folded; nothing where there are none."""
+    if won is None:
+        return None
+    shown = won[["class", "records"]].assign(
+        **{
+            "from cells with evidence": won["won"],
+            "cells with evidence": won["chance"],
+            "difference": report.intervals(won),
+        }
+    )
+    table = report.table(
+        shown,
         "Share of the map's positive part that comes from cells with evidence, first member, means with 95 % "
         "intervals.",
     )
+    return report.folded(table, "shares of the map and of the cells, with their difference")
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,28 +135,36 @@ class Attention:
         """Cells that hold evidence: (records, classes, cells)."""
         return cells.in_cells(self.seen.key, self.stride, self.even.shape[-1])
 
-    @needs_key("padding_cells", "padding_low", "padding_high", "masking", "masking_p", "masking_verdict")
-    def on_padding(self) -> Styler:
-        """Share of each class's attention that lies on padding; glued: its range, and what masking changes."""
-        padding = self.even == 0
-        share = (self.weights["as published"].mean(axis=0) * padding).sum(axis=-1)
+    @cached_property
+    def _padding(self) -> pd.DataFrame:
+        """Share of each class's attention, as published, that lies on padding: class, value, low, high."""
+        share = (self.weights["as published"].mean(axis=0) * (self.even == 0)).sum(axis=-1)
         mean = trials.mean_interval(share, self.seen.patients, repeats=self.ours.repeats)
+        return pd.DataFrame({"class": CLASSES, **mean._asdict()})
+
+    @needs_key("padding_cells", "padding_low", "padding_high", "masking", "masking_p", "masking_verdict")
+    def on_padding(self) -> Figure:
+        """Draw each class's share of attention on padding; glued: its range, and what masking changes."""
+        cells_there, share = (self.even == 0).mean(), self._padding["value"]
         gain = self.ours.difference(metrics.macro_auroc, self.masked.answer[0], self.ours.answer[0])
-        percent = {
-            "padding_cells": padding.mean(),
-            "padding_low": mean.value.min(),
-            "padding_high": mean.value.max(),
-        }
+        percent = {"padding_cells": cells_there, "padding_low": share.min(), "padding_high": share.max()}
         report.glue_all(
             {name: f"{100 * value:.0f}" for name, value in percent.items()},
             **chapter.difference_facts("masking", gain),
             masking_verdict=chapter.decided(gain, "masking helps", "masking harms"),
         )
-        return report.table(
-            pd.DataFrame({"class": CLASSES, "attention on padding": report.intervals(mean)}),
+        line = {"reference": cells_there, "said": "share of cells"}
+        return plots.forest(self._padding, names="class", xlabel="share of the attention on padding", **line)
+
+    @needs_key()
+    def padding_table(self) -> HTML:
+        """The same as a table, folded."""
+        table = report.table(
+            pd.DataFrame({"class": CLASSES, "attention on padding": report.intervals(self._padding)}),
             f"Share of each class's attention that lies on padding, as published, mean over {self.records} simulated "
             f"records and {len(self.ours.runs)} members, 95 % intervals.",
         )
+        return report.folded(table, "attention on padding by class")
 
     @needs_key()
     def over_a_record(self, of_all: NDArray[np.float32], title: str, *, signed: bool = False) -> Figure:
@@ -154,34 +185,57 @@ class Attention:
             signed=signed,
         )
 
-    @needs_key()
-    def inside(self) -> Styler:
-        """Share of attention on cells with evidence of each class, beside that of an even map and of the energy."""
+    @cached_property
+    def _inside(self) -> pd.DataFrame:
+        """Share on cells with evidence, of attentions, an even map and the energy: class, of, value, low, high."""
         spread = {
             "evenly over the record": self.even,
             "energy": self.seen.energy(self.stride, self.even.shape[-1]),
             **{f"attention, {name}": weights.mean(axis=0) for name, weights in self.weights.items()},
         }
-        table: dict[str, Sequence[str]] = {"class": CLASSES}
+        tables = []
         for name, m in spread.items():
             mean = trials.mean_interval(self.seen.inside(m, self.stride), self.seen.patients, repeats=self.ours.repeats)
-            table[name] = report.intervals(mean, digits=2)
-        return report.table(
-            pd.DataFrame(table),
+            tables.append(pd.DataFrame({"class": CLASSES, "of": name, **mean._asdict()}))
+        return pd.concat(tables, ignore_index=True)
+
+    @needs_key()
+    def inside(self) -> Figure:
+        """Draw the share on cells with evidence of each class, of attentions, an even map and the energy."""
+        return plots.forest(self._inside, names="class", series="of", xlabel="share on cells with evidence")
+
+    @needs_key()
+    def inside_table(self) -> HTML:
+        """The same as a table, folded."""
+        table = report.table(
+            report.wide(self._inside, "class", "of", digits=2),
             f"Share that lies on cells with evidence, {self.records} simulated records, mean over members, 95 % "
             "intervals.",
         )
+        return report.folded(table, "shares on cells with evidence by class")
 
-    @needs_key()
-    def overlaps(self) -> Styler:
-        """What attentions have in common: of two true classes, of any two, of one class in two members."""
-        rows = {}
+    @cached_property
+    def _overlaps(self) -> pd.DataFrame:
+        """What attentions have in common: of, network, n (pairs), value, low, high."""
+        tables = []
         for name, weights in self.weights.items():
             common = cells.overlaps(weights, self.key, self.seen.labels)
-            patients = self.seen.patients[common.index]
-            rows[name] = report.intervals(trials.mean_interval(common, patients, repeats=self.ours.repeats), digits=2)
-        table = pd.DataFrame.from_dict(rows, orient="index", columns=common.columns)
-        return report.table(
-            table.rename_axis("").reset_index(),
-            f"Overlap of attentions in the {len(common)} pairs of true classes of simulated records, 95 % intervals.",
+            mean = trials.mean_interval(common, self.seen.patients[common.index], repeats=self.ours.repeats)
+            about = {"of": list(common.columns), "network": name, "n": len(common)}
+            tables.append(pd.DataFrame({**about, **mean._asdict()}))
+        return pd.concat(tables, ignore_index=True)
+
+    @needs_key()
+    def overlaps(self) -> Figure:
+        """Draw what attentions have in common: of two true classes, of any two, of one class in two members."""
+        return plots.forest(self._overlaps, names="of", series="network", xlabel="overlap")
+
+    @needs_key()
+    def overlaps_table(self) -> HTML:
+        """The same as a table, folded."""
+        table = report.table(
+            report.wide(self._overlaps, "network", "of", digits=2).rename(columns={"network": ""}),
+            f"Overlap of attentions in the {self._overlaps['n'].iloc[0]} pairs of true classes of simulated records, "
+            "95 % intervals.",
         )
+        return report.folded(table, "overlaps of attentions")

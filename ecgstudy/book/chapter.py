@@ -44,13 +44,16 @@ MACRO = {name: f"macro-{name}" for name in ("AUROC", "AUPRC", "F1", "F2", "G2")}
 # Trials that say nothing where nobody has marked the evidence.
 _NEED_KEY = (*trials.FAMILIES["localisation"], "mass", "wrong record")
 
-Reported = tuple[str, str, Mapping[str, float | str]]  # of whom, on which data, name of a metric → value
+# Of whom, on which data, name of a metric → value, alone or with its interval.
+Reported = tuple[str, str, Mapping[str, float | metrics.Interval]]
 
 
 def source(*things: Any) -> Markdown:
-    """Show the source code of classes or functions."""
+    """Show the source code of classes or functions, folded behind a line with their names."""
     code = "\n\n".join(inspect.getsource(thing) for thing in things)
-    return Markdown(f"```python\n{code}```")
+    names = ", ".join(f"<code>{thing.__name__}</code>" for thing in things)
+    said = f"Code: {names}, {len(code.splitlines())} lines"
+    return Markdown(f'<details class="ecgstudy-fold"><summary>{said}</summary>\n\n```python\n{code}```\n\n</details>')
 
 
 def facts(system: System, *, cohort: str = "", **others: Any) -> dict[str, str]:
@@ -271,6 +274,23 @@ class Chapter:
             return report.table(pd.DataFrame(table), "By class, 95 % intervals.")
         return report.table(pd.DataFrame(table | dict(more or {})), caption)
 
+    def drawn_by_class(self, *shown: str, more: Mapping[str, Sequence[float]] | None = None) -> Figure:
+        """Draw some metrics of the mean of the classes and of each class, a panel a metric; chance is a line.
+
+        Parameters
+        ----------
+        more
+            Of some metrics a paper's value for each of the nine classes; left out where the cohort has others.
+        """
+        names = ["mean of classes", *self.cohort.classes]
+        tables = [self.scores[self.scores["metric"] == metric] for metric in shown]
+        rows = pd.concat(tables).replace({"class": {"": names[0]}}).assign(whose="this page")
+        for metric, values in (more or {}).items() if self.has_key else ():
+            rows = pd.concat([rows, _reported(names[1:], values, name="class", metric=metric, whose="the paper")])
+        return plots.forest(
+            rows, names="class", panels="metric", series="whose", reference={"AUROC": 0.5}, said="chance"
+        )
+
     def there(self, names: Sequence[str]) -> list[str]:
         """Those of some metrics that are defined here: the challenge's own metric is not for classes of one's own."""
         known = set(self.scores["metric"])
@@ -328,63 +348,73 @@ class Chapter:
             )
         )
 
-    def beside_paper(self, calls: Mapping[str, NDArray[np.bool_]], paper: Sequence[Reported]) -> Styler:
-        """Table of the challenge's first metrics: calls of this page by name, then what the paper reports."""
-        return report.table(
-            self.beside({name: self.scored(c) for name, c in calls.items()}, CHALLENGE, paper),
-            "The challenge's first metrics, 95 % intervals, beside the paper's. Data and network size differ: not a "
-            "comparison.",
-        )
+    def beside_paper(self, calls: Mapping[str, NDArray[np.bool_]], paper: Sequence[Reported]) -> pd.DataFrame:
+        """``beside`` of the challenge's first metrics: calls of this page by name, then what the paper reports."""
+        return self.beside({name: self.scored(c) for name, c in calls.items()}, CHALLENGE, paper)
 
     def beside(
         self, scores: Mapping[str, pd.DataFrame], names: Sequence[str] | Mapping[str, str], paper: Sequence[Reported]
     ) -> pd.DataFrame:
-        """Join summaries of this page, a row each, and what a paper reports, in columns of the same names.
+        """Join summaries of this page and what a paper reports: rows for ``plots.forest`` and ``report.wide``.
 
         Parameters
         ----------
         scores, names
             As for ``compared``.
         paper
-            What is reported: of whom, on which data, and name of a column → number or text.
+            What is reported.
+
+        Returns
+        -------
+        DataFrame
+            answer, data, metric, value, low, high; what is reported without an interval has no limits.
         """
         ours = compared({f"this page, {name}": table for name, table in scores.items()}, names)
-        ours.insert(1, "data", f"{self.source}, {len(self.test)} records")
-        theirs = [{"": whose, "data": data, **_written(values)} for whose, data, values in paper]
-        return pd.concat([ours, pd.DataFrame(theirs)], ignore_index=True)
+        tables = [ours.assign(data=f"{self.source}, {len(self.test)} records")]
+        for whose, data, values in paper:
+            tables.append(_reported(list(values), list(values.values()), answer=whose, data=data))
+        return pd.concat(tables, ignore_index=True)
 
-    def differences(
-        self, metric: metrics.Metric, pairs: Mapping[str, tuple[NDArray, NDArray]], column: str
-    ) -> pd.DataFrame:
-        """A row for each pair of answers: a metric of the first less that of the second, with its p-value."""
-        rows = []
-        for name, pair in pairs.items():
-            value, low, high, p = self.difference(metric, *pair)
-            rows.append({"": name, column: report.interval(value, low, high), "p": report.p_value(p)})
-        return pd.DataFrame(rows)
+    def differences(self, metric: metrics.Metric, pairs: Mapping[str, tuple[NDArray, NDArray]]) -> pd.DataFrame:
+        """A row for each pair of answers: a metric of the first less that of the second: pair, value, low, high, p."""
+        return pd.DataFrame(
+            [{"pair": name, **self.difference(metric, *pair)._asdict()} for name, pair in pairs.items()]
+        )
 
-    def paired(self, metric: metrics.Metric, pair: Mapping[str, NDArray], heading: str, column: str) -> pd.DataFrame:
-        """A row for a metric of each of two answers (records, classes) by name, and one for their difference."""
+    def paired(self, metric: metrics.Metric, pair: Mapping[str, NDArray], column: str) -> pd.DataFrame:
+        """A row for a metric of each of two answers (records, classes) by name, and one for their difference.
+
+        Returns
+        -------
+        DataFrame
+            answer, metric (``column``, or ``difference``), value, low, high, p.
+        """
         a, b = pair
-        rows = [{heading: name, column: report.interval(*self.interval(metric, pair[name]))} for name in pair]
-        last = self.differences(metric, {f"{a} − {b}": (pair[a], pair[b])}, column).rename(columns={"": heading})
-        return pd.concat([pd.DataFrame(rows), last], ignore_index=True)
+        each = [{"answer": n, "metric": column, **self.interval(metric, x)._asdict()} for n, x in pair.items()]
+        last = self.differences(metric, {f"{a} − {b}": (pair[a], pair[b])}).rename(columns={"pair": "answer"})
+        return pd.concat([pd.DataFrame(each), last.assign(metric="difference")], ignore_index=True)
 
     def chosen_and_tested(self, metric: metrics.Metric) -> pd.DataFrame:
-        """A row for each member, and their mean: its validation score, which chose its epoch, and a metric of the test.
+        """Validation score of each member, which chose its epoch, and a metric of the test: rows for ``plots.forest``.
 
         The metric takes calls from the member's own thresholds. Where it is the score of the validation, the difference
         is how much choosing flatters.
+
+        Returns
+        -------
+        DataFrame
+            member (and ``mean``), records (``validation records`` or ``test records``), value, low, high.
         """
-        calls = self.each >= self.thresholds[:, None]
-        chosen, tested = [run.log["valid"].max() for run in self.runs], [self.interval(metric, c) for c in calls]
-        means = report.number(np.mean([score.value for score in tested]))
-        return pd.DataFrame(
-            {
-                "member": [*(f"{m + 1}" for m in range(len(calls))), "mean"],
-                "validation records": [*chosen, np.mean(chosen)],
-                "test records": [*(report.interval(*score) for score in tested), means],
-            }
+        names = [*(f"{m + 1}" for m in range(len(self.runs))), "mean"]
+        tested = [self.interval(metric, calls) for calls in self.each >= self.thresholds[:, None]]
+        mean = metrics.Interval(np.mean([score.value for score in tested]), np.nan, np.nan)
+        chosen = [run.log["valid"].max() for run in self.runs]
+        return pd.concat(
+            [
+                _reported(names, [*chosen, np.mean(chosen)], name="member", records="validation records"),
+                _reported(names, [*tested, mean], name="member", records="test records"),
+            ],
+            ignore_index=True,
         )
 
 
@@ -416,23 +446,28 @@ def compared(scores: Mapping[str, pd.DataFrame], names: Sequence[str] | Mapping[
     scores
         Name of an answer → its ``metrics.summary``.
     names
-        Metrics, or metric → what its column is called.
+        Metrics, or metric → what it is called.
 
     Returns
     -------
     DataFrame
-        A row an answer, a column of texts a metric.
+        answer, metric, value, low, high: a row an answer and metric.
     """
-    columns = names if isinstance(names, Mapping) else dict(zip(names, names, strict=True))
-    rows = []
-    for entry, table in scores.items():
-        whole = table[table["class"] == ""].set_index("metric").loc[list(columns)]
-        rows.append({"": entry} | dict(zip(columns.values(), report.intervals(whole), strict=True)))
-    return pd.DataFrame(rows)
+    titles = names if isinstance(names, Mapping) else dict(zip(names, names, strict=True))
+    tables = []
+    for answer, table in scores.items():
+        whole = table[table["class"] == ""].set_index("metric").loc[list(titles), ["value", "low", "high"]]
+        tables.append(whole.rename(index=titles).reset_index().assign(answer=answer))
+    return pd.concat(tables, ignore_index=True)[["answer", "metric", "value", "low", "high"]]
 
 
-def _written(values: Mapping[str, float | str]) -> dict[str, str]:
-    return {name: v if isinstance(v, str) else report.number(v) for name, v in values.items()}
+def _reported(
+    names: Sequence[str], values: Sequence[float | metrics.Interval], *, name: str = "metric", **about: str
+) -> pd.DataFrame:
+    """Rows of numbers, alone or with their intervals, that ``name`` tells apart."""
+    limits = [v if isinstance(v, tuple) else (v, np.nan, np.nan) for v in values]
+    ends = pd.DataFrame(limits, columns=["value", "low", "high"], dtype=float)
+    return ends.assign(**about, **{name: list(names)})
 
 
 def right_only(

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
@@ -23,15 +24,14 @@ def ordered(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def overall(scores: pd.DataFrame, *metrics: str) -> pd.DataFrame:
-    """Rows of some metrics that are no single class's: means over the classes, or of whole records."""
-    return scores[(scores["class"] == "") & scores["metric"].isin(metrics)]
+    """Rows of some metrics, in that order, that are no single class's: means over the classes, or of whole records."""
+    rows = scores[(scores["class"] == "") & scores["metric"].isin(metrics)]
+    return rows.sort_values("metric", key=lambda names: names.map(metrics.index), kind="stable")
 
 
 def means(scores: pd.DataFrame, metrics: Sequence[str], caption: str) -> Styler:
     """One row a system in the order of ``ordered``, one column a metric, each with its interval."""
-    rows = overall(scores, *metrics)
-    shown = rows.assign(cell=report.intervals(rows)).pivot(index="system", columns="metric", values="cell")
-    return report.table(shown[list(metrics)].reset_index(), caption)
+    return report.table(report.wide(overall(scores, *metrics), "system", "metric"), caption)
 
 
 def best_of(scores: pd.DataFrame, names: Sequence[str]) -> str:
@@ -55,27 +55,19 @@ def by_class(scores: pd.DataFrame, positives: Mapping[str, int]) -> Figure:
     return figure
 
 
-def differences(found: pd.DataFrame, heading: str, caption: str) -> Styler:
-    """Differences of ``leaderboard.differences`` with intervals and p-values."""
-    shown = pd.DataFrame(
-        {
-            "": found["system"],
-            heading: report.intervals(found, _DIFFERENCE),
-            "p": found["p"].map(report.p_value),
-        }
-    )
-    return report.table(shown, caption)
+def differences(found: pd.DataFrame) -> pd.DataFrame:
+    """Rows of ``leaderboard.differences`` as ``plots.forest`` and ``report.with_p`` take them."""
+    return found.rename(columns={"difference": "value"})
 
 
-def within_sources(found: pd.DataFrame, order: Sequence[str], caption: str) -> Styler:
-    """Scores of ``leaderboard.within_sources``: a row a system in a given order, a column a source."""
-    columns = {
-        source: f"{source}: {rows['n'].iloc[0]} records, {rows['classes'].iloc[0]} classes"
-        for source, rows in found.groupby("source", sort=False)
-    }
-    shown = found.assign(cell=report.intervals(found)).pivot(index="system", columns="source", values="cell")
-    shown = shown.reindex(order)[list(columns)].rename(columns=columns)
-    return report.table(shown.reset_index(names="system"), caption)
+def within_sources(found: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
+    """Rows of ``leaderboard.within_sources`` with systems in a given order and sources told by what they hold."""
+    rows = found[found["system"].isin(order)].copy()
+    rows["system"] = pd.Categorical(rows["system"], order, ordered=True)
+    told = [f"{r.source}\n{r.n} records, {r.classes} classes" for r in rows.itertuples()]
+    place = {source: number for number, source in enumerate(dict.fromkeys(found["source"]))}
+    rows = rows.assign(place=rows["source"].map(place), source=told)
+    return rows.sort_values(["place", "system"], kind="stable").drop(columns="place")
 
 
 def more_records(found: pd.DataFrame, few: str, many: str, caption: str) -> Styler:
@@ -91,11 +83,14 @@ def more_records(found: pd.DataFrame, few: str, many: str, caption: str) -> Styl
     return report.table(shown, caption)
 
 
-def beside_papers(scores: pd.DataFrame, caption: str) -> Styler:
-    """What a paper reports beside what its system has here."""
-    beside = scores.dropna(subset="paper_value")
-    beside = beside.assign(**{"this cohort": report.intervals(beside)}).rename(columns={"paper_value": "paper"})
-    return report.table(beside[["system", "metric", "this cohort", "paper"]], caption)
+def beside_papers(scores: pd.DataFrame) -> pd.DataFrame:
+    """What a paper reports beside what its system has here: two rows a system and metric, told apart by ``whose``.
+
+    The paper's has no interval.
+    """
+    here = scores.dropna(subset="paper_value")
+    paper = here.assign(value=here["paper_value"], low=np.nan, high=np.nan)
+    return pd.concat([here.assign(whose="this cohort"), paper.assign(whose="paper")], ignore_index=True)
 
 
 def costs(cards: Mapping[str, Mapping[str, Any]], caption: str) -> Styler:

@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ from ecgstudy.systems import System
 from ecgstudy.systems.catalogue import by_name, with_chapter
 
 ENDS = ["value", "low", "high"]
+_DRAWN = ("excess mass", "pointing", "random weights", "time shift")  # trials that are drawn; a table has all
 
 
 def times(system: System, network: nn.Module, signal: NDArray[np.float32], batch: int = 32) -> dict[str, str]:
@@ -58,15 +60,6 @@ def _shortest(work: Callable[[], object], repeats: int) -> float:
         taken.append(time.perf_counter() - begun)
     torch.set_num_threads(threads)
     return min(taken)
-
-
-def by_class(scores: pd.DataFrame, names: Sequence[str], caption: str) -> Styler:
-    """Some metrics of ``metrics.summary``, a row for the mean of the classes and one for each class."""
-    rows = scores[scores["metric"].isin(names)]
-    texts = [report.interval(*row) for row in rows[ENDS].to_numpy()]
-    table = rows.assign(text=texts).pivot(index="class", columns="metric", values="text")
-    table = table.loc[list(dict.fromkeys(["", *rows["class"]]))].rename(index={"": "mean of classes"})
-    return report.table(table.reset_index(), caption)
 
 
 def completeness(run: training.Run, x: Tensor, caption: str) -> Styler:
@@ -157,18 +150,10 @@ def maps_of_others(table: pd.DataFrame, system: str) -> pd.DataFrame:
 
 def excess_by_class(table: pd.DataFrame, names: tuple[str, str]) -> Figure:
     """Excess mass of two methods by class, with intervals, of ``explanations.tidy``'s rows of one system."""
-    rows = table[(table["trial"] == "excess mass") & (table["class"] != "")]
-    figure, ax = plt.subplots(figsize=(7.5, 3))
-    looks = ((plots.BLUE, "o"), (plots.ORANGE, "s"))
-    for shift, method, (colour, mark) in zip((-0.12, 0.12), names, looks, strict=True):
-        of_method = rows[rows["method"] == method].set_index("class").reindex(CLASSES)
-        value = of_method["value"].to_numpy()
-        error = np.abs(of_method[["low", "high"]].to_numpy().T - value)
-        ax.errorbar(np.arange(len(CLASSES)) + shift, value, error, fmt=mark, ms=5, color=colour, label=method)
-    ax.axhline(0, color="k", lw=0.6)
-    ax.set(xticks=range(len(CLASSES)), xticklabels=CLASSES, ylabel="excess mass")
-    plots.legend_above(ax, handlelength=1.5)
-    return figure
+    rows = table[(table["trial"] == "excess mass") & (table["class"] != "")].set_index(["class", "method"])[ENDS]
+    both = pd.MultiIndex.from_product([CLASSES, names], names=["class", "method"])
+    options = {"names": "class", "series": "method", "reference": 0, "said": "chance"}
+    return plots.forest(rows.reindex(both).reset_index(), xlabel="excess mass", **options)
 
 
 def excess_texts(
@@ -213,9 +198,7 @@ def _best(rows: pd.DataFrame) -> str:
     return f"{top['system'].item()}'s {top['method'].item()}, {explanation_tables.intervals(top)[0]}"
 
 
-def with_the_key(
-    chapter: Chapter, arms: Mapping[str, training.Run], cases: Mapping[str, Cases], caption: str
-) -> Styler:
+def with_the_key(chapter: Chapter, arms: Mapping[str, training.Run], cases: Mapping[str, Cases]) -> pd.DataFrame:
     """How well networks do and where their evidence lies: with the answer key in the loss, and without.
 
     Parameters
@@ -224,20 +207,25 @@ def with_the_key(
         What a network was taught with → its run, on the records of the chapter.
     cases
         Name → records with an answer key that no network has seen.
+
+    Returns
+    -------
+    DataFrame
+        taught with, metric, value, low, high.
     """
-    rows = {arm: {"taught with": arm} for arm in arms}
+    rows = []
     for arm, run in arms.items():
         area = chapter.interval(metrics.macro_auroc, run.probabilities(chapter.test))
-        rows[arm]["macro-AUROC"] = report.interval(*area)
+        rows.append({"taught with": arm, "metric": "macro-AUROC", **area._asdict()})
+    tables = [pd.DataFrame(rows)]
     for name, some in cases.items():
         maps = {arm: evaluation.make_maps("evidence", run.system, run.network(), some) for arm, run in arms.items()}
         excess = pd.DataFrame({arm: trials.localisation(m, some.any_lead)["excess mass"] for arm, m in maps.items()})
-        found = trials.summary(
-            excess.rename_axis(columns="arm"), some.names_of_classes, some.patients, repeats=chapter.repeats
-        )
-        for _, row in found[found["class"] == ""].iterrows():
-            rows[row["arm"]][f"excess mass, {name}"] = report.interval(*row[ENDS], digits=2)
-    return report.table(pd.DataFrame(list(rows.values())), caption)
+        excess = excess.rename_axis(columns="taught with")
+        found = trials.summary(excess, some.names_of_classes, some.patients, repeats=chapter.repeats)
+        found = found[found["class"] == ""].assign(metric=f"excess mass, {name}")
+        tables.append(found[["taught with", "metric", *ENDS]])
+    return pd.concat(tables, ignore_index=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -281,17 +269,27 @@ class OnTrial:
         return maps_of_others(explanations.committed(), self.ours.system.name)
 
     @needs_key()
-    def table(self) -> Styler:
-        """Means over classes, of this system and below of the others."""
+    def drawn(self) -> Figure:
+        """Draw means over classes in some trials, this system's above those of the others."""
+        rows = pd.concat([self.mine, self.theirs])
+        rows = rows[(rows["class"] == "") & rows["trial"].isin(_DRAWN)]
+        rows = rows.sort_values("trial", key=lambda names: names.map(_DRAWN.index), kind="stable")
+        options = {"names": "method", "groups": "system", "panels": "trial", "reference": {"excess mass": 0}}
+        return plots.forest(rows, said="chance", **options)
+
+    @needs_key()
+    def table(self) -> HTML:
+        """Means over classes in all trials, of this system and below of the others, folded."""
         shown = ["mass", "excess mass", "pointing", "any positive", "comprehensiveness", "infidelity"]
         shown += ["random weights", "noise", "time shift", "members", "seeds"]
-        return explanation_tables.trials(
+        table = explanation_tables.trials(
             pd.concat([self.mine, self.theirs]),
             shown,
             f"Means over classes with 95 % intervals: this system on {len(self.cases.classes)} explanations made here; "
             "below, the others' own maps and gradients (results/explanations.csv.gz). Less is better for infidelity "
             "and random weights. Any positive: share of maps with any positive part.",
         )
+        return report.folded(table, "every trial of each map, this system's above the others'")
 
     @needs_key()
     def by_class(self) -> Figure:
@@ -303,39 +301,50 @@ class OnTrial:
         """Glue ``excess_texts`` for the prose."""
         report.glue_all(excess_texts(self.scores, self.cases, self.mine, self.theirs, "evidence", self.ours.repeats))
 
-    @needs_key()
-    def with_the_key(self, arms: Mapping[str, training.Run]) -> Styler:
+    @cached_property
+    def _taught(self) -> pd.DataFrame:
         """``with_the_key`` on the simulated records, and on LUDB's if it is at hand."""
         unread: list[dict[str, str]] = []
         real = ludb_at_hand([self.p.fs], 2 * self.p.per_class, unread)
         report.unread(unread, "they are not explained on this page")
-        return with_the_key(
-            self.ours,
-            arms,
-            {"simulated": self.cases} | ({"LUDB": real[self.p.fs]} if real else {}),
+        arms = {"labels alone": self.ours.runs[0], **{name: arm.runs[0] for name, arm in self.ours.arms.items()}}
+        return with_the_key(self.ours, arms, {"simulated": self.cases, **({"LUDB": real[self.p.fs]} if real else {})})
+
+    @needs_key()
+    def drawn_with_the_key(self) -> Figure:
+        """Draw how well a network does, and where its evidence lies, with the key in its loss and without."""
+        line = {name: 0.0 for name in self._taught["metric"] if name != "macro-AUROC"}
+        return plots.forest(self._taught, names="taught with", panels="metric", reference=line)
+
+    @needs_key()
+    def with_the_key(self) -> HTML:
+        """The same as a table, folded."""
+        table = report.table(
+            report.wide(self._taught, "taught with", "metric"),
             "One network each, same seed and records, 95 % intervals. LUDB's records are real, its key is of "
             "delineated waves (AF, I-AVB, LBBB, NSR, RBBB).",
         )
+        return report.folded(table, "the same numbers with their intervals")
 
 
-def on_real_records(system: str, repeats: int) -> Styler:
+def on_real_records(system: str, repeats: int) -> pd.DataFrame:
     """Macro-AUROC of a system on the real cohort, alone and pre-trained, less that of the best before it and of trees.
 
     Of the committed answers of the leaderboard.
+
+    Returns
+    -------
+    DataFrame
+        entry, metric (``macro-AUROC`` or ``less <rival>``), value, low, high.
     """
     areas = leaderboard.committed("real").query("metric == 'AUROC' and `class` == ''").set_index("system")[ENDS]
     others = [cls.name for cls in with_chapter() if cls.name != system and cls.name in areas.index]
     rivals = [areas.loc[others, "value"].idxmax(), leaderboard.BASELINES[0]]
     entries = [name for name in (system, system + leaderboard.PRETRAINED) if name in areas.index] + rivals
-    table = pd.DataFrame({"entry": entries, "macro-AUROC": [report.interval(*areas.loc[name]) for name in entries]})
+    tables = [areas.loc[entries].rename_axis("entry").reset_index().assign(metric="macro-AUROC")]
     for against in rivals:
         compared = [name for name in entries if name != against]
         found = leaderboard.differences("real", against, compared, repeats=repeats)
-        texts = [report.interval(*row) for row in found[["difference", "low", "high"]].to_numpy()]
-        table[f"less {against}"] = table["entry"].map(dict(zip(found["system"], texts, strict=True))).fillna("")
-    records = len(leaderboard.records_of("real"))
-    return report.table(
-        table,
-        f"Real cohort, {records} records, 95 % intervals over patients. Pre-trained: one network that starts from "
-        "6,000 simulated records.",
-    )
+        found = found.rename(columns={"system": "entry", "difference": "value"}).assign(metric=f"less {against}")
+        tables.append(found[["entry", *ENDS, "metric"]])
+    return pd.concat(tables, ignore_index=True)

@@ -1,7 +1,7 @@
 """Figures: ECGs as they look on paper, maps over them, and the curves of a training."""
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -13,10 +13,12 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MultipleLocator
 from numpy.typing import NDArray
 from sklearn.isotonic import isotonic_regression
 
+from ecgstudy.book import report
 from ecgstudy.data.records import LEADS, Record
 from ecgstudy.reading.chart import MARK, MARKED
 
@@ -337,60 +339,182 @@ def learning_curves(logs: Iterable[pd.DataFrame], *, loss: str, score: str = "ma
     return figure
 
 
-def forest(rows: pd.DataFrame, *, xlabel: str, reference: float | None = None, names: str = "system") -> Figure:
-    """Values with their intervals, one row each from the top: columns ``names``, value, low, high.
-
-    ``reference`` is where a vertical line stands: what no difference, or chance, would be.
-    """
-    figure, ax = plt.subplots(figsize=(7, 0.7 + 0.3 * len(rows)))
-    place = np.arange(len(rows))[::-1]
-    ax.hlines(place, rows["low"], rows["high"], color="0.4", linewidth=1.5)
-    ax.plot(rows["value"], place, "o", color="0.1", markersize=5)
-    if reference is not None:
-        ax.axvline(reference, color="0.6", linestyle="--", linewidth=1)
-    ax.set_yticks(place, rows[names])
-    ax.set_xlabel(xlabel)
-    ax.grid(axis="x", color="0.92")
-    figure.tight_layout()
-    return figure
+# Of several values on one row: they differ in shape and in grey, not in colour alone.
+SERIES = (("o", INK), ("s", "#0072b2"), ("^", "#d55e00"), ("D", "#117733"))
+_ROW, _NEXT = 0.25, 0.6  # inches of a row; rows from one series to the next on the same row
 
 
-def differences(
-    rows: pd.DataFrame, metrics: Sequence[str], *, control: str | None = None, title: str | None = None
+def forest(
+    rows: pd.DataFrame,
+    *,
+    xlabel: str = "",
+    names: str = "system",
+    panels: str | None = None,
+    series: str | None = None,
+    groups: str | None = None,
+    sure: str | None = None,
+    reference: float | Mapping[str, float] | None = None,
+    said: str = "",
+    digits: int = 2,
+    limits: tuple[float, float] | None = None,
 ) -> Figure:
-    """Arms of an ablation less their control, one row an arm, one panel a metric: a difference with its interval.
+    """Draw values with their intervals, one row each from the top, each value written beside its dot.
 
-    ``rows`` are those of ``ablation_tables.table``; the control's own are left out.
+    A dot is filled where its interval leaves out the reference line, and open where it does not. A value without an
+    interval is a diamond.
+
+    Parameters
+    ----------
+    rows
+        Columns value, low and high, and those that the other parameters name. What has no value keeps its row.
+    names
+        Column of what a row is called.
+    panels
+        Column with the panel of each value, side by side over the same rows: of its metric, say.
+    series
+        Column that tells values on the same row of the same panel apart, at most four.
+    groups
+        Column of headings, below which the rows that have it stand together.
+    sure
+        Column of booleans that says which dots are filled, where the interval is not to decide.
+    reference
+        Where an upright line stands, what no difference or chance would be: of all panels, or by panel.
+    said
+        What is written at that line.
+    digits
+        Of the written values.
+    limits
+        Of the axes, where intervals may be wider than the scale.
+
+    Raises
+    ------
+    ValueError
+        when there are more series than marks that one can tell apart.
     """
-    arms = [arm for arm in dict.fromkeys(rows["arm"]) if arm != control]
-    figure, axes = plt.subplots(1, len(metrics), figsize=(9.5, 1 + 0.27 * len(arms)), sharey=True, squeeze=False)
-    place = np.arange(len(arms))[::-1]
-    for ax, metric in zip(axes[0], metrics, strict=True):
-        shown = rows[rows["metric"] == metric].set_index("arm").loc[arms]
-        ax.hlines(place, shown["difference_low"], shown["difference_high"], color="0.4", linewidth=1.5)
-        ax.plot(shown["difference"], place, "o", color="0.1", markersize=4)
-        ax.axvline(0, color="0.6", linestyle="--", linewidth=1)
-        ax.set_xlabel(f"{metric},\nless {control}" if control else f"{metric}, difference")
-    axes[0, 0].set_yticks(place, arms)
-    if title:
-        axes[0, 0].set_title(title, loc="left")
-    figure.tight_layout()
+    panel, kind, group = (_column(rows, name) for name in (panels, series, groups))
+    label, titles, kinds = _column(rows, names), list(dict.fromkeys(panel)), list(dict.fromkeys(kind))
+    if len(kinds) > len(SERIES):
+        raise ValueError(f"{len(kinds)} series on one row, at most {len(SERIES)} can be told apart: {kinds}")
+    place, headings, low = _places(list(zip(group, label, strict=True)), 1 + _NEXT * (len(kinds) - 1))
+    figure, axes = plt.subplots(
+        1,
+        len(titles),
+        figsize=((7, 8.5)[len(titles) - 1] if len(titles) < 3 else 9.5, 0.9 - _ROW * low + _ROW * (len(kinds) > 1)),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    y = np.array([place[g, name] - _NEXT * kinds.index(k) for g, name, k in zip(group, label, kind, strict=True)])
+    for number, (ax, title) in enumerate(zip(axes[0], titles, strict=True)):
+        line = reference.get(title) if isinstance(reference, Mapping) else reference
+        if line is not None:
+            ax.axvline(line, color="0.55", linestyle="--", linewidth=1, zorder=1)
+            if said and not number:
+                across = ax.get_xaxis_transform()
+                ax.text(line, 1.01, said, transform=across, ha="center", va="bottom", fontsize=7.5, color="0.35")
+        for one, look in zip(kinds, SERIES, strict=False):
+            mine = np.array([p == title and k == one for p, k in zip(panel, kind, strict=True)])
+            _dots(ax, rows[mine], y[mine], look, line, sure, digits)
+        ax.set_title(plain(title), loc="left", fontsize=10, pad=16 if said else 6)
+        ax.grid(axis="x", color="0.92")
+        ax.set_axisbelow(True)
+        ax.tick_params(axis="y", length=0)
+        if limits:
+            ax.set_xlim(limits)
+    middle = _NEXT * (len(kinds) - 1) / 2
+    ticks = {**headings, **{at - middle: name for (_, name), at in place.items()}}
+    axes[0, 0].set_yticks(list(ticks), [plain(name) for name in ticks.values()])
+    axes[0, 0].set_ylim(low + 0.4, 0.7)
+    for text in axes[0, 0].get_yticklabels()[: len(headings)]:
+        text.set_fontweight("bold")
+    if len(titles) == 1:
+        axes[0, 0].set_xlabel(xlabel)
+    elif xlabel:
+        figure.supxlabel(xlabel, fontsize=9)
+    if len(kinds) > 1:
+        marks = [
+            Line2D([], [], marker=mark, color=colour, linewidth=1.4, markersize=5)
+            for mark, colour in SERIES[: len(kinds)]
+        ]
+        figure.legend(marks, [plain(one) for one in kinds], loc="outside upper left", ncols=len(kinds), frameon=False)
     return figure
 
 
-def pairs(rows: pd.DataFrame, left: str, right: str, *, xlabel: str) -> Figure:
-    """Two metrics of each arm joined by a line: ``left`` an open dot, ``right`` a filled one; a block a system."""
-    wide = rows.pivot(index=["system", "arm"], columns="metric", values="value")
-    wide = wide.loc[list(dict.fromkeys(zip(rows["system"], rows["arm"], strict=True)))]
-    figure, ax = plt.subplots(figsize=(7.5, 0.8 + 0.24 * len(wide)))
-    place = np.arange(len(wide))[::-1]
-    ax.hlines(place, wide[left], wide[right], color="0.7", linewidth=1)
-    ax.plot(wide[left], place, "o", markerfacecolor="white", markeredgecolor="0.1", markersize=5, label=left)
-    ax.plot(wide[right], place, "o", color="0.1", markersize=5, label=right)
-    ax.set_yticks(place, [f"{system}: {arm}" for system, arm in wide.index])
+def _column(rows: pd.DataFrame, name: str | None) -> list[str]:
+    """Texts of a column; empty ones where no column is named."""
+    return [str(text) for text in rows[name]] if name else [""] * len(rows)
+
+
+def _places(
+    rows: Sequence[tuple[str, str]], height: float
+) -> tuple[dict[tuple[str, str], float], dict[float, str], float]:
+    """Where each (group, name) stands, from 0 down, where each group's heading does, and where the last row ends."""
+    place: dict[tuple[str, str], float] = {}
+    headings: dict[float, str] = {}
+    y = 0.0
+    for group in dict.fromkeys(group for group, _ in rows):
+        if group:
+            headings[y] = group
+            y -= 1
+        for one in dict.fromkeys(one for one in rows if one[0] == group):
+            place[one] = y
+            y -= height
+    return place, headings, y
+
+
+def _dots(
+    ax: Axes,
+    rows: pd.DataFrame,
+    y: NDArray[np.floating],
+    look: tuple[str, str],
+    line: float | None,
+    sure: str | None,
+    digits: int,
+) -> None:
+    """Draw values (rows,) at heights (rows,) as ``forest`` does."""
+    mark, colour = look
+    value, low, high = (rows[end].to_numpy(dtype=float) for end in ("value", "low", "high"))
+    there, measured = ~np.isnan(value), ~np.isnan(value) & ~np.isnan(low)
+    filled = np.ones(len(rows), dtype=bool) if line is None else (low > line) | (high < line)
+    if sure:
+        filled = rows[sure].to_numpy(dtype=bool)
+    ax.hlines(y[measured], low[measured], high[measured], color=colour, linewidth=1.4, zorder=2)
+    for chosen, face, shape in (
+        (measured & filled, colour, mark),
+        (measured & ~filled, "white", mark),
+        (there & ~measured, "white", "d"),
+    ):
+        if chosen.any():
+            ax.scatter(value[chosen], y[chosen], s=26, marker=shape, facecolor=face, edgecolor=colour, zorder=3)
+    beside = ax.get_yaxis_transform()
+    for at, one in zip(y[there], value[there], strict=True):
+        ax.text(1.015, at, report.number(one, digits), transform=beside, va="center", fontsize=7.5, color="0.3")
+
+
+def pairs(rows: pd.DataFrame, *, xlabel: str) -> Figure:
+    """Two numbers of each row joined by a line: the first column is an open dot, the second a filled one."""
+    left, right = rows.columns
+    figure, ax = plt.subplots(figsize=(7.5, 0.8 + 0.24 * len(rows)))
+    place = np.arange(len(rows))[::-1]
+    ax.hlines(place, rows[left], rows[right], color="0.7", linewidth=1)
+    ax.plot(rows[left], place, "o", markerfacecolor="white", markeredgecolor="0.1", markersize=5, label=left)
+    ax.plot(rows[right], place, "o", color="0.1", markersize=5, label=right)
+    ax.set_yticks(place, [plain(name) for name in rows.index])
     ax.set_xlabel(xlabel)
     ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     figure.tight_layout()
+    return figure
+
+
+def bars(values: pd.Series, *, xlabel: str, digits: int = 0, log: bool = False) -> Figure:
+    """Draw numbers as bars with what they are called (the index), the first on top, each with its number."""
+    figure, ax = plt.subplots(figsize=(7, 0.8 + 0.26 * max(len(values), 1)), layout="constrained")
+    drawn = ax.barh([plain(name) for name in values.index[::-1]], values[::-1], color="0.6")
+    ax.bar_label(drawn, [report.number(value, digits) for value in values[::-1]], padding=3, fontsize=8)
+    if log and len(values):
+        ax.set_xscale("log")
+    ax.margins(x=0.08)
+    ax.set_xlabel(xlabel)
     return figure
 
 

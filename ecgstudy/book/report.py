@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from IPython.display import display
+from IPython.display import HTML, display
 from pandas.io.formats.style import Styler
 
 from ecgstudy.text import printable
@@ -33,11 +33,46 @@ def table(frame: pd.DataFrame, caption: str, *, digits: int = 3, index: bool = F
         frame.isetitem(place, pd.array([_plain(value) for value in frame.iloc[:, place]], dtype=object))
     for axis in (frame.index, frame.columns):
         axis.names = [name if name is None else _heading(name) for name in axis.names]
-    shown = frame.style.format(cell, na_rep="", escape="html")
+    # Cells without an id of their own: it would be a third of the page.
+    shown = Styler(frame, cell_ids=False).format(cell, na_rep="", escape="html")
     shown = shown.format_index(_heading).format_index(_heading, axis="columns")
     shown = shown.set_caption(html.escape(printable(caption), quote=False))
     shown = shown.set_table_attributes('class="dataframe ecgstudy-table"')
     return shown if index else shown.hide(axis="index")
+
+
+def folded(shown: Styler, summary: str) -> HTML:
+    """Fold a table behind a line that says what is in it.
+
+    It opens by mouse, touch and keyboard, and without scripts.
+    """
+    said = html.escape(printable(summary), quote=False)
+    return HTML(f'<details class="ecgstudy-fold"><summary>Table: {said}</summary>\n{shown.to_html()}\n</details>')
+
+
+def wide(rows: pd.DataFrame, names: str | Sequence[str], columns: str, *, digits: int = 3) -> pd.DataFrame:
+    """Numbers with their intervals as texts of a frame, one row a name and one column a value of ``columns``.
+
+    Parameters
+    ----------
+    rows
+        Columns value, low, high, and those that are named; their order is kept. A row without limits is its number.
+    names
+        Column, or columns, that tell the rows apart.
+    """
+    index = [names] if isinstance(names, str) else list(names)
+    order = rows[index].drop_duplicates()
+    texts = rows.assign(text=intervals(rows, digits=digits)).pivot(index=index, columns=columns, values="text")
+    keys = list(order[names]) if isinstance(names, str) else list(order.itertuples(index=False, name=None))
+    return texts.loc[keys, list(dict.fromkeys(rows[columns]))].fillna("").rename_axis(columns=None).reset_index()
+
+
+def with_p(rows: pd.DataFrame, names: str, heading: str) -> pd.DataFrame:
+    """Differences with their intervals (``heading``) and p-values as texts of a frame, a row each by ``names``.
+
+    ``rows`` have the columns value, low, high and p.
+    """
+    return pd.DataFrame({"": rows[names], heading: intervals(rows), "p": [p_value(p) for p in rows["p"]]})
 
 
 def unread(failed: Sequence[Mapping[str, str]], consequence: str) -> None:
@@ -78,7 +113,7 @@ def interval(value: float, low: float, high: float, *, digits: int = 3) -> str:
 def intervals(
     values: pd.DataFrame | Sequence[Any], columns: Sequence[str] = ("value", "low", "high"), digits: int = 3
 ) -> list[str]:
-    """Write several numbers with their intervals, empty where there is none.
+    """Write several numbers with their intervals: without where there is none, and empty where there is no number.
 
     Parameters
     ----------
@@ -89,7 +124,10 @@ def intervals(
     """
     limits = values[list(columns)].T if isinstance(values, pd.DataFrame) else values[:3]
     rows = np.asarray(limits, dtype=float).reshape(3, -1).T
-    return ["" if np.isnan(row[0]) else interval(*row, digits=digits) for row in rows]
+    return [
+        "" if np.isnan(row[0]) else number(row[0], digits) if np.isnan(row[1]) else interval(*row, digits=digits)
+        for row in rows
+    ]
 
 
 def p_value(p: float, *, sign: bool = False) -> str:

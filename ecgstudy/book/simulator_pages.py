@@ -16,6 +16,7 @@ from ecgstudy.data.simulator.synthetic import SimulatedRecord
 from ecgstudy.studies import realism
 
 _BOX = ("whislo", "q1", "med", "q3", "whishi")  # matplotlib's names of what ``realism.PERCENTILES`` are
+_BY_LEAD = ", (?:I|V|aV)"  # what is measured in each lead has the lead's name at its end
 _ARMS = ("simulated alone", "real alone", "simulated, then real")
 
 
@@ -152,8 +153,17 @@ def ranges(distribution: pd.DataFrame, group: str, **quantities: str) -> dict[st
 def once_a_record(distribution: pd.DataFrame, groups: Sequence[str]) -> pd.DataFrame:
     """``side_by_side`` of several data sets, without what is measured in each lead."""
     both = pd.concat([side_by_side(distribution, group).assign(**{"data set": group}) for group in groups])
-    whole = both[~both["quantity"].str.contains(", (?:I|V|aV)", regex=True)]
+    whole = both[~both["quantity"].str.contains(_BY_LEAD, regex=True)]
     return whole[["data set", "quantity", "records", "real", "simulated", "KS"]]
+
+
+def ks_once_a_record(distribution: pd.DataFrame, groups: Sequence[str]) -> Figure:
+    """Draw KS with its interval of what is measured once a record, a heading a data set."""
+    ks = distribution[distribution["statistic"] == "KS"]
+    rows = pd.concat([ks[ks["group"] == group] for group in groups])
+    rows = rows[~rows["quantity"].str.contains(_BY_LEAD, regex=True)]
+    options = {"names": "quantity", "groups": "group", "reference": 0.1, "said": "0.1"}
+    return plots.forest(rows, xlabel="KS: 0 where distributions are the same", **options)
 
 
 def boxes_by_lead(distribution: pd.DataFrame, group: str, quantities: Sequence[str]) -> Figure:
@@ -230,31 +240,30 @@ def solution(strips: Sequence[tuple[Record, bool]]) -> str:
     return "".join(told)
 
 
-def apart(measured: pd.DataFrame, caption: str) -> Styler:
+def apart(measured: pd.DataFrame) -> pd.DataFrame:
     """How well each classifier tells real from simulated records, from the rows of ``results/realism.csv``."""
-    rows = measured[measured["question"] == "real or simulated"]
-    rows = rows.assign(AUROC=report.intervals(rows))
-    return report.table(rows[["group", "AUROC", "n"]].rename(columns={"group": "", "n": "records"}), caption)
+    return measured[measured["question"] == "real or simulated"].assign(metric="AUROC")
 
 
 def gives_away(lost: pd.Series) -> Figure:
     """Bars of the AUROC that is lost when a feature (the index) is shuffled, the first on top."""
-    figure, ax = plt.subplots(figsize=(7, 2.8))
-    ax.barh(lost.index[::-1], lost[::-1], color="0.5")
-    ax.set_xlabel("AUROC lost when this feature is shuffled")
-    figure.tight_layout()
-    return figure
+    return plots.bars(lost, xlabel="AUROC lost when this feature is shuffled", digits=3)
 
 
-def transfer_over_folds(transfer: pd.DataFrame, caption: str) -> Styler:
-    """Mean macro-AUROC over the folds of each arm of ``realism.transfer``, and its difference to real records alone."""
-    return report.table(
-        _wide(transfer[transfer["quantity"] == "macro"], "group", "statistic")
-        .loc[list(_ARMS), ["AUROC, mean of folds", "AUROC above real alone"]]
-        .reset_index()
-        .rename(columns={"group": "trained on"}),
-        caption,
-    )
+def transfer_over_folds(transfer: pd.DataFrame) -> pd.DataFrame:
+    """Mean macro-AUROC over folds of each arm of ``realism.transfer``, and its difference to real records alone."""
+    shown = ("AUROC, mean of folds", "AUROC above real alone")
+    rows = transfer[(transfer["quantity"] == "macro") & transfer["statistic"].isin(shown)]
+    rows = rows[rows["group"].isin(_ARMS)].sort_values("group", key=lambda g: g.map(_ARMS.index), kind="stable")
+    return pd.concat([rows[rows["statistic"] == statistic] for statistic in shown], ignore_index=True)
+
+
+def drawn_by_class(transfer: pd.DataFrame) -> Figure:
+    """Draw the AUROC on real records of each class, a mark an arm of ``realism.transfer``."""
+    rows = transfer[(transfer["statistic"] == "AUROC") & (transfer["quantity"] != "macro")]
+    rows = pd.concat([rows[rows["group"] == arm] for arm in _ARMS])
+    options = {"names": "quantity", "series": "group", "reference": 0.5, "said": "chance"}
+    return plots.forest(rows, xlabel="AUROC, real records", **options)
 
 
 def transfer_by_class(transfer: pd.DataFrame, caption: str) -> Styler:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ecgstudy.data import own
 from ecgstudy.data.labels import CLASSES
+from ecgstudy.profiles import profile_values
 from ecgstudy.studies import ablations, explanations, questions, single_beats
 from ecgstudy.studies.trainings import Ensemble, Task
 from ecgstudy.systems.catalogue import CATALOGUE, with_chapter
@@ -23,6 +24,11 @@ def planned(chapter: str, p: SimpleNamespace) -> list[Task]:
             system = cls.configured(vars(p))
             found += _all(Ensemble.of_chapter(system, p).all_tasks(p))
     return found + (_OTHERS[chapter](p) if chapter in _OTHERS else [])
+
+
+def trains(chapter: str, profile: str) -> bool:
+    """Whether a chapter wants something trained in this profile, whether it is there or not."""
+    return bool(planned(chapter, SimpleNamespace(**profile_values(profile, chapter), profile=profile)))
 
 
 def _all(tasks: Mapping[Any, Iterable[Task]]) -> list[Task]:
