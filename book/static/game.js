@@ -142,8 +142,8 @@ EcgGame.results(text)       the rounds' scores of every result that a text holds
     make("p", "", parts.after, `Where the evidence of ${one.finding} is: ${one.evidence}. Leads: ${one.leads}. `
       + "Marks and maps are scored in time, whatever the lead.");
     const said = ({ probability: p, called }) => `${(100 * p).toFixed(0)} %, ${called ? "called" : "not called"}`;
-    const rows = data.systems.map((system) => [system.name, system.excess, said(system)]);
-    rows.push(["You", mine, ""], [`Your marks, moved by ${(shift / key.fs).toFixed(1)} s`, moved, ""]);
+    const rows = [["You", mine, ""], [`Your marks, moved by ${(shift / key.fs).toFixed(1)} s`, moved, ""]];
+    rows.push(...data.systems.map((system) => [system.name, system.excess, said(system)]));
     rows.sort((a, b) => b[1] - a[1]);
     const caption = "Excess mass of your marks and of the systems' own maps";
     table(parts.after, caption, ["who", "excess mass", "its answer"], rows);
