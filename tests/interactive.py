@@ -2,17 +2,16 @@
 
 import re
 import shutil
+from importlib.resources import files
 from pathlib import Path
 
-import pydata_sphinx_theme
 import pytest
-import sphinx_book_theme
 
 from ecgstudy.paths import REPOSITORY
 
 STATIC = REPOSITORY / "book" / "static"
-_PYDATA = Path(pydata_sphinx_theme.__file__).parent / "theme/pydata_sphinx_theme/static/styles"
-_BOOK = Path(sphinx_book_theme.__file__).parent / "theme/sphinx_book_theme/static/styles"
+_PYDATA = Path(str(files("pydata_sphinx_theme"))) / "theme/pydata_sphinx_theme/static/styles"
+_BOOK = Path(str(files("sphinx_book_theme"))) / "theme/sphinx_book_theme/static/styles"
 _NAMES = ("bootstrap", "pydata-sphinx-theme")
 STYLES = (*(_PYDATA / f"{name}.css" for name in _NAMES), _BOOK / "sphinx-book-theme.css")
 WIDTHS = (360, 390, 1400)

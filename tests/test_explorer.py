@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from tests.test_book import browser as browser
 from tests.test_page import luminance
 
 REAL = explorer.RECORDS / "ludb-96.hea"
-OWN, PAPER = list(ENTRIES)[0], list(ENTRIES)[2]
+OWN, _, PAPER, *_ = ENTRIES
 
 
 def given(text):
@@ -167,7 +168,7 @@ def test_what_is_kept_is_made_once_and_again_when_something_changes(monkeypatch,
     def files():
         made.append(1)
         yield "a.js", explorer.script("a", {"word": "é"})
-        yield explorer.STILL, "text"
+        yield "b.md", "text"
 
     folder = explorer.kept("test", files)
     assert explorer.kept("test", files) == folder and made == [1]
@@ -265,7 +266,7 @@ def test_its_levels_are_told_apart_in_grey_and_under_the_trace(chart):
     for one in themes.values():
         grey = [luminance(str([int(c[i : i + 2], 16) for i in (1, 3, 5)])) for c in (one["paper"], *one["levels"])]
         ink = luminance(str([int(one["ink"][i : i + 2], 16) for i in (1, 3, 5)]))
-        for a, b in zip(grey, grey[1:], strict=False):
+        for a, b in pairwise(grey):
             assert (max(a, b) + 0.05) / (min(a, b) + 0.05) > 1.25
         assert (max(ink, grey[-1]) + 0.05) / (min(ink, grey[-1]) + 0.05) > 3
         assert np.all(np.diff(grey) > 0) or np.all(np.diff(grey) < 0)
