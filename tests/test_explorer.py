@@ -1,14 +1,16 @@
 """The explorer: its numbers are the package's, its chart is to scale, and it works by mouse, touch and keyboard."""
 
 import base64
+import dataclasses
 import json
 import re
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from ecgstudy.book import explorer
+from ecgstudy.book import explorer, pages
 from ecgstudy.data.delineations import read_delineation
 from ecgstudy.data.formats import read_annotation
 from ecgstudy.data.labels import CLASSES
@@ -152,6 +154,18 @@ def test_simulated_records_are_those_that_no_network_has_learned_from():
     assert not any(explorer.explained(one, name).seen.any() for name in ENTRIES)
 
 
+def test_networks_that_learned_from_the_original_of_a_cut_do_not_answer(shown):
+    source = "PhysioNet/CinC Challenge 2021 1.0.3, record training/cpsc_2018/g1/A0001, doi:1, CC BY 4.0"
+    found = explorer.explained(dataclasses.replace(shown[1], source=source), OWN)
+    tested = []
+    for run in found.shipped.runs:
+        rows = run.predictions[run.predictions["split"] == "test"]["record"]
+        names = found.shipped.records.iloc[rows][["name", "source"]]
+        tested.append(bool(((names["name"] == "A0001") & (names["source"] == "cpsc_2018")).any()))
+    assert sum(tested) == 1 and found.seen.tolist() == [not one for one in tested]
+    assert not explorer.explained(shown[1], OWN).seen.any()
+
+
 def test_methods_are_the_systems_own_and_cheap_ones(data):
     about = explorer.about()
     assert [one["name"] for one in about["systems"]] == list(ENTRIES)
@@ -160,6 +174,16 @@ def test_methods_are_the_systems_own_and_cheap_ones(data):
         assert "random" in one["methods"] and BY_LEAD in general
         assert not any(methods.METHODS[name].costly for name in general)
     assert list(data[OWN]["maps"]) == about["systems"][0]["methods"]
+
+
+def test_each_chapter_leads_to_the_explorer_of_its_system():
+    app = SimpleNamespace(env=SimpleNamespace(found_docs={"book/explorer"}))
+    for page, wanted in (("notebooks/05_butt", 1), ("book/claims", 0)):
+        context = {"body": "<section><h1>T</h1><p>a</p></section>", "pathto": lambda name: f"../{name}.html"}
+        pages._link(app, page, "page.html", context, None)
+        found = re.findall(r'<h1>T</h1><p [^>]*>.*?href="\.\./book/explorer\.html#chapter=05_butt"', context["body"])
+        assert len(found) == wanted and context["body"].endswith("<p>a</p></section>")
+    assert "05_butt" in {one["chapter"] for one in explorer.about()["systems"]}
 
 
 def test_what_is_kept_is_made_once_and_again_when_something_changes(monkeypatch, tmp_path):

@@ -7,6 +7,7 @@ it, and the maps of all methods. Each calls ``EcgData.put(name, data)``, so that
 import base64
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +32,7 @@ from ecgstudy.profiles import profile_values
 from ecgstudy.reading.chart import chart
 from ecgstudy.reading.explanation import BY_LEAD, Explanation, explain
 from ecgstudy.reading.page import WORDS, percent
-from ecgstudy.reading.shipped import ENTRIES, shipped
+from ecgstudy.reading.shipped import ENTRIES, Shipped, shipped
 from ecgstudy.studies.explanations import CASE_SEED
 from ecgstudy.studies.questions import chosen
 from ecgstudy.systems import System
@@ -143,7 +144,17 @@ def records() -> tuple[Shown, ...]:
 def explained(shown: Shown, system: str) -> Explanation:
     """What the networks of an entry of ``shipped.ENTRIES`` answer; it knows which have learned from the record."""
     found = explain(shown.first, system=system, even_if_unfit=True)
-    return replace(found, seen=found.shipped.seen(shown.record))
+    return replace(found, seen=_seen(found.shipped, shown))
+
+
+def _seen(ships: Shipped, shown: Shown) -> NDArray[np.bool_]:
+    """Which members have learned from a record, or from the one that its source says it was cut from."""
+    seen = ships.seen(shown.record)
+    if original := re.search(r"record ([\w./-]+)", shown.source):
+        name = original[1].rpartition("/")[2]
+        for source in {source for source in ships.records["source"] if source in shown.source}:
+            seen = seen | ships.seen(replace(shown.record, name=name, source=source))
+    return seen
 
 
 def methods_of(system: System) -> list[str]:

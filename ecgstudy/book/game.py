@@ -21,7 +21,7 @@ STILL = "still.md"  # the file in the cache that has what a reader without scrip
 REAL = explorer.RECORDS / "ludb-96.hea"
 # What is asked for, all that the heart has, index and noise of the record: from what all see to what takes a ruler.
 SIMULATED = (
-    ("PVC", ("PVC",), 32, 0.3),
+    ("PVC", ("PVC",), 33, 0.3),
     ("LBBB", ("LBBB",), 16, 0.3),
     ("RBBB", ("RBBB",), 28, 0.3),
     ("STE", ("STE",), 6, 0.3),
