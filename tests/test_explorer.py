@@ -1,13 +1,16 @@
 """The explorer: its numbers are the package's, its chart is to scale, and it works by mouse, touch and keyboard."""
 
 import base64
+import dataclasses
 import json
 import re
+from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from ecgstudy.book import explorer
+from ecgstudy.book import explorer, pages
 from ecgstudy.data.delineations import read_delineation
 from ecgstudy.data.formats import read_annotation
 from ecgstudy.data.labels import CLASSES
@@ -24,7 +27,7 @@ from tests.test_book import browser as browser
 from tests.test_page import luminance
 
 REAL = explorer.RECORDS / "ludb-96.hea"
-OWN, PAPER = list(ENTRIES)[0], list(ENTRIES)[2]
+OWN, _, PAPER, *_ = ENTRIES
 
 
 def given(text):
@@ -151,6 +154,18 @@ def test_simulated_records_are_those_that_no_network_has_learned_from():
     assert not any(explorer.explained(one, name).seen.any() for name in ENTRIES)
 
 
+def test_networks_that_learned_from_the_original_of_a_cut_do_not_answer(shown):
+    source = "PhysioNet/CinC Challenge 2021 1.0.3, record training/cpsc_2018/g1/A0001, doi:1, CC BY 4.0"
+    found = explorer.explained(dataclasses.replace(shown[1], source=source), OWN)
+    tested = []
+    for run in found.shipped.runs:
+        rows = run.predictions[run.predictions["split"] == "test"]["record"]
+        names = found.shipped.records.iloc[rows][["name", "source"]]
+        tested.append(bool(((names["name"] == "A0001") & (names["source"] == "cpsc_2018")).any()))
+    assert sum(tested) == 1 and found.seen.tolist() == [not one for one in tested]
+    assert not explorer.explained(shown[1], OWN).seen.any()
+
+
 def test_methods_are_the_systems_own_and_cheap_ones(data):
     about = explorer.about()
     assert [one["name"] for one in about["systems"]] == list(ENTRIES)
@@ -161,13 +176,23 @@ def test_methods_are_the_systems_own_and_cheap_ones(data):
     assert list(data[OWN]["maps"]) == about["systems"][0]["methods"]
 
 
+def test_each_chapter_leads_to_the_explorer_of_its_system():
+    app = SimpleNamespace(env=SimpleNamespace(found_docs={"book/explorer"}))
+    for page, wanted in (("notebooks/05_butt", 1), ("book/claims", 0)):
+        context = {"body": "<section><h1>T</h1><p>a</p></section>", "pathto": lambda name: f"../{name}.html"}
+        pages._link(app, page, "page.html", context, None)
+        found = re.findall(r'<h1>T</h1><p [^>]*>.*?href="\.\./book/explorer\.html#chapter=05_butt"', context["body"])
+        assert len(found) == wanted and context["body"].endswith("<p>a</p></section>")
+    assert "05_butt" in {one["chapter"] for one in explorer.about()["systems"]}
+
+
 def test_what_is_kept_is_made_once_and_again_when_something_changes(monkeypatch, tmp_path):
     made = []
 
     def files():
         made.append(1)
         yield "a.js", explorer.script("a", {"word": "é"})
-        yield explorer.STILL, "text"
+        yield "b.md", "text"
 
     folder = explorer.kept("test", files)
     assert explorer.kept("test", files) == folder and made == [1]
@@ -207,9 +232,10 @@ CHART = """(more) => {
         onview: (view) => heard.views.push(view), onclick: (t, lead) => heard.clicks.push([t, lead]),
         oncalipers: (one) => { heard.calipers = one; }, ...more});
 }"""
-PIXEL = """([x, y]) => {
-    const s = devicePixelRatio, p = chart.canvas.getContext("2d").getImageData(Math.round(x * s), Math.round(y * s), 1, 1);
-    return [...p.data.slice(0, 3)];
+PIXELS = """(places) => {
+    const {width, height} = chart.canvas, s = devicePixelRatio;
+    const {data} = chart.canvas.getContext("2d").getImageData(0, 0, width, height);
+    return places.map(([x, y]) => [...data.subarray(4 * (Math.round(y * s) * width + Math.round(x * s))).slice(0, 3)]);
 }"""
 
 
@@ -230,17 +256,14 @@ def place(page, t, lead="II"):
     return at["x"], at["y"], box["x"] + at["x"], box["y"] + at["y"]
 
 
-def hexed(pixel):
-    return "#{:02x}{:02x}{:02x}".format(*pixel)
-
-
 def test_a_second_and_a_millivolt_have_the_scale_of_paper(chart):
     for width in (360, 390, 1400):
         chart.set_viewport_size({"width": width, "height": 900})
         chart.wait_for_timeout(60)
         (x0, y, *_), (x1, *_) = place(chart, 1), place(chart, 2)
         second = x1 - x0
-        column = [chart.evaluate(PIXEL, [place(chart, 2.04)[0], y - up]) for up in np.arange(-2, 0.6 * second)]
+        x = place(chart, 2.04)[0]
+        column = chart.evaluate(PIXELS, [[x, y - up] for up in np.arange(-2, 0.6 * second).tolist()])
         ink = [i - 2 for i, pixel in enumerate(column) if max(pixel) < 90]
         assert abs(max(ink) - second / 2.5) <= 1.5  # 25 mm and 10 mm
 
@@ -255,7 +278,8 @@ def test_a_map_is_shaded_where_it_is_and_as_much_as_it_is(chart, theme):
         # Between the lines of the grid, the commonest colour.
         for t, colour in ((2.1, colours["levels"][3]), (3.1, colours["levels"][1]), (4.5, colours["paper"])):
             x = place(chart, t, lead)[0]
-            seen = [hexed(chart.evaluate(PIXEL, [x + dx, y + 9 + dy])) for dx in range(6) for dy in range(6)]
+            around = [[x + dx, y + 9 + dy] for dx in range(6) for dy in range(6)]
+            seen = ["#{:02x}{:02x}{:02x}".format(*pixel) for pixel in chart.evaluate(PIXELS, around)]
             assert max(set(seen), key=seen.count) == colour, (t, lead)
     assert chart.locator(".ecg-box").count() == 4
 
@@ -266,7 +290,7 @@ def test_its_levels_are_told_apart_in_grey_and_under_the_trace(chart):
     for one in themes.values():
         grey = [luminance(str([int(c[i : i + 2], 16) for i in (1, 3, 5)])) for c in (one["paper"], *one["levels"])]
         ink = luminance(str([int(one["ink"][i : i + 2], 16) for i in (1, 3, 5)]))
-        for a, b in zip(grey, grey[1:], strict=False):
+        for a, b in pairwise(grey):
             assert (max(a, b) + 0.05) / (min(a, b) + 0.05) > 1.25
         assert (max(ink, grey[-1]) + 0.05) / (min(ink, grey[-1]) + 0.05) > 3
         assert np.all(np.diff(grey) > 0) or np.all(np.diff(grey) < 0)

@@ -7,6 +7,7 @@ it, and the maps of all methods. Each calls ``EcgData.put(name, data)``, so that
 import base64
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +32,7 @@ from ecgstudy.profiles import profile_values
 from ecgstudy.reading.chart import chart
 from ecgstudy.reading.explanation import BY_LEAD, Explanation, explain
 from ecgstudy.reading.page import WORDS, percent
-from ecgstudy.reading.shipped import ENTRIES, shipped
+from ecgstudy.reading.shipped import ENTRIES, Shipped, shipped
 from ecgstudy.studies.explanations import CASE_SEED
 from ecgstudy.studies.questions import chosen
 from ecgstudy.systems import System
@@ -39,7 +40,6 @@ from ecgstudy.systems import System
 RECORDS = REPOSITORY / "book" / "records"
 FS, SECONDS = 250.0, 10.0  # of the ECG that is drawn
 SALIENCY = "saliency"
-STILL = "still.md"  # the file in the cache that has what a reader without scripts gets
 CELL = 2  # samples of a network's input that share a number of a map
 NOISE = 0.5  # of the simulated records, as a share of what recordings have; their findings, and the index of each
 SIMULATED = (
@@ -55,8 +55,10 @@ SIMULATED = (
     (("RBBB", "PVC"), 33),
 )
 # What changes the numbers, besides networks and recordings.
-_CODE = ("book/explorer.py", "book/game.py", "data/**/*.py", "explain/*.py", "maps.py", "preprocessing.py")
-_CODE += ("reading/*.py", "systems/*.py", "layers.py")
+_CODE = (
+    *("book/explorer.py", "book/game.py", "data/**/*.py", "explain/*.py", "maps.py", "preprocessing.py"),
+    *("reading/*.py", "systems/*.py", "layers.py"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +99,7 @@ class Shown:
         """The key in any lead at a rate that divides its own, (9, samples)."""
         if self.key is None:
             return None
-        return cells.in_cells(self.key.any(axis=1), round(self.record.fs / fs), samples)
+        return cells.in_cells(np.any(self.key, axis=1), round(self.record.fs / fs), samples)
 
 
 def simulated(findings: Sequence[str], index: int, noise: float = NOISE) -> Shown:
@@ -142,7 +144,17 @@ def records() -> tuple[Shown, ...]:
 def explained(shown: Shown, system: str) -> Explanation:
     """What the networks of an entry of ``shipped.ENTRIES`` answer; it knows which have learned from the record."""
     found = explain(shown.first, system=system, even_if_unfit=True)
-    return replace(found, seen=found.shipped.seen(shown.record))
+    return replace(found, seen=_seen(found.shipped, shown))
+
+
+def _seen(ships: Shipped, shown: Shown) -> NDArray[np.bool_]:
+    """Which members have learned from a record, or from the one that its source says it was cut from."""
+    seen = ships.seen(shown.record)
+    if original := re.search(r"record ([\w./-]+)", shown.source):
+        name = original[1].rpartition("/")[2]
+        for source in {source for source in ships.records["source"] if source in shown.source}:
+            seen = seen | ships.seen(replace(shown.record, name=name, source=source))
+    return seen
 
 
 def methods_of(system: System) -> list[str]:
@@ -168,7 +180,7 @@ def maps_of(explanation: Explanation, method: str) -> NDArray[np.float64]:
     own = next(iter(system.own_maps))
     if method in (own, random):
         mean = window.maps[explanation.used].mean(axis=0, dtype=np.float64)
-        return mean if method == own else blind.random_maps(mean, np.random.default_rng(0))
+        return mean if method == own else blind.random_maps(mean, np.random.default_rng(0)).astype(np.float64)
     if method == BY_LEAD:
         return (_gradients(explanation) * window.x[: len(LEADS), window.there].numpy()).mean(axis=0)
     if method == SALIENCY:
@@ -180,7 +192,7 @@ def maps_of(explanation: Explanation, method: str) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=1)
 def _gradients(explanation: Explanation) -> NDArray[np.float64]:
-    """Gradients of all logits where the record is, (members, 9, 12, samples): once, since two methods are made of them."""
+    """Gradients of all logits where the record is, (members, 9, 12, samples): once, for the two methods they make."""
     window, each = explanation.windows[0], []
     for network in explanation.used_networks:
         with maps.gradients(network):
@@ -301,14 +313,25 @@ def write(folder: Path) -> None:
 
 
 def still() -> str:
-    """What a reader without scripts gets, in the book's Markdown."""
-    return (kept("explorer", _files) / STILL).read_text(encoding="utf-8")
+    """What a reader without scripts gets, in the book's Markdown: a picture, and what all systems answer there."""
+    shown = records()[0]
+    rows = []
+    for system in ENTRIES:
+        explanation = explained(shown, system)
+        p, called = explanation.probabilities, explanation.called
+        yes = [f"{name} ({percent(p[c])})" for c, name in enumerate(CLASSES) if called[c]]
+        rows.append(f"<tr><th scope='row'>{system}</th><td>{', '.join(yes) or 'none'}</td></tr>")
+    return without_scripts(
+        f"<p>This page needs scripts, and they are off. Here is one of its views: {shown.title}.</p>\n"
+        '<img src="../_static/explorer/still.svg" '
+        'alt="A simulated 12-lead ECG on chart paper, and a map over it, darkest where it supports the finding">\n'
+        f"<table><caption>What each system calls in this ECG</caption>{''.join(rows)}</table>"
+    )
 
 
 def _files() -> Iterable[tuple[str, str]]:
     yield "index.js", script("index", about())
     yield "still.svg", _still_picture()
-    yield STILL, _still_table()
     for i, shown in enumerate(records()):
         yield f"record-{i}.js", script(f"record-{i}", about_record(shown))
         for j, system in enumerate(ENTRIES):
@@ -323,23 +346,6 @@ def _still_picture() -> str:
     made = maps_of(explanation, explanation.method)[CLASSES.index(finding)]
     about = f"The map of {finding} by {system} over a simulated 12-lead ECG"
     return chart(signal, FS, title=shown.title, description=about, maps=made, map_fs=explanation.system.fs)
-
-
-def _still_table() -> str:
-    """What all systems answer to the first record."""
-    shown = records()[0]
-    rows = []
-    for system in ENTRIES:
-        explanation = explained(shown, system)
-        p, called = explanation.probabilities, explanation.called
-        yes = [f"{name} ({percent(p[c])})" for c, name in enumerate(CLASSES) if called[c]]
-        rows.append(f"<tr><th scope='row'>{system}</th><td>{', '.join(yes) or 'none'}</td></tr>")
-    return without_scripts(
-        f"<p>This page needs scripts, and they are off. Here is one of its views: {shown.title}.</p>\n"
-        '<img src="../_static/explorer/still.svg" '
-        'alt="A simulated 12-lead ECG on chart paper, and a map over it, darkest where it supports the finding">\n'
-        f"<table><caption>What each system calls in this ECG</caption>{''.join(rows)}</table>"
-    )
 
 
 def without_scripts(text: str) -> str:

@@ -10,17 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgstudy.book import explorer
-from ecgstudy.book.explorer import Shown, explained, maps_of, packed, real, script, scores, simulated
+from ecgstudy.book.explorer import Shown, explained, maps_of, packed, real, scores, script, simulated
 from ecgstudy.book.report import number
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.simulator.synthetic import CRITERIA
 from ecgstudy.reading.page import WORDS
 from ecgstudy.reading.shipped import ENTRIES, shipped
 
+STILL = "still.md"  # the file in the cache that has what a reader without scripts gets
 REAL = explorer.RECORDS / "ludb-96.hea"
-# What is asked for, all that the heart has, the record's index and noise: from what everybody sees to what takes a ruler.
+# What is asked for, all that the heart has, index and noise of the record: from what all see to what takes a ruler.
 SIMULATED = (
-    ("PVC", ("PVC",), 32, 0.3),
+    ("PVC", ("PVC",), 33, 0.3),
     ("LBBB", ("LBBB",), 16, 0.3),
     ("RBBB", ("RBBB",), 28, 0.3),
     ("STE", ("STE",), 6, 0.3),
@@ -103,7 +104,7 @@ def write(folder: Path) -> None:
 
 def still() -> str:
     """What a reader without scripts gets, in the book's Markdown: the rounds, their keys and the systems' scores."""
-    return (explorer.kept("game", _files) / explorer.STILL).read_text(encoding="utf-8")
+    return (explorer.kept("game", _files) / STILL).read_text(encoding="utf-8")
 
 
 def _files() -> Iterable[tuple[str, str]]:
@@ -111,7 +112,7 @@ def _files() -> Iterable[tuple[str, str]]:
     found = [about_round(one) for one in rounds()]
     for i, one in enumerate(found):
         yield f"round-{i}.js", script(f"round-{i}", one)
-    yield explorer.STILL, _still_table([[system["excess"] for system in one["systems"]] for one in found])
+    yield STILL, _still_table([[system["excess"] for system in one["systems"]] for one in found])
 
 
 def _still_table(excess: Sequence[Sequence[float]]) -> str:
