@@ -175,7 +175,6 @@ def test_numbers_are_handed_over_whole(written):
 # --- the heart -------------------------------------------------------------------------------------------------------
 
 
-
 def drawn(page, settings):
     """ECG (12, samples) of settings, by the page's script."""
     made = page.evaluate("(settings) => text(ModelHeart.draw(settings).signal)", dataclasses.asdict(settings))
@@ -292,7 +291,9 @@ def files_of(**contents):
 
 def read_in(page, **contents):
     got = page.evaluate(READ, files_of(**contents))
-    return got if "error" in got else got | {"leads": np.frombuffer(base64.b64decode(got["leads"]), "<f4").reshape(12, -1)}
+    return (
+        got if "error" in got else got | {"leads": np.frombuffer(base64.b64decode(got["leads"]), "<f4").reshape(12, -1)}
+    )
 
 
 @pytest.mark.parametrize("fmt", ["16", "24", "32", "212"])
@@ -424,7 +425,9 @@ class Opened:
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
         # The theme's fonts of symbols do not load from a file, and the browser complains.
-        self.page.on("console", lambda m: self.said.append(m.text) if m.type == "error" and not FONTS.search(m.text) else None)
+        self.page.on(
+            "console", lambda m: self.said.append(m.text) if m.type == "error" and not FONTS.search(m.text) else None
+        )
         self.page.on("requestfailed", lambda r: None if r.url.endswith(".woff2") else self.said.append(r.url))
         self.page.goto(path.as_uri())
 
@@ -466,6 +469,7 @@ def test_it_opens_from_a_file_asks_nobody_and_fits_every_screen(browser, book):
 def test_by_mouse_a_slider_and_a_beat_are_pulled(browser, book):
     with Opened(browser, book) as opened:
         page, before = opened.page, opened.probability("I-AVB")
+        page.locator("#live-pr").scroll_into_view_if_needed()
         box = page.locator("#live-pr").bounding_box()
         page.mouse.move(box["x"] + box["width"] * 0.17, box["y"] + box["height"] / 2)
         page.mouse.down()
@@ -521,7 +525,11 @@ def test_by_keyboard_everything_is_reached(browser, book):
         page.locator("#live").focus()
         for _ in range(40):
             page.keyboard.press("Tab")
-            reached.add(page.evaluate("document.activeElement.id || document.activeElement.className || document.activeElement.textContent"))
+            reached.add(
+                page.evaluate(
+                    "document.activeElement.id || document.activeElement.className || document.activeElement.textContent"
+                )
+            )
         wanted = {f"live-{name}" for name in (*live.SLIDERS, "form", "origin", "network", "file")} | {"ecg-paper"}
         assert wanted <= reached, wanted - reached
         page.locator("#live-st").focus()
@@ -534,7 +542,7 @@ def test_by_keyboard_everything_is_reached(browser, book):
         page.keyboard.press("Enter")
         page.wait_for_function("document.querySelector('#live-pr').value === '240'")
         assert page.evaluate("document.activeElement.id") == "live"
-        page.wait_for_function("document.querySelector('.live [role=status]').textContent.includes('I-AVB')")
+        page.wait_for_function("document.querySelector('#live > [role=status]').textContent.includes('I-AVB')")
 
 
 @pytest.mark.parametrize("width", [360, 390])
@@ -632,5 +640,7 @@ def test_without_scripts_a_picture_stands_there_and_motion_is_left_out_where_ask
         assert "needs JavaScript" in opened.page.locator("noscript").inner_text()
         assert not opened.page.locator("[data-try]:visible").count()
     with Opened(browser, book, reduced_motion="reduce") as opened:
-        times = opened.page.eval_on_selector_all(".live *", "all => all.map(e => getComputedStyle(e).transitionDuration)")
+        times = opened.page.eval_on_selector_all(
+            ".live *", "all => all.map(e => getComputedStyle(e).transitionDuration)"
+        )
         assert set(times) == {"0s"}

@@ -59,12 +59,13 @@
     at.said = make("p", { class: "live-said" }, root);
     at.status = make("p", { class: "ecg-hidden", role: "status" }, root);
     const columns = make("div", { class: "live-columns" }, root);
-    const left = make("div", {}, columns), right = make("div", {}, columns);
-    const asked = make("div", { class: "ecg-controls live-network" }, right);
+    const [answer, ecg, sum, file] = ["answer", "ecg", "sum", "file"].map((area) =>
+      make("div", { class: `live-area-${area}` }, columns));
+    const asked = make("div", { class: "ecg-controls live-network" }, answer);
     choice(asked, "network", "Network", networks, ask);
-    at.answer = LiveAnswer.create(right, (name) => { state.shown = name; show(); });
-    buildHeart(left);
-    buildFile(left);
+    at.answer = LiveAnswer.create(answer, sum, (name) => { state.shown = name; show(); });
+    buildHeart(ecg);
+    buildFile(file);
     chart = EcgChart.create(paper, { fs, leads, signals: drawn });
     window.LiveChart = chart; // for whoever wants to know where a moment stands
     grab(paper);

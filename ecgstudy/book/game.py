@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgstudy.book import explorer
-from ecgstudy.book.explorer import Shown, explained, maps_of, packed, real, script, scores, simulated
+from ecgstudy.book.explorer import Shown, explained, maps_of, packed, real, scores, script, simulated
 from ecgstudy.book.report import number
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.simulator.synthetic import CRITERIA

@@ -1,4 +1,4 @@
-"""What the page with the network in it needs: the networks as scripts, the simulator's typical heart, and words on both.
+"""What the page with the network in it needs: networks as scripts, the simulator's typical heart, and words on both.
 
 The page opens from a file, so nothing can be fetched: each script hands its numbers to the page's own ones, which stand
 in ``book/static``. Here the same ECG is drawn by the simulator and read by torch: for the page's picture and the
@@ -7,7 +7,6 @@ numbers of its text, and for the tests of those scripts.
 
 import base64
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -30,7 +29,7 @@ from ecgstudy.reading import explanation
 from ecgstudy.reading.chart import chart
 from ecgstudy.reading.page import WORDS, percent
 from ecgstudy.reading.shipped import OWN, Shipped, shipped
-from ecgstudy.reading.waves import PARTS, delineate
+from ecgstudy.reading.waves import PARTS
 from ecgstudy.systems import parameter_count
 from ecgstudy.systems.local_evidence import LocalEvidence
 
@@ -44,8 +43,8 @@ NOISE_STEP = 1e-4  # mV
 class Typical:
     """Draws the middle of every distribution, in place of a random generator: so the simulator makes a typical heart.
 
-    Its beats come with ``jitter`` (beats,), standard normal, and of those that may come early ``first`` is chosen. Chances
-    are ``share``: 0 makes an ST segment that has no benign deviation, and that moves in the first of its territories.
+    Its beats come with ``jitter`` (beats,), standard normal, and of those that may come early ``first`` is chosen.
+    Chances are ``share``: 0 makes an ST segment that has no benign deviation, and that moves in its first territory.
     """
 
     def __init__(self, jitter: ArrayLike = (), first: int = 0, share: float = 0.5) -> None:
@@ -145,7 +144,7 @@ SLIDERS: dict[str, tuple[str, str, float, float, float, float]] = {
     "rate": ("Heart rate", "a minute", 1, 45, 130, 1),
     "irregular": ("Irregular beats", "%", 100, 0, 20, 0.2),
     "early": ("One beat early", "%", 100, 0, 45, 1),
-    "noise": ("Noise", "times", 1, 0, 10, 0.5),
+    "noise": ("Noise", "× the usual", 1, 0, 10, 0.5),
 }
 
 
@@ -217,7 +216,9 @@ def _segments(form: str) -> dict[str, NDArray[np.float64]]:
     for name, label in (("usual", ()), ("elevation", ("STE",)), ("depression", ("STD",))):
         rng: Any = Typical(share=0)
         labels = block.union(label)
-        _, segment = hearts.make_st(rng, heart, body(), hearts.make_waves(heart, body(), twelve, labels), twelve, labels)
+        _, segment = hearts.make_st(
+            rng, heart, body(), hearts.make_waves(heart, body(), twelve, labels), twelve, labels
+        )
         found[name] = np.array(segment.dipole)
     return found
 
@@ -286,7 +287,7 @@ def default(form: str = "normal") -> Settings:
 
 
 def write(folder: Path) -> None:
-    """Write what the page loads into a new folder: ``constants.js``, a script a network, a real ECG, and ``still.svg``."""
+    """Write what the page loads into a new folder: constants, a script a network, a real ECG, and ``still.svg``."""
     folder.mkdir(parents=True)
     fs = shipped(NETWORKS["simulated"]).system.fs
     text = f"EcgInput.configure({_json(input_constants())});\nModelHeart.configure({_json(heart_constants(fs))});\n"
@@ -378,8 +379,8 @@ def _title(name: str) -> str:
 def folded(network: nn.Module) -> tuple[list[dict[str, Any]], NDArray[np.float64]]:
     """Layers of an own network and all their numbers in a row, batch normalisation folded into the convolutions.
 
-    Of each layer the weights (filters, kernel, channels), then the bias; at the end the factors of the softmax and of the
-    map, and the bias of each class.
+    Of each layer the weights (filters, kernel, channels), then the bias; at the end the factors of the softmax and of
+    the map, and the bias of each class.
     """
     assert isinstance(network, LocalEvidence)
     layers, numbers = [], []
@@ -405,7 +406,7 @@ def _of_kind(block: nn.Module | None, kind: type[nn.Module]) -> list[Any]:
     return [layer for layer in block.children() if isinstance(layer, kind)] if block else []
 
 
-# --- words and a picture -----------------------------------------------------------------------------------------------
+# --- words and a picture ---------------------------------------------------------------------------------------------
 
 
 def ask(settings: Settings, name: str = "simulated") -> explanation.Explanation:
@@ -415,7 +416,7 @@ def ask(settings: Settings, name: str = "simulated") -> explanation.Explanation:
 
 
 def still() -> str:
-    """The chart of the model heart with an early ventricular beat and the map of PVC, as SVG: for a page without scripts."""
+    """The chart of the model heart with an early ventricular beat and its map, as SVG: for a page without scripts."""
     answer = ask(STILL)
     (window,), name = answer.windows, "PVC"
     return str(
@@ -434,7 +435,11 @@ def networks_text() -> str:
         ships: Shipped = shipped(title)
         count, (value, low, high) = len(ships.networks), ships.score("AUROC")
         numbers = f"{parameter_count(ships.networks[0]):,} numbers"
-        what = f"One network of {numbers}" if count == 1 else f"{count} networks of {numbers} each, whose answers are averaged"
+        what = (
+            f"One network of {numbers}"
+            if count == 1
+            else f"{count} networks of {numbers} each, whose answers are averaged"
+        )
         label = "Trained on simulated ECGs" if name == "simulated" else "Then on real ones"
         lines.append(
             f"{label}\n: {what}. Learned from {ships.trained_on}. Macro-AUROC there: {value:.3f} "
@@ -463,7 +468,9 @@ def tries() -> str:
 
 def _said(step: Step) -> str:
     answer, c = ask(step.settings), CLASSES.index(step.about)
-    return f"{percent(answer.probabilities[c])}{'' if answer.called[c] else ', not'} called".replace("% called", "%, called")
+    return f"{percent(answer.probabilities[c])}{'' if answer.called[c] else ', not'} called".replace(
+        "% called", "%, called"
+    )
 
 
 STILL = Settings(early=0.3, origin="ventricles")
@@ -474,7 +481,7 @@ TRIES = (
         why="What grows in the sum stands before the QRS: in the P window, and from there to the QRS.",
         then="Go on to 320 ms.",
         other=Step(settings=Settings(pr=0.32), about="I-AVB", called=False),
-        lesson="The block has become worse, and the network loses it: a quarter of a second hardly holds both P and QRS.",
+        lesson="The block is worse, and the network loses it: a quarter of a second hardly holds both P and QRS.",
     ),
     Try(
         first="Widen the QRS to 150 ms, and leave its form.",
