@@ -100,18 +100,18 @@ window.EcgFiles = (() => {
         fs = Math.abs(rate - Math.round(rate)) < 0.002 * rate ? Math.round(rate) : rate;
       }
     }
-    const found = new Map();
-    columns.forEach((lead, c) => {
-      if (!lead) return;
-      if (found.has(lead)) throw new Unreadable(`${name} has lead ${lead} twice: leave one column of it`);
-      found.set(lead, samples[c]);
-    });
     const stated = columns.map((lead, c) => lead && units[c]).filter(Boolean);
     const strange = stated.find((unit) => !(unit in PER_UNIT));
     if (strange) throw new Unreadable(notAVoltage(name, strange));
     if (stated.length) {
       columns.forEach((lead, c) => { samples[c] = samples[c].map((v) => v * PER_UNIT[(lead && units[c]) || "mv"]); });
     }
+    const found = new Map();
+    columns.forEach((lead, c) => {
+      if (!lead) return;
+      if (found.has(lead)) throw new Unreadable(`${name} has lead ${lead} twice: leave one column of it`);
+      found.set(lead, samples[c]);
+    });
     return { name, leads: inOrder(name, found), fs, unit: stated.length ? "mV" : null };
   }
 

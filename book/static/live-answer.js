@@ -1,9 +1,9 @@
 "use strict";
 // The answer of the network as bars, one a class, and the sum that makes the answer to one class, for live.js.
 //
-//   const view = LiveAnswer.create(parent, onchoose)   onchoose(name of a class)
-//   view.show(answer, input, shown)                    answer: of LocalEvidence.answer, input: of EcgInput.prepare, shown: a class
-//                                                      -> {told: what is called, in words, values: the map at the samples}
+//   const view = LiveAnswer.create(above, below, onchoose)   elements for bars and sum; onchoose(name of a class)
+//   view.show(answer, input, shown)   answer: of LocalEvidence.answer, input: of EcgInput.prepare, shown: a class
+//                                     -> {told: what is called, in words, values: the map at the samples}
 window.LiveAnswer = (() => {
   const PARTS = { P: "P window", PR: "from P to QRS", QRS: "QRS", ST: "ST", T: "T window", TQ: "from T to P" };
 
@@ -18,10 +18,10 @@ window.LiveAnswer = (() => {
   const signed = (v) => (Math.abs(v) < 0.005 ? "0.00" : `${v < 0 ? "−" : "+"}${Math.abs(v).toFixed(2)}`);
   const sigmoid = (z) => 1 / (1 + Math.exp(-z));
 
-  function create(parent, onchoose) {
+  function create(above, below, onchoose) {
     const { classes, words, parts } = EcgInput.constants;
-    const box = make("fieldset", { class: "live-answer" }, parent);
-    make("legend", {}, box, "The answer: choose a class to see its sum and its map");
+    const box = make("fieldset", { class: "live-answer" }, above);
+    make("legend", {}, box, "The answer");
     const rows = classes.map((name) => {
       const label = make("label", { class: "live-class", title: words[name] }, box);
       const input = make("input", { type: "radio", name: "live-class", value: name }, label);
@@ -31,11 +31,11 @@ window.LiveAnswer = (() => {
       const fill = make("span", { class: "live-fill" }, bar), border = make("span", { class: "live-border" }, bar);
       return { label, input, fill, border, said: make("span", { class: "live-percent" }, label) };
     });
-    make("p", { class: "live-note" }, box, "From the small line on its bar on, a class is called.");
-    const table = make("table", { class: "live-sum" }, parent), caption = make("caption", {}, table);
+    make("p", { class: "live-note" }, box, "Choose a class to see its sum and its map. It is called from the line on its bar on.");
+    const table = make("table", { class: "live-sum" }, below), caption = make("caption", {}, table);
     const head = make("tr", {}, make("thead", {}, table)), body = make("tbody", {}, table);
     for (const text of ["Part of the beat", "adds"]) make("th", { scope: "col" }, head, text);
-    const means = make("p", { class: "live-note" }, parent);
+    const means = make("p", { class: "live-note" }, below);
 
     function bars({ probabilities, thresholds, called }, c) {
       rows.forEach(({ label, input, fill, border, said }, k) => {
@@ -52,7 +52,7 @@ window.LiveAnswer = (() => {
     function term(name, value, widest) {
       const row = make("tr", name === "sum" ? { class: "live-total" } : {});
       make("th", { scope: "row" }, row, name);
-      const cell = make("td", {}, row), bar = make("span", { class: "live-term", "aria-hidden": "true" }, cell);
+      const cell = make("div", { class: "live-cell" }, make("td", {}, row)), bar = make("span", { class: "live-term", "aria-hidden": "true" }, cell);
       make("span", { class: value < 0 ? "live-against" : "live-for" }, bar).style.width = `${(50 * Math.abs(value)) / widest}%`;
       make("span", { class: "live-value" }, cell, signed(value));
       return row;

@@ -6,7 +6,7 @@
   const root = document.getElementById("live");
   if (!root) return;
   const BASE = document.currentScript.src.replace(/[^/]*$/, "");
-  const { make } = LiveAnswer, { classes, leads, fs, use, shortest, networks } = EcgInput.constants;
+  const { make } = LiveAnswer, { classes, leads, fs, shortest, networks } = EcgInput.constants;
   const { sliders, typical, tries } = ModelHeart.constants;
   const PULL = "the beat that you can pull to the left";
   const FORMS = { normal: "normal", RBBB: "right bundle branch block", LBBB: "left bundle branch block" };
@@ -55,16 +55,17 @@
   }
 
   function build() {
-    const paper = make("div", { class: "live-chart" }, root), columns = make("div", { class: "live-columns" }, root);
-    const left = make("div", {}, columns), right = make("div", {}, columns);
-    at.said = make("p", { class: "live-said" }, right);
-    at.status = make("p", { class: "ecg-hidden", role: "status" }, right);
-    const asked = make("div", { class: "ecg-controls live-network" }, right);
+    const paper = make("div", { class: "live-chart" }, root);
+    at.said = make("p", { class: "live-said" }, root);
+    at.status = make("p", { class: "ecg-hidden", role: "status" }, root);
+    const columns = make("div", { class: "live-columns" }, root);
+    const [answer, ecg, sum, file] = ["answer", "ecg", "sum", "file"].map((area) =>
+      make("div", { class: `live-area-${area}` }, columns));
+    const asked = make("div", { class: "ecg-controls live-network" }, answer);
     choice(asked, "network", "Network", networks, ask);
-    at.answer = LiveAnswer.create(right, (name) => { state.shown = name; show(); });
-    buildHeart(left);
-    buildFile(left);
-    make("p", { class: "live-use" }, root, use);
+    at.answer = LiveAnswer.create(answer, sum, (name) => { state.shown = name; show(); });
+    buildHeart(ecg);
+    buildFile(file);
     chart = EcgChart.create(paper, { fs, leads, signals: drawn });
     window.LiveChart = chart; // for whoever wants to know where a moment stands
     grab(paper);
@@ -98,8 +99,8 @@
     at.file = make("input", about, box);
     at.file.addEventListener("change", () => open(at.file.files));
     at.asked = make("div", { class: "live-asked", hidden: "" }, box);
-    make("label", { for: "live-rate" }, at.asked, "Samples a second");
-    at.rate = make("input", { type: "number", id: "live-rate", min: 50, max: 10000, step: "any" }, at.asked);
+    make("label", { for: "live-hz" }, at.asked, "Samples a second");
+    at.hz = make("input", { type: "number", id: "live-hz", min: 50, max: 10000, step: "any" }, at.asked);
     choice(at.asked, "unit", "Unit of the values", { 1: "mV", 0.001: "µV" }, () => {});
     at.go = make("button", { type: "button", class: "ecg-button" }, at.asked, "Read it");
     const example = make("button", { type: "button", class: "ecg-button" }, box, "A real ECG");
@@ -166,14 +167,14 @@
     if (at.asked.hidden) return take(record, record.fs, 1);
     const spans = record.leads.map((lead) => lead.reduce((a, v) => Math.max(a, Math.abs(v) || 0), 0));
     at.unit.value = spans.sort((a, b) => a - b)[6] > 20 ? "0.001" : "1";
-    [[at.rate, record.fs], [at.unit, record.unit]].forEach(([field, known]) => {
+    [[at.hz, record.fs], [at.unit, record.unit]].forEach(([field, known]) => {
       field.hidden = field.labels[0].hidden = known !== null;
     });
-    at.rate.value = record.fs ?? "";
+    at.hz.value = record.fs ?? "";
     at.error.textContent = `${record.name} does not state ${[[record.fs, "its rate"], [record.unit, "its unit"]]
       .filter(([known]) => known === null).map(([, what]) => what).join(" and ")}: say it here.`;
-    at.go.onclick = () => trying(() => take(record, record.fs ?? Number(at.rate.value), record.unit ? 1 : Number(at.unit.value)));
-    (record.fs === null ? at.rate : at.unit).focus();
+    at.go.onclick = () => trying(() => take(record, record.fs ?? Number(at.hz.value), record.unit ? 1 : Number(at.unit.value)));
+    (record.fs === null ? at.hz : at.unit).focus();
     return null;
   });
 
@@ -263,7 +264,8 @@
   }
 
   build();
-  document.querySelectorAll("[data-try]").forEach((button) => {
+  compute();
+  document.addEventListener("DOMContentLoaded", () => document.querySelectorAll("[data-try]").forEach((button) => {
     const { about, settings } = tries[Number(button.dataset.try)];
     button.hidden = false;
     button.addEventListener("click", () => {
@@ -271,6 +273,5 @@
       root.scrollIntoView({ block: "start" });
       root.focus({ preventScroll: true });
     });
-  });
-  compute();
+  }));
 })();

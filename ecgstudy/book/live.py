@@ -1,4 +1,4 @@
-"""What the page with the network in it needs: the networks as scripts, the simulator's typical heart, and words on both.
+"""What the page with the network in it needs: networks as scripts, the simulator's typical heart, and words on both.
 
 The page opens from a file, so nothing can be fetched: each script hands its numbers to the page's own ones, which stand
 in ``book/static``. Here the same ECG is drawn by the simulator and read by torch: for the page's picture and the
@@ -6,9 +6,7 @@ numbers of its text, and for the tests of those scripts.
 """
 
 import base64
-import html
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -30,15 +28,15 @@ from ecgstudy.layers import BatchNorm1d, Conv1d
 from ecgstudy.reading import explanation
 from ecgstudy.reading.chart import chart
 from ecgstudy.reading.page import WORDS, percent
-from ecgstudy.reading.shipped import OWN, USE, Shipped, shipped
-from ecgstudy.reading.waves import PARTS, delineate
+from ecgstudy.reading.shipped import OWN, Shipped, shipped
+from ecgstudy.reading.waves import PARTS
 from ecgstudy.systems import parameter_count
 from ecgstudy.systems.local_evidence import LocalEvidence
 
 NETWORKS = {"simulated": f"{OWN}, simulated", "real": OWN}  # name of a script → of what ships
 FORMS = ("normal", "RBBB", "LBBB")
 SECONDS = 10.0
-EARLY_AT = 4.5  # s; the beat nearest to it is the one that can come early
+EARLY_AT = 2.6  # s; the beat nearest to it is the one that can come early
 NOISE_STEP = 1e-4  # mV
 
 
@@ -46,10 +44,11 @@ class Typical:
     """Draws the middle of every distribution, in place of a random generator: so the simulator makes a typical heart.
 
     Its beats come with ``jitter`` (beats,), standard normal, and of those that may come early ``first`` is chosen.
+    Chances are ``share``: 0 makes an ST segment that has no benign deviation, and that moves in its first territory.
     """
 
-    def __init__(self, jitter: ArrayLike = (), first: int = 0) -> None:
-        self._jitter, self._first = np.asarray(jitter, dtype=float), first
+    def __init__(self, jitter: ArrayLike = (), first: int = 0, share: float = 0.5) -> None:
+        self._jitter, self._first, self._share = np.asarray(jitter, dtype=float), first, share
 
     def normal(self, mean: ArrayLike = 0.0, deviation: ArrayLike = 1.0, size: Any = None) -> Any:
         """The mean, or the jitter where as many are asked for as there are beats."""
@@ -66,9 +65,9 @@ class Typical:
         return self._middle((low + high) / 2, size)
 
     def random(self, size: Any = None) -> Any:
-        """One half; of many, as many numbers in order, ``first`` the lowest."""
+        """The share; of many, as many numbers in order, ``first`` the lowest."""
         if size is None:
-            return 0.5
+            return self._share
         order = (1.0 + np.arange(size)) / (size + 1)
         order[self._first] = 0
         return order
@@ -145,19 +144,29 @@ SLIDERS: dict[str, tuple[str, str, float, float, float, float]] = {
     "rate": ("Heart rate", "a minute", 1, 45, 130, 1),
     "irregular": ("Irregular beats", "%", 100, 0, 20, 0.2),
     "early": ("One beat early", "%", 100, 0, 45, 1),
-    "noise": ("Noise", "times", 1, 0, 10, 0.5),
+    "noise": ("Noise", "× the usual", 1, 0, 10, 0.5),
 }
 
 
 @dataclass(frozen=True, kw_only=True)
-class Try:
-    """Something to try: what is set, which class it is about, whether it is then called, and why."""
+class Step:
+    """Settings, the class that they are about, and whether the network calls it then."""
 
-    title: str
     settings: Settings
     about: str
     called: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Try:
+    """Something to try in two steps: what to do, what is seen then, and why."""
+
+    first: str
+    step: Step
     why: str
+    then: str
+    other: Step
+    lesson: str
 
 
 @cache
@@ -204,10 +213,12 @@ def _segments(form: str) -> dict[str, NDArray[np.float64]]:
     """Dipole (3,) in mV of a usual ST segment, of a typical elevation and of a typical depression."""
     heart, block, twelve = typical(_block(form)), _block(form), dipole.eight_to_twelve(_leads())
     found = {}
-    for name, label in (("usual", frozenset()), ("elevation", frozenset({"STE"})), ("depression", frozenset({"STD"}))):
-        rng: Any = Typical()
-        labels = block | label
-        _, segment = hearts.make_st(rng, heart, body(), hearts.make_waves(heart, body(), twelve, labels), twelve, labels)
+    for name, label in (("usual", ()), ("elevation", ("STE",)), ("depression", ("STD",))):
+        rng: Any = Typical(share=0)
+        labels = block.union(label)
+        _, segment = hearts.make_st(
+            rng, heart, body(), hearts.make_waves(heart, body(), twelve, labels), twelve, labels
+        )
         found[name] = np.array(segment.dipole)
     return found
 
@@ -276,7 +287,7 @@ def default(form: str = "normal") -> Settings:
 
 
 def write(folder: Path) -> None:
-    """Write what the page loads into a new folder: ``constants.js``, a script a network, a real ECG, and ``still.svg``."""
+    """Write what the page loads into a new folder: constants, a script a network, a real ECG, and ``still.svg``."""
     folder.mkdir(parents=True)
     fs = shipped(NETWORKS["simulated"]).system.fs
     text = f"EcgInput.configure({_json(input_constants())});\nModelHeart.configure({_json(heart_constants(fs))});\n"
@@ -299,7 +310,7 @@ def input_constants() -> dict[str, Any]:
     bands = {"beats": qrs.ROBUST.band, "edges": (1, 20)}
     return {
         "fs": recipe.fs, "samples": recipe.samples, "classes": CLASSES, "leads": LEADS, "parts": PARTS,
-        "shortest": explanation.SHORTEST, "longest": explanation.LONGEST, "words": WORDS, "use": USE,
+        "shortest": explanation.SHORTEST, "longest": explanation.LONGEST, "words": WORDS,
         "networks": {name: _title(name) for name in NETWORKS},
         "filters": {name: _filter(band, recipe.fs) for name, band in bands.items()},
     }  # fmt: skip
@@ -321,7 +332,7 @@ def heart_constants(fs: float) -> dict[str, Any]:
         "twelve": dipole.eight_to_twelve(eight).tolist(), "hearts": {form: _heart(form) for form in FORMS},
         "noise": base64.b64encode(noise(fs).astype("<i2").tobytes()).decode(), "noise_step": NOISE_STEP,
         "typical": {form: asdict(default(form)) for form in FORMS}, "sliders": SLIDERS,
-        "tries": [{"about": one.about, "settings": asdict(one.settings)} for one in TRIES],
+        "tries": [{"about": one.step.about, "settings": asdict(one.step.settings)} for one in TRIES],
     }  # fmt: skip
 
 
@@ -368,8 +379,8 @@ def _title(name: str) -> str:
 def folded(network: nn.Module) -> tuple[list[dict[str, Any]], NDArray[np.float64]]:
     """Layers of an own network and all their numbers in a row, batch normalisation folded into the convolutions.
 
-    Of each layer the weights (filters, kernel, channels), then the bias; at the end the factors of the softmax and of the
-    map, and the bias of each class.
+    Of each layer the weights (filters, kernel, channels), then the bias; at the end the factors of the softmax and of
+    the map, and the bias of each class.
     """
     assert isinstance(network, LocalEvidence)
     layers, numbers = [], []
@@ -395,7 +406,7 @@ def _of_kind(block: nn.Module | None, kind: type[nn.Module]) -> list[Any]:
     return [layer for layer in block.children() if isinstance(layer, kind)] if block else []
 
 
-# --- words and a picture -----------------------------------------------------------------------------------------------
+# --- words and a picture ---------------------------------------------------------------------------------------------
 
 
 def ask(settings: Settings, name: str = "simulated") -> explanation.Explanation:
@@ -405,7 +416,7 @@ def ask(settings: Settings, name: str = "simulated") -> explanation.Explanation:
 
 
 def still() -> str:
-    """The chart of the model heart with an early ventricular beat and the map of PVC, as SVG: for a page without scripts."""
+    """The chart of the model heart with an early ventricular beat and its map, as SVG: for a page without scripts."""
     answer = ask(STILL)
     (window,), name = answer.windows, "PVC"
     return str(
@@ -424,7 +435,11 @@ def networks_text() -> str:
         ships: Shipped = shipped(title)
         count, (value, low, high) = len(ships.networks), ships.score("AUROC")
         numbers = f"{parameter_count(ships.networks[0]):,} numbers"
-        what = f"One network of {numbers}" if count == 1 else f"{count} networks of {numbers} each, whose answers are averaged"
+        what = (
+            f"One network of {numbers}"
+            if count == 1
+            else f"{count} networks of {numbers} each, whose answers are averaged"
+        )
         label = "Trained on simulated ECGs" if name == "simulated" else "Then on real ones"
         lines.append(
             f"{label}\n: {what}. Learned from {ships.trained_on}. Macro-AUROC there: {value:.3f} "
@@ -434,38 +449,62 @@ def networks_text() -> str:
 
 
 def tries() -> str:
-    """What to try, as HTML in Markdown: each with a button, and the probabilities that torch gives before and after."""
-    before = ask(Settings())
-    items = []
+    """What to try, as HTML in Markdown: each with a button, and the probabilities that torch gives."""
+    before, items = ask(Settings()), []
     for number, one in enumerate(TRIES):
-        after, c = ask(one.settings), CLASSES.index(one.about)
-        said = (
-            f"{one.about} goes from {percent(before.probabilities[c])} to {percent(after.probabilities[c])}, and is "
-            f"{'' if after.called[c] else 'not '}called (from {percent(after.thresholds[c])} on)."
-        )
-        items.append(
-            f'<li><strong>{html.escape(one.title)}</strong> {said} {html.escape(one.why)}\n'
-            f'<button type="button" class="ecg-button" data-try="{number}" hidden>Show this</button></li>'
-        )
-    return "```{raw} html\n<ol class=\"live-tries\">\n" + "\n".join(items) + "\n</ol>\n```\n"
+        c = CLASSES.index(one.step.about)
+        texts = [
+            f"<strong>{one.first}</strong>",
+            f"{one.step.about} goes from {percent(before.probabilities[c])} to {_said(one.step)}.",
+            one.why,
+            one.then,
+            f"Now {one.other.about} is at {_said(one.other)}.",
+            one.lesson,
+        ]
+        button = f'<button type="button" class="ecg-button" data-try="{number}" hidden>Show this</button>'
+        items.append(f"<li>{' '.join(texts)}\n{button}</li>")
+    return '```{raw} html\n<ol class="live-tries">\n' + "\n".join(items) + "\n</ol>\n```\n"
+
+
+def _said(step: Step) -> str:
+    answer, c = ask(step.settings), CLASSES.index(step.about)
+    return f"{percent(answer.probabilities[c])}{'' if answer.called[c] else ', not'} called".replace(
+        "% called", "%, called"
+    )
 
 
 STILL = Settings(early=0.3, origin="ventricles")
 TRIES = (
     Try(
-        title="Lengthen the PR interval to 240 ms.", settings=Settings(pr=0.24), about="I-AVB", called=True,
-        why="The terms that grow lie between P and QRS. A window sees a quarter of a second, hardly more than a long PR.",
+        first="Lengthen the PR interval to 240 ms.",
+        step=Step(settings=Settings(pr=0.24), about="I-AVB", called=True),
+        why="What grows in the sum stands before the QRS: in the P window, and from there to the QRS.",
+        then="Go on to 320 ms.",
+        other=Step(settings=Settings(pr=0.32), about="I-AVB", called=False),
+        lesson="The block is worse, and the network loses it: a quarter of a second hardly holds both P and QRS.",
     ),
     Try(
-        title="Widen the QRS to 150 ms, and leave its form.", settings=Settings(qrs=0.15), about="LBBB", called=False,
-        why="Width alone makes no bundle branch block: choose the form, too, and the same width is called.",
+        first="Widen the QRS to 150 ms, and leave its form.",
+        step=Step(settings=Settings(qrs=0.15), about="LBBB", called=False),
+        why="Width alone makes no bundle branch block.",
+        then="Choose the left bundle branch block as its form, as wide as before.",
+        other=Step(settings=Settings(form="LBBB", qrs=0.15), about="LBBB", called=True),
+        lesson="Most of the sum now stands in the QRS.",
     ),
     Try(
-        title="Let one beat come early from the ventricles.", settings=STILL, about="PVC", called=True,
-        why="The map lies on that beat. Choose the atria, and the same interval counts for PAC instead.",
+        first="Let one beat come early from the ventricles, or pull it on the chart.",
+        step=Step(settings=STILL, about="PVC", called=True),
+        why="The map lies on that beat.",
+        then="Let it come from the atria, as early as before.",
+        other=Step(settings=replace(STILL, origin="atria"), about="PAC", called=True),
+        lesson="The interval is the same, and the beat looks like all the others.",
     ),
     Try(
-        title="Make the beats irregular, and take P away.", settings=Settings(irregular=0.14, p=0.0), about="AF", called=True,
-        why="No window sees more than one beat, so the rhythm comes in as six numbers: intervals between beats.",
+        first="Make the beats irregular, and take P away.",
+        step=Step(settings=Settings(irregular=0.14, p=0.0), about="AF", called=True),
+        why="What grows in the sum stands where P was missed.",
+        then="Give P back, and leave the beats irregular.",
+        other=Step(settings=Settings(irregular=0.14), about="AF", called=False),
+        lesson="An irregular rhythm with P waves is no atrial fibrillation to this network.",
     ),
-)  # fmt: skip
+)
