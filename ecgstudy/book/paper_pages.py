@@ -47,7 +47,9 @@ def fate(cite: str) -> str:
         said = ", ".join(f"{verdict} ({times})" if times > 1 else verdict for verdict, times in count.items())
         lines.append(f"- {text}: **{said}**.")
     lines.append("")
-    lines.append("A number in brackets says how many measurements came to this. [The table of claims](../claims.md) has each.")
+    lines.append(
+        "A number in brackets says how many measurements came to this. [The table of claims](../claims.md) has each."
+    )
     return "\n".join(lines) + "\n"
 
 

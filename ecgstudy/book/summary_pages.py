@@ -380,7 +380,9 @@ def aside() -> pd.DataFrame:
     """Macro-AUROC of one network in folds of patients and in folds of sources: patients, sources; the best first."""
     real, sources = _areas("real"), _areas("by-source")
     names = [name for name in sources.index if name != leaderboard.TOGETHER]
-    pairs = {n: (real.loc[f"{n}, one" if f"{n}, one" in real.index else n, "value"], sources.loc[n, "value"]) for n in names}
+    pairs = {
+        n: (real.loc[f"{n}, one" if f"{n}, one" in real.index else n, "value"], sources.loc[n, "value"]) for n in names
+    }
     return pd.DataFrame(pairs, index=["patients", "sources"]).T.sort_values("sources", ascending=False)
 
 
@@ -507,7 +509,9 @@ def twice_figure() -> Figure:
         for trial, shift, fill in (("seeds", -0.14, None), ("folds", 0.14, "white")):
             row, colour = of_map.loc[trial], _COLOURS[_mark(name)]
             ax.plot([row["low"], row["high"]], [place + shift] * 2, color=colour, linewidth=1.6)
-            ax.plot(row["value"], place + shift, _mark(name), color=colour, markerfacecolor=fill or colour, markersize=6)
+            ax.plot(
+                row["value"], place + shift, _mark(name), color=colour, markerfacecolor=fill or colour, markersize=6
+            )
     ax.axvline(1, color="0.6", linestyle="--", linewidth=1)
     ax.text(0.99, -0.72, "the same map", ha="right", fontsize=9, color="0.35")
     ax.axvline(0, color="0.6", linestyle="--", linewidth=1)
