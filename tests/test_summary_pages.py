@@ -34,8 +34,8 @@ def explained(trial):
 
 
 OWN_MAPS = {
-    ("CNN-GAP", "CAM"), ("xECGNet", "response maps"), ("xECGNet", "attention"), ("BUTTeam", "CAM"), ("BUTTeam", "max CAM"),
-    ("ECGMaster", "attention"), ("ECGMaster", "contributions"),
+    ("CNN-GAP", "CAM"), ("xECGNet", "response maps"), ("xECGNet", "attention"), ("BUTTeam", "CAM"),
+    ("BUTTeam", "max CAM"), ("ECGMaster", "attention"), ("ECGMaster", "contributions"),
 }  # fmt: skip
 
 

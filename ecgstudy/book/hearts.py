@@ -1,7 +1,7 @@
 """Simulated ECGs to look at, one for each class: which criteria chose it, the ECG on chart paper, strips of it.
 
-A record of ``SEED`` shows its class alone and clearly. ``CHOSEN`` has the first index that meets all ``CRITERIA`` of its
-class; no map and no network had a say.
+A record of ``SEED`` shows its class alone and clearly. ``CHOSEN`` has the first index that meets all ``CRITERIA`` of
+its class; no map and no network had a say.
 """
 
 from collections.abc import Callable, Mapping

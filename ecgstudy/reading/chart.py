@@ -93,7 +93,7 @@ def chart(
                 over.append(f'<path d="M{x} {base - 500}v1000" stroke-dasharray="60 60"/>')
             over.append(f'<text x="{x + 80}" y="{base - 800}" font-weight="bold">{lead}</text>')
     over += [
-        f'<text x="{_LEFT + round(at * _MM_S)}" y="{base - round(mv * _MM_MV)}" text-anchor="middle">{escape(text)}</text>'
+        f'<text x="{_LEFT + at * _MM_S:.0f}" y="{base - mv * _MM_MV:.0f}" text-anchor="middle">{escape(text)}</text>'
         for at, mv, text in names
     ]
     below = "" if maps is None else _strip(maps, map_fs, seconds, parts, _TOP + len(CHART) * _ROW + _GAP)
