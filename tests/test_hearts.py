@@ -72,7 +72,7 @@ def test_a_chart_tints_the_evidence_in_the_leads_that_have_it():
     key = np.zeros((12, 1000), dtype=bool)
     key[LEADS.index("V1"), 550:600] = True  # 5.5 to 6 s: within V1's column, from 5 to 7.5 s
     key[LEADS.index("I"), 550:600] = True  # lead I is not shown then
-    drawn = chart.chart(signal, 100, title="t", description="d", evidence=key, names=[(1.5, "P")])
+    drawn = chart.chart(signal, 100, title="t", description="d", evidence=key, names=[(1.5, 0.5, "P")])
     root = ElementTree.fromstring(drawn)
     tints = [p.get("d") for p in root.iter("{http://www.w3.org/2000/svg}path") if p.get("fill") == chart.MARKED]
     tints = [d for d in tints if d]

@@ -59,7 +59,9 @@ def test_chapters_are_numbered_as_their_notebooks_and_hearts_come_before_hashes(
     place = {page["file"]: number for number, page in enumerate(pages)}
     own = next(cls for cls in catalogue.with_chapter() if cls.kind == "own")
     systems = [place[f"notebooks/{cls.chapter}"] for cls in catalogue.with_chapter()]
-    trials = [place[f"notebooks/{name}"] for name in ("08_ablations", "09_cam_analysis", "10_leaderboard", "11_simulator")]
+    trials = [
+        place[f"notebooks/{name}"] for name in ("08_ablations", "09_cam_analysis", "10_leaderboard", "11_simulator")
+    ]
     assert max(systems) < min(trials) and place[f"notebooks/{own.chapter}"] == max(systems)
     how = [place[f"book/{name}"] for name in ("protocol", "rerun", "reproducibility", "beyond")]
     assert place["book/criteria"] < min(systems) and max(trials) < min(how)

@@ -34,8 +34,8 @@ def explained(trial):
 
 
 OWN_MAPS = {
-    ("CNN-GAP", "CAM"), ("xECGNet", "response maps"), ("xECGNet", "attention"), ("BUTTeam", "CAM"), ("BUTTeam", "max CAM"),
-    ("ECGMaster", "attention"), ("ECGMaster", "contributions"),
+    ("CNN-GAP", "CAM"), ("xECGNet", "response maps"), ("xECGNet", "attention"), ("BUTTeam", "CAM"),
+    ("BUTTeam", "max CAM"), ("ECGMaster", "attention"), ("ECGMaster", "contributions"),
 }  # fmt: skip
 
 
@@ -148,7 +148,9 @@ def test_the_page_says_where_to_clone_from_if_that_is_known(tmp_path, monkeypatc
     cited = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
     monkeypatch.setattr(summary_pages, "REPOSITORY", tmp_path)
     for address in ("", "https://example.org/ecgstudy"):
-        about = {k: v for k, v in cited.items() if k != "repository-code"} | ({"repository-code": address} if address else {})
+        about = {k: v for k, v in cited.items() if k != "repository-code"} | (
+            {"repository-code": address} if address else {}
+        )
         (tmp_path / "CITATION.cff").write_text(yaml.safe_dump(about), encoding="utf-8")
         text = summary_pages.clone()
         assert ("git clone https://example.org/ecgstudy ecgstudy && cd ecgstudy\n" in text) == bool(address)

@@ -92,7 +92,7 @@ def every_system(ours: Chapter, classes: Sequence[str], p: SimpleNamespace) -> F
 
 
 def own_map_of_each(runs: Mapping[str, training.Run], classes: Sequence[str], fs: float) -> Figure:
-    """Lead II of the simulated record that shows each class, at ``fs`` Hz, and below it the first own map of each system.
+    """Lead II of the record that shows each class, at ``fs`` Hz, and below it the first own map of each system.
 
     The evidence is shaded; the positive part of a map is filled. The same record is simulated at each system's rate.
     """

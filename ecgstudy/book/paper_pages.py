@@ -15,7 +15,7 @@ _LOSSES = {"macro-F2": "one minus a soft macro-F2", "weighted focal": "weighted 
 
 def facts(cls: type[System]) -> str:
     """Markdown table of a paper's system as published and as rebuilt for the real board, and what the paper reports."""
-    paper, (here, members) = cls(), cls.of_profile("real")  # type: ignore[call-arg]
+    paper, here = cls(), cls.of_profile("real")[0]  # type: ignore[call-arg]
     card = leaderboard.card_of("real", cls.name)
     rows = [
         ("input", *(f"12 leads, {one.seconds:g} s at {one.fs:g} Hz" for one in (paper, here))),
@@ -32,7 +32,8 @@ def facts(cls: type[System]) -> str:
         f"The paper reports, on data and definitions of its own: {reported or 'no score'}.",
         "",
         f"The maps that we take from it: {maps}. {changed} of its settings differ in our copy; [the page on "
-        f"reproducibility](../reproducibility.md) lists each with the reason. The [chapter](../../notebooks/{cls.chapter}.ipynb) "
+        "reproducibility](../reproducibility.md) lists each with the reason. The "
+        f"[chapter](../../notebooks/{cls.chapter}.ipynb) "
         "has the network, the recipe and what the paper leaves open.",
     ]
     return "\n".join(lines) + "\n"
@@ -47,7 +48,7 @@ def fate(cite: str) -> str:
         said = ", ".join(f"{verdict} ({times})" if times > 1 else verdict for verdict, times in count.items())
         lines.append(f"- {text}: **{said}**.")
     lines.append("")
-    lines.append("A number in brackets says how many measurements came to this. [The table of claims](../claims.md) has each.")
+    lines.append("A number in brackets says how many measurements came to this. [The table](../claims.md) has each.")
     return "\n".join(lines) + "\n"
 
 

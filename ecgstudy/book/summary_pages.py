@@ -88,9 +88,11 @@ def measurements_first() -> str:
     alone = [name for name in areas.index if leaderboard.PRETRAINED not in name and name not in leaderboard.BASELINES]
     assert areas.loc[TREES, "value"] > areas.loc[alone, "value"].max(), "the finding no longer holds: rewrite it"
     return (
-        f"**On few real records, measured intervals beat networks.** Of {len(leaderboard.records_of('real'))} real records, "
+        f"**On few real records, measured intervals beat networks.** Of {len(leaderboard.records_of('real'))} real "
+        "records, "
         f"decision trees on features that a reader measures (intervals, amplitudes, ST levels) reach a macro-AUROC of "
-        f"{_said(areas.loc[TREES])}; 0.5 is guessing, 1 is perfect. The best of the four published systems that read the "
+        f"{_said(areas.loc[TREES])}; 0.5 is guessing, 1 is perfect. The best of the four published systems that read "
+        "the "
         f"same 12 leads, {best}, reaches {_said(areas.loc[best])}. "
         "([The leaderboard](../notebooks/10_leaderboard.ipynb))"
     )
@@ -103,9 +105,12 @@ def new_source() -> str:
     best = networks["value"].idxmax()
     one = f"{best}, one" if f"{best}, one" in areas.index else best
     return (
-        "**A new hospital is harder than a new patient.** Where a whole source of records is left out of the training, the "
-        f"best network, {best}, falls from {number(areas.loc[one, 'value'])} to {_said(networks.loc[best])}, and the trees "
-        f"from {number(areas.loc[TREES, 'value'])} to {_said(aside.loc[TREES])}. To know only which collection a record came "
+        "**A new hospital is harder than a new patient.** Where a whole source of records is left out of the "
+        "training, the "
+        f"best network, {best}, falls from {number(areas.loc[one, 'value'])} to {_said(networks.loc[best])}, and the "
+        "trees "
+        f"from {number(areas.loc[TREES, 'value'])} to {_said(aside.loc[TREES])}. To know only which collection a "
+        "record came "
         f"from is worth {_said(areas.loc[SOURCE])}. ([The leaderboard](../notebooks/10_leaderboard.ipynb))"
     )
 
@@ -119,10 +124,14 @@ def published_maps() -> str:
     cells = _cells()
     shortest, longest = (pick(cells[name] for name, _ in maps) for pick in (min, max))
     return (
-        "**The published maps mark little of the evidence, and coarse maps cannot mark much.** *Excess mass* is the share "
-        f"of a map on the evidence beyond chance: 0 is chance, 1 is perfect. On {int(values[best]['n'])} simulated records "
-        f"the best own map of the four systems has {_said(values[best], 2)}, and a QRS detector that has seen no network "
-        f"has {_said(detector, 2)}. Part of this is resolution: a P wave takes about a tenth of a second, a cell of these "
+        "**The published maps mark little of the evidence, and coarse maps cannot mark much.** *Excess mass* is the "
+        "share "
+        f"of a map on the evidence beyond chance: 0 is chance, 1 is perfect. On {int(values[best]['n'])} simulated "
+        "records "
+        f"the best own map of the four systems has {_said(values[best], 2)}, and a QRS detector that has seen no "
+        "network "
+        f"has {_said(detector, 2)}. Part of this is resolution: a P wave takes about a tenth of a second, a cell of "
+        "these "
         f"maps {number(shortest, 2)} to {number(longest, 1)} s, and each cell has seen more than its own stretch. "
         "([The trials](../notebooks/09_cam_analysis.ipynb) tell one from the other)"
     )
@@ -135,10 +144,12 @@ def computed_map() -> str:
     simulated, real = (rows.loc[(name, method, cohort, "synthetic")] for cohort in ("synthetic", "LUDB"))
     pretrained = _areas("real").loc[name + leaderboard.PRETRAINED]
     return (
-        f"**A map can be the computation itself.** The study's own network scores windows of {number(_window(own()), 2)} s "
+        "**A map can be the computation itself.** The study's own network scores windows of "
+        f"{number(_window(own()), 2)} s "
         "or less and adds up the scores; the map is the list of the terms. Its excess mass is "
         f"{_said(simulated, 2)} on simulated and {_said(real, 2)} on real records with waves that cardiologists marked "
-        "(which helped to adjust the simulator). It reads no worse for it: trained on simulated records first, it reaches a "
+        "(which helped to adjust the simulator). It reads no worse for it: trained on simulated records first, it "
+        "reaches a "
         f"macro-AUROC of {_said(pretrained)} on the real ones. "
         f"([The sixth system](../notebooks/{own().chapter}.ipynb))"
     )
@@ -149,8 +160,10 @@ def two_trainings() -> str:
     values = _stability().query("trial == 'seeds' and cohort == 'synthetic'")
     values = values[values["system"].isin(_papers(values["system"]))]["value"]
     return (
-        "**Train again, and the map changes.** Two trainings of one system on the same records, from other random numbers, "
-        f"draw maps of the same ECG that correlate by {number(values.min(), 2)} to {number(values.max(), 2)}, where 1 would "
+        "**Train again, and the map changes.** Two trainings of one system on the same records, from other random "
+        "numbers, "
+        f"draw maps of the same ECG that correlate by {number(values.min(), 2)} to {number(values.max(), 2)}, where 1 "
+        "would "
         "be the same map. One map of one network is one of many. ([The trials](../notebooks/09_cam_analysis.ipynb))"
     )
 
@@ -195,12 +208,16 @@ def record_figure() -> str:
     papers = len(_papers(runs))
     return (
         "```{figure} computed/one_record.svg\n:name: fig-one-record\n"
-        ":alt: A simulated ECG with premature ventricular beats, which are shaded. Below it the maps of five networks: those of "
+        ":alt: A simulated ECG with premature ventricular beats, which are shaded. Below it the maps of five "
+        "networks: those of "
         "the papers' systems spread over the whole record, the last one rises at the premature beats only\n\n"
-        f"One simulated record with premature ventricular beats, the answer key (shaded), and what {papers} rebuilt systems and "
-        "the study's own, in the last row, mark as evidence for them. The number is the share of the map inside the key. The "
+        f"One simulated record with premature ventricular beats, the answer key (shaded), and what {papers} rebuilt "
+        "systems and "
+        "the study's own, in the last row, mark as evidence for them. The number is the share of the map inside the "
+        "key. The "
         "networks have each learned from "
-        f"{_learned()[1]:,} simulated records, not from this one. The record was chosen for its clear beats, not for its maps. "
+        f"{_learned()[1]:,} simulated records, not from this one. The record was chosen for its clear beats, not for "
+        "its maps. "
         "The fifth paper reads single beats and has no row.\n```\n"
     )
 
@@ -224,7 +241,8 @@ def minute_key() -> str:
     return _figure(
         "key",
         "Three leads of a simulated ECG with two kinds of beats; the broad early ones are marked in every lead",
-        "The answer key of a simulated ECG with premature ventricular beats (PVC): green is the evidence, as the page on "
+        "The answer key of a simulated ECG with premature ventricular beats (PVC): green is the evidence, as the page "
+        "on "
         "[what each label means](criteria.md) defines it.",
     )
 
@@ -292,13 +310,18 @@ def minute_readers() -> str:
     rows = readers().set_index("name")
     return _figure(
         "readers",
-        "Macro-AUROC on real records with intervals, a row an entry: the decision trees lead, the study's own network follows, "
+        "Macro-AUROC on real records with intervals, a row an entry: the decision trees lead, the study's own network "
+        "follows, "
         "then the papers' systems",
-        f"Each entry on the same {len(leaderboard.records_of('real'))} real records in five folds ({_source('leaderboard.csv')}).",
+        f"Each entry on the same {len(leaderboard.records_of('real'))} real records in five folds "
+        f"({_source('leaderboard.csv')}).",
     ) + (
-        f"\nThe {rows.index[0]} lead with {_said(rows.iloc[0])}. The networks are small copies, and each has learned from about "
-        f"{round(4 / 5 * len(leaderboard.records_of('real')), -1):,.0f} records, so this says little about what the published "
-        "systems can do with the records that they had. But a study without such a baseline cannot say what its network is "
+        f"\nThe {rows.index[0]} lead with {_said(rows.iloc[0])}. The networks are small copies, and each has learned "
+        "from about "
+        f"{round(4 / 5 * len(leaderboard.records_of('real')), -1):,.0f} records, so this says little about what the "
+        "published "
+        "systems can do with the records that they had. But a study without such a baseline cannot say what its "
+        "network is "
         "worth.\n"
     )
 
@@ -335,7 +358,7 @@ def _mark(name: str) -> str:
 
 
 def _learned() -> tuple[int, int]:
-    """Simulated records that networks learned from, few and many: about two thirds of one cohort, and the other's rest."""
+    """Simulated records that networks learned from: of the small cohort two thirds, of the large one the rest."""
     few = len(leaderboard.records_of("synthetic"))
     return round(2 / 3 * few, -2), leaderboard.LARGE - len(leaderboard.records_of(explanations.MANY))
 
@@ -365,13 +388,16 @@ def minute_more() -> str:
     networks = [name for name in rows.index if name != TREES and rows.loc[name, "many"] > rows.loc[TREES, "many"]]
     return _figure(
         "more",
-        f"Lines from {learned[0]:,} training records to {learned[1]:,}: most networks rise steeply and end above the decision "
+        f"Lines from {learned[0]:,} training records to {learned[1]:,}: most networks rise steeply and end above the "
+        "decision "
         "trees, which gain little",
-        f"The same networks with {learned[0]:,} and with {learned[1]:,} simulated records to learn from, tested on the same "
+        f"The same networks with {learned[0]:,} and with {learned[1]:,} simulated records to learn from, tested on "
+        "the same "
         f"others ({_source('leaderboard.csv')}).",
     ) + (
         f"\nWith few records the trees lead. With many they have gained least, and {len(networks)} of the "
-        f"{len(rows) - 1} networks have passed them. So which system is best depends on how much each was given to learn "
+        f"{len(rows) - 1} networks have passed them. So which system is best depends on how much each was given to "
+        "learn "
         "from. These are simulated records: the order counts, not the height of the scores.\n"
     )
 
@@ -380,7 +406,9 @@ def aside() -> pd.DataFrame:
     """Macro-AUROC of one network in folds of patients and in folds of sources: patients, sources; the best first."""
     real, sources = _areas("real"), _areas("by-source")
     names = [name for name in sources.index if name != leaderboard.TOGETHER]
-    pairs = {n: (real.loc[f"{n}, one" if f"{n}, one" in real.index else n, "value"], sources.loc[n, "value"]) for n in names}
+    pairs = {
+        n: (real.loc[f"{n}, one" if f"{n}, one" in real.index else n, "value"], sources.loc[n, "value"]) for n in names
+    }
     return pd.DataFrame(pairs, index=["patients", "sources"]).T.sort_values("sources", ascending=False)
 
 
@@ -414,17 +442,20 @@ def minute_aside() -> str:
         f"Two dots a system: with new patients scores lie between {number(rows['patients'].min(), 2)} and "
         f"{number(rows['patients'].max(), 2)}, with a new source between {number(rows['sources'].min(), 2)} and "
         f"{number(rows['sources'].max(), 2)}",
-        "One network of each system, tested on patients that it had not seen (filled) and on a whole source that it had not "
+        "One network of each system, tested on patients that it had not seen (filled) and on a whole source that it "
+        "had not "
         f"seen (open; {_source('leaderboard.csv')}).",
     ) + (
-        f"\nEvery system loses, the networks between {number(lost.min(), 2)} and {number(lost.max(), 2)}. Sources differ in their "
-        "machines, their patients, and in what their labels mean. A score within the own sources says how well a system knows "
+        f"\nEvery system loses, the networks between {number(lost.min(), 2)} and {number(lost.max(), 2)}. Sources "
+        "differ in their "
+        "machines, their patients, and in what their labels mean. A score within the own sources says how well a "
+        "system knows "
         "these sources, and no more.\n"
     )
 
 
 def map_rows(cohort: str) -> pd.DataFrame:
-    """Excess mass of each system's own maps on a cohort, with few records to learn from and with many, then blind maps."""
+    """Excess mass of own maps on a cohort, learned from few records and from many, then of blind maps."""
     rows = _excess()
     there = dict.fromkeys(rows.index.get_level_values("system"))
     names = [cls.name for cls in catalogue.with_chapter() if cls.name in there]
@@ -475,13 +506,16 @@ def minute_maps() -> str:
     theirs = rows[(rows["mark"] == OWN) & (rows["trained"] == explanations.MANY)].iloc[0]
     return _figure(
         "maps",
-        "Excess mass of each map with its interval, on simulated and on real records: the papers' maps lie near zero or a "
+        "Excess mass of each map with its interval, on simulated and on real records: the papers' maps lie near zero "
+        "or a "
         "little above, the study's own network far above, signal energy and a QRS detector between them",
         f"How much of each system's own map lies on the evidence, beyond chance, with 95 % intervals "
         f"({_source('explanations.csv.gz')}). Signal energy and the QRS detector have seen no network.",
     ) + (
-        f"\nOf the papers' maps that of {best['name'].replace(': ', ' (')}) has most, {_said(best, 2)}, and the own network's "
-        f"has {_said(theirs, 2)}. Two things are mixed here: where a network finds its evidence, and how finely its map can "
+        f"\nOf the papers' maps that of {best['name'].replace(': ', ' (')}) has most, {_said(best, 2)}, and the own "
+        "network's "
+        f"has {_said(theirs, 2)}. Two things are mixed here: where a network finds its evidence, and how finely its "
+        "map can "
         "say so. A map whose cells last two seconds cannot lie on a wave of a tenth of a second. [The "
         "trials](../notebooks/09_cam_analysis.ipynb) measure each map against what is possible on its own cells.\n"
     )
@@ -507,7 +541,9 @@ def twice_figure() -> Figure:
         for trial, shift, fill in (("seeds", -0.14, None), ("folds", 0.14, "white")):
             row, colour = of_map.loc[trial], _COLOURS[_mark(name)]
             ax.plot([row["low"], row["high"]], [place + shift] * 2, color=colour, linewidth=1.6)
-            ax.plot(row["value"], place + shift, _mark(name), color=colour, markerfacecolor=fill or colour, markersize=6)
+            ax.plot(
+                row["value"], place + shift, _mark(name), color=colour, markerfacecolor=fill or colour, markersize=6
+            )
     ax.axvline(1, color="0.6", linestyle="--", linewidth=1)
     ax.text(0.99, -0.72, "the same map", ha="right", fontsize=9, color="0.35")
     ax.axvline(0, color="0.6", linestyle="--", linewidth=1)
@@ -527,12 +563,14 @@ def minute_twice() -> str:
     seeds, folds = (" to ".join(number(v, 2) for v in rows.loc[trial]) for trial in ("seeds", "folds"))
     return _figure(
         "twice",
-        "Correlations between the maps of two trainings of each system, with intervals: all lie between nothing in common and "
+        "Correlations between the maps of two trainings of each system, with intervals: all lie between nothing in "
+        "common and "
         "the same map, none near the latter",
         f"How alike the maps of two trainings of one system are, for the same records and classes "
         f"({_source('explanations.csv.gz')}).",
     ) + (
-        f"\nWith another seed the maps correlate by {seeds}, with other training records by {folds}. So a map shows what one "
+        f"\nWith another seed the maps correlate by {seeds}, with other training records by {folds}. So a map shows "
+        "what one "
         "network did. What it says about the ECG, the next network's map should say, too.\n"
     )
 

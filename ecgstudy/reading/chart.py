@@ -18,7 +18,7 @@ DRAWN = 250.0  # Hz of what is drawn: 0.1 mm a sample
 # From this share of the map's largest value on; each darker than the one before, in grey too.
 LEVELS = ((0.1, "#d3e4f3"), (0.3, "#a4cbe5"), (0.55, "#63a5d2"), (0.8, "#2f7ab8"))
 FOR, AGAINST, INK = "#2f7ab8", "#c65102", "#1a1a1a"
-MARKED, MARK = "#a9d8b8", "#0b5d27"  # behind a trace where the evidence is, and the trace there
+MARKED, MARK = "#bfe3ca", "#0b5d27"  # behind a trace where the evidence is, and the trace there
 _ROW, _LEFT, _TOP = 2600, 700, 300  # height of a row; room for the calibration pulse; and above
 _STRIP, _GAP = 1300, 350  # the map's own curve, below the leads
 _MM_S, _MM_MV = 2500, 1000  # a second and a millivolt
@@ -36,7 +36,7 @@ def chart(
     map_fs: float = 1,
     parts: Parts | None = None,
     evidence: NDArray[np.bool_] | None = None,
-    names: Sequence[tuple[float, str]] = (),
+    names: Sequence[tuple[float, float, str]] = (),
 ) -> Markup:
     """Draw up to ``SECONDS`` of an ECG and the map over it, or where its evidence is.
 
@@ -58,7 +58,7 @@ def chart(
     evidence
         (12, samples) at ``fs``: where it is, the trace is thick and the paper behind it is tinted.
     names
-        Seconds and texts that stand over the rhythm strip, such as the names of waves.
+        Seconds, mV above the baseline and texts that stand there in the rhythm strip, such as the names of waves.
     """
     seconds = min(SECONDS, signal.shape[1] / fs)
     width = _LEFT + round(SECONDS * _MM_S)
@@ -93,8 +93,8 @@ def chart(
                 over.append(f'<path d="M{x} {base - 500}v1000" stroke-dasharray="60 60"/>')
             over.append(f'<text x="{x + 80}" y="{base - 800}" font-weight="bold">{lead}</text>')
     over += [
-        f'<text x="{_LEFT + round(at * _MM_S)}" y="{base - 1050}" text-anchor="middle">{escape(text)}</text>'
-        for at, text in names
+        f'<text x="{_LEFT + at * _MM_S:.0f}" y="{base - mv * _MM_MV:.0f}" text-anchor="middle">{escape(text)}</text>'
+        for at, mv, text in names
     ]
     below = "" if maps is None else _strip(maps, map_fs, seconds, parts, _TOP + len(CHART) * _ROW + _GAP)
     bottom = _TOP + len(CHART) * _ROW
@@ -114,7 +114,7 @@ def chart(
         f'<rect width="{width}" height="{bottom}" fill="url(#{name}-paper)" opacity=".75"/>'
         f'<g fill="none" stroke="{INK}" stroke-width="26" stroke-linejoin="round" clip-path="url(#{name}-clip)">'
         f"{''.join(one for one in over if one.startswith('<path'))}"
-        f'{_group(marked)}</g>'
+        f"{_group(marked)}</g>"
         f'<g fill="{INK}" stroke="#fffaf5" stroke-width="90" paint-order="stroke" stroke-linejoin="round">'
         f"{''.join(one for one in over if one.startswith('<text'))}"
         f'<text x="{width}" y="{_TOP - 60}" font-size="260" text-anchor="end">{said}</text></g>{below}</svg>'
