@@ -34,7 +34,7 @@ def table(built: Path) -> list[tuple[str, int, int, int]]:
             page = browser.new_page(viewport={"width": 1400, "height": 900})
             loaded: list[Path] = []
             page.on("request", lambda request, loaded=loaded: loaded.append(request.url))  # type: ignore[misc]
-            page.goto((built / "_build" / "html" / name).as_uri(), wait_until="load")
+            page.goto((built / "_build" / "html" / name).resolve().as_uri(), wait_until="load")
             height = page.evaluate("document.documentElement.scrollHeight")
             files = {url.split("?")[0].split("#")[0].removeprefix("file://") for url in map(str, loaded)}
             size = sum(Path(file).stat().st_size for file in files if Path(file).is_file())

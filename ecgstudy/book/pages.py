@@ -102,7 +102,10 @@ def mathml(formula: str, *, block: bool = False) -> str:
     """
     # Of \Big and its like docutils knows only those that say whether they open or close.
     formula = re.sub(r"(\\[Bb]igg?)(?=[(\[])", r"\1l", re.sub(r"(\\[Bb]igg?)(?=[)\]])", r"\1r", formula))
-    return re.sub(r">\s+<", "><", tex2mathml(formula, as_block=block))
+    found = re.sub(r">\s+<", "><", tex2mathml(formula, as_block=block))
+    # Large signs are large in every font: few systems have one for mathematics.
+    found = re.sub(r'<mo maxsize="[\d.]+em" minsize="[\d.]+em" symmetric="true">', '<mo class="fence">', found)
+    return re.sub("<mo([^>]*)>([∑∏])</mo>", r'<mo largeop="false" class="large"\1>\2</mo>', found) if block else found
 
 
 def _math(self: HTML5Translator, node: nodes.math | nodes.math_block) -> None:
