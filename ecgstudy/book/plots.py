@@ -174,7 +174,7 @@ def learning_curves(logs: Iterable[pd.DataFrame], *, loss: str, score: str = "ma
 
 # Of several values on one row: they differ in shape and in grey, not in colour alone.
 SERIES = (("o", INK), ("s", "#0072b2"), ("^", "#d55e00"), ("D", "#117733"))
-_ROW, _NEXT = 0.25, 0.6  # inches of a row; rows from one series to the next on the same row
+_ROW, _NEXT = 0.2, 0.6  # inches of a row; rows from one series to the next on the same row
 
 
 def forest(
@@ -265,10 +265,14 @@ def forest(
     elif xlabel:
         figure.supxlabel(xlabel, fontsize=9)
     if len(kinds) > 1:
+        # A series that has no intervals stands as diamonds.
+        bare = [rows["low"][[k == one for k in kind]].isna().all() for one in kinds]
         marks = [
-            Line2D([], [], marker=mark, color=colour, linewidth=1.4, markersize=5)
-            for mark, colour in SERIES[: len(kinds)]
+            Line2D([], [], color=colour, markersize=5, marker="d" if none else mark, linewidth=0 if none else 1.4)
+            for none, (mark, colour) in zip(bare, SERIES, strict=False)
         ]
+        for mark, none in zip(marks, bare, strict=True):
+            mark.set_markerfacecolor("white" if none else mark.get_color())
         figure.legend(marks, [plain(one) for one in kinds], loc="outside upper left", ncols=len(kinds), frameon=False)
     return figure
 
@@ -327,7 +331,7 @@ def _dots(
 def pairs(rows: pd.DataFrame, *, xlabel: str) -> Figure:
     """Two numbers of each row joined by a line: the first column is an open dot, the second a filled one."""
     left, right = rows.columns
-    figure, ax = plt.subplots(figsize=(7.5, 0.8 + 0.24 * len(rows)))
+    figure, ax = plt.subplots(figsize=(7.5, 0.8 + 0.19 * len(rows)))
     place = np.arange(len(rows))[::-1]
     ax.hlines(place, rows[left], rows[right], color="0.7", linewidth=1)
     ax.plot(rows[left], place, "o", markerfacecolor="white", markeredgecolor="0.1", markersize=5, label=left)
