@@ -146,7 +146,7 @@ def small_grid(scores: Mapping[str, pd.DataFrame], metrics: Sequence[str], capti
 def differences(
     answers: Sequence[Answers], question: str, metrics: Sequence[str], arms: Sequence[str] | None = None
 ) -> Figure:
-    """Draw the arms of a question (or some) less their control, a panel a metric, the cohorts of ``answers`` on a row."""
+    """Draw the arms of a question (or some) less their control, a panel a metric and a mark a cohort."""
     control, rows = ablations.QUESTIONS[question].control, _differences(answers, [question], metrics)
     rows = rows if arms is None else rows[rows["arm"].isin(arms)]
     return _drawn(rows, names="arm", xlabel=f"difference to {control}")
@@ -206,11 +206,11 @@ def heat(grids: Mapping[str, pd.DataFrame]) -> Figure:
     figure, axes = plt.subplots(
         len(grids), 3, figsize=(9.5, 0.5 + 1.6 * len(grids)), sharex=True, squeeze=False, layout="constrained"
     )
-    for row, (name, grid) in zip(axes, grids.items(), strict=True):
+    for number, (row, (name, grid)) in enumerate(zip(axes, grids.items(), strict=True), start=1):
         for ax, metric in zip(row, ["AUROC", "F2", "F2, tuned"], strict=True):
             square = grid[grid["metric"] == metric].pivot(index="r", columns="b", values="value")
             sns.heatmap(square, annot=True, fmt=".2f", cmap="Greys", cbar=False, ax=ax, linewidths=0.5)
-            ax.set(xlabel="b" if row is axes[-1] else "", ylabel="r" if ax is row[0] else "")
+            ax.set(xlabel="b" if number == len(grids) else "", ylabel="r" if ax is row[0] else "")
             ax.set_title(f"{name}: {metric}", loc="left", fontsize=9)
     return figure
 
