@@ -126,7 +126,7 @@ def map_over_ecg(
     figure, axes = plt.subplots(
         len(leads),
         len(names),
-        figsize=(max(9, 5.2 * len(names)), 1.5 * len(leads)),
+        figsize=(max(9, 5.2 * len(names)), 1.3 * len(leads)),
         sharex=True,
         sharey="row",
         squeeze=False,
@@ -159,7 +159,7 @@ def map_over_ecg(
 
 def learning_curves(logs: Iterable[pd.DataFrame], *, loss: str, score: str = "macro-F1") -> Figure:
     """Training loss and validation score of each member by epoch; the epoch that was kept is marked."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 2.5))
     for number, log in enumerate(logs, start=1):
         left.plot(log["epoch"], log["loss"], label=f"member {number}")
         (line,) = right.plot(log["epoch"], log["valid"])
