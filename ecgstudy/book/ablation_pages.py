@@ -110,7 +110,7 @@ def losses_of_constants(probabilities: NDArray[np.float64], losses: Mapping[str,
     losses
         Name of a loss → its values (answers,).
     """
-    figure, ax = plt.subplots(figsize=(7.5, 3.6))
+    figure, ax = plt.subplots(figsize=(7.5, 2.9))
     for name, values in losses.items():
         scaled = (values - values.min()) / np.ptp(values)
         (line,) = ax.plot(probabilities, scaled, label=name, linewidth=1.2)
@@ -193,7 +193,7 @@ def arms(answers: Answers, question: str, metrics: Sequence[str], caption: str) 
 
 def validation(scores: pd.DataFrame, stop: int | None = None) -> Figure:
     """Draw validation scores by epoch (rows), one line an arm (columns), with an upright line at the epoch ``stop``."""
-    ax = scores.plot(figsize=(7.5, 3.4), xlabel="epoch")
+    ax = scores.plot(figsize=(7.5, 3), xlabel="epoch")
     ax.set_ylabel("macro-F1, validation records")
     _legend_outside(ax)
     if stop is not None:

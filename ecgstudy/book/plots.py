@@ -331,7 +331,7 @@ def _dots(
 def pairs(rows: pd.DataFrame, *, xlabel: str) -> Figure:
     """Two numbers of each row joined by a line: the first column is an open dot, the second a filled one."""
     left, right = rows.columns
-    figure, ax = plt.subplots(figsize=(7.5, 0.8 + 0.19 * len(rows)))
+    figure, ax = plt.subplots(figsize=(7.5, 0.8 + 0.17 * len(rows)))
     place = np.arange(len(rows))[::-1]
     ax.hlines(place, rows[left], rows[right], color="0.7", linewidth=1)
     ax.plot(rows[left], place, "o", markerfacecolor="white", markeredgecolor="0.1", markersize=5, label=left)
