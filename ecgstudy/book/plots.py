@@ -1,6 +1,7 @@
 """Figures: ECGs as they look on paper, maps over them, and the curves of a training."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -228,7 +229,11 @@ def forest(
     label, titles, kinds = _column(rows, names), list(dict.fromkeys(panel)), list(dict.fromkeys(kind))
     if len(kinds) > len(SERIES):
         raise ValueError(f"{len(kinds)} series on one row, at most {len(SERIES)} can be told apart: {kinds}")
-    place, headings, low = _places(list(zip(group, label, strict=True)), 1 + _NEXT * (len(kinds) - 1))
+    # A series without intervals stands on the row of the first, its numbers beside its diamonds.
+    bare = {one: rows["low"][[k == one for k in kind]].isna().all() and len(kinds) > 1 for one in kinds}
+    measured = [one for one in kinds if not bare[one]]
+    middle = _NEXT * max(len(measured) - 1, 0) / 2
+    place, headings, low = _places(list(zip(group, label, strict=True)), 1 + 2 * middle)
     figure, axes = plt.subplots(
         1,
         len(titles),
@@ -237,7 +242,8 @@ def forest(
         squeeze=False,
         layout="constrained",
     )
-    y = np.array([place[g, name] - _NEXT * kinds.index(k) for g, name, k in zip(group, label, kind, strict=True)])
+    below = {one: 0.0 if bare[one] else _NEXT * measured.index(one) for one in kinds}
+    y = np.array([place[g, name] - below[k] for g, name, k in zip(group, label, kind, strict=True)])
     for number, (ax, title) in enumerate(zip(axes[0], titles, strict=True)):
         line = reference.get(title) if isinstance(reference, Mapping) else reference
         if line is not None:
@@ -247,14 +253,13 @@ def forest(
                 ax.text(line, 1.01, said, transform=across, ha="center", va="bottom", fontsize=7.5, color="0.35")
         for one, look in zip(kinds, SERIES, strict=False):
             mine = np.array([p == title and k == one for p, k in zip(panel, kind, strict=True)])
-            _dots(ax, rows[mine], y[mine], look, line, sure, digits)
+            _dots(ax, rows[mine], y[mine], look, line, sure, digits, bare[one])
         ax.set_title(plain(title), loc="left", fontsize=10, pad=16 if said else 6)
         ax.grid(axis="x", color="0.92")
         ax.set_axisbelow(True)
         ax.tick_params(axis="y", length=0)
         if limits:
             ax.set_xlim(limits)
-    middle = _NEXT * (len(kinds) - 1) / 2
     ticks = {**headings, **{at - middle: name for (_, name), at in place.items()}}
     axes[0, 0].set_yticks(list(ticks), [plain(name) for name in ticks.values()])
     axes[0, 0].set_ylim(low + 0.4, 0.7)
@@ -265,14 +270,12 @@ def forest(
     elif xlabel:
         figure.supxlabel(xlabel, fontsize=9)
     if len(kinds) > 1:
-        # A series that has no intervals stands as diamonds.
-        bare = [rows["low"][[k == one for k in kind]].isna().all() for one in kinds]
         marks = [
-            Line2D([], [], color=colour, markersize=5, marker="d" if none else mark, linewidth=0 if none else 1.4)
-            for none, (mark, colour) in zip(bare, SERIES, strict=False)
+            Line2D([], [], color=colour, markersize=5, linewidth=0 if bare[one] else 1.4)
+            for one, (_, colour) in zip(kinds, SERIES, strict=False)
         ]
-        for mark, none in zip(marks, bare, strict=True):
-            mark.set_markerfacecolor("white" if none else mark.get_color())
+        for line2d, one, (mark, colour) in zip(marks, kinds, SERIES, strict=False):
+            line2d.set(marker="d" if bare[one] else mark, markerfacecolor="white" if bare[one] else colour)
         figure.legend(marks, [plain(one) for one in kinds], loc="outside upper left", ncols=len(kinds), frameon=False)
     return figure
 
@@ -307,6 +310,7 @@ def _dots(
     line: float | None,
     sure: str | None,
     digits: int,
+    bare: bool,
 ) -> None:
     """Draw values (rows,) at heights (rows,) as ``forest`` does."""
     mark, colour = look
@@ -323,9 +327,11 @@ def _dots(
     ):
         if chosen.any():
             ax.scatter(value[chosen], y[chosen], s=26, marker=shape, facecolor=face, edgecolor=colour, zorder=3)
-    beside = ax.get_yaxis_transform()
+    edge: dict[str, Any] = {"xycoords": ax.get_yaxis_transform()}
     for at, one in zip(y[there], value[there], strict=True):
-        ax.text(1.015, at, report.number(one, digits), transform=beside, va="center", fontsize=7.5, color="0.3")
+        where = {"xy": (one, at), "xytext": (4, 0)} if bare else {"xy": (1.015, at), "xytext": (0, 0), **edge}
+        text, look_of_text = report.number(one, digits), {"va": "center", "fontsize": 7.5, "color": "0.3"}
+        ax.annotate(text, textcoords="offset points", annotation_clip=False, **where, **look_of_text)
 
 
 def pairs(rows: pd.DataFrame, *, xlabel: str) -> Figure:
