@@ -100,11 +100,12 @@ def test_balance_and_focus_are_those_of_the_arm_and_not_of_its_name(table):
 def test_heat_maps_have_b_across_and_r_down(table):
     grid = pages.Answers(table, "real").balance_and_focus(GRID)
     whole = pd.concat([grid.assign(metric=metric) for metric in ("AUROC", "F2", "F2, tuned")])
-    figure = pages.heat(whole)
-    assert [ax.get_title() for ax in figure.axes] == ["AUROC", "F2", "F2, tuned"]
+    figure = pages.heat({"real": whole, "others": whole.assign(value=0.5)})
+    titles = [ax.get_title(loc="left") for ax in figure.axes]
+    assert titles[:3] == ["real: AUROC", "real: F2", "real: F2, tuned"] and titles[5] == "others: F2, tuned"
     ax = figure.axes[0]
     assert [text.get_text() for text in ax.texts] == ["0.10", "0.30", "0.70", "0.20", "0.35", "0.40"]
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("b", "r")
+    assert (figure.axes[3].get_xlabel(), ax.get_xlabel(), ax.get_ylabel()) == ("b", "", "r")
 
 
 def test_spreads_are_within_a_system(table):
@@ -143,6 +144,8 @@ def test_differences_leave_the_control_out(table):
     assert dots(f2) == [(0.1, 0), (0.15, -1.6), (0.3, -2.2), (0.4, -0.6)]
     assert [ax.get_title(loc="left") for ax in (f2, auroc)] == ["F2", "AUROC"]
     assert dots(auroc) == [(-0.1, 0), (0.1, -1.6)]
+    (some,) = pages.differences(both[:1], "loss", ["F2"], ["focal"]).axes
+    assert dots(some) == [(0.15, 0)]
 
 
 def test_parts_name_the_control_of_each(table):
@@ -183,17 +186,6 @@ def test_validation_scores_are_drawn_with_the_epoch_where_others_stop():
     assert [points(line)[0] for line in ax.lines[:2]] == [[1, 0.1], [1, 0.3]]
     assert [x for x, _ in points(ax.lines[2])] == [2, 2]
     assert len(pages.validation(scores).axes[0].lines) == 2
-
-
-def test_verdicts_tell_every_cohort(table):
-    told = pages.verdicts(table, "loss")
-    assert told.startswith("**Does it?**\n")
-    assert (
-        "- real cohort: F2 of *macro* less *plain*: 0.100 (−0.100 to 0.300), corrected p = 0.200: **undecided**" in told
-    )
-    assert "0.400 (0.200–0.600), corrected p = 0.010: **supported**" in told
-    without = table[(table["arm"] != "macro") | (table["cohort"] == "real")]
-    assert "- simulated cohort: *macro* has not been trained." in pages.verdicts(without, "loss")
 
 
 def test_all_verdicts_have_a_row_a_question_and_cohort(table):

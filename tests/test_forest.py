@@ -82,6 +82,16 @@ def test_more_series_than_marks_are_refused():
         plots.forest(rows(*range(5), system=["a"] * 5, where=list("abcde")), series="where")
 
 
+def test_a_series_without_intervals_stands_on_the_row_of_the_first():
+    table = rows(0.5, 0.6, 0.9, system=["a", "b", "a"], whose=["here", "here", "paper"])
+    table.loc[2, ["low", "high"]] = np.nan
+    figure = plots.forest(table, series="whose")
+    ax = figure.axes[0]
+    assert dots(ax) == [(0.5, 0, True), (0.9, 0, False), (0.6, -1, True)]
+    assert [handle.get_marker() for handle in figure.legends[0].legend_handles] == ["o", "d"]
+    assert words(ax) == ["0.50", "0.60", "0.90"] and ax.texts[2].xy == (0.9, 0)
+
+
 def test_groups_have_headings():
     table = rows(0.5, 0.7, 0.6, system=["x", "y", "x"], group=["one", "two", "one"])
     ax = plots.forest(table.iloc[[0, 1]], groups="group").axes[0]

@@ -43,6 +43,12 @@ def test_systems_are_in_order_of_their_macro_auroc(scores):
     assert pages.best_of(ordered, ["a", "c"]) == "c"
 
 
+def test_first_members_can_be_left_out(scores):
+    names = scores["system"].replace({"c": "b, one"})
+    left = pages.without_first_members(scores.assign(system=pd.Categorical(names)))
+    assert set(left["system"]) == {"a", "b"} and len(left) == len(scores) * 2 // 3
+
+
 def test_means_have_a_row_a_system_and_a_column_a_metric(scores):
     shown = pages.means(pages.ordered(scores), ["F1", "AUROC"], "Means.")
     assert cells(shown) == [

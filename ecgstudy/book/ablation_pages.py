@@ -110,7 +110,7 @@ def losses_of_constants(probabilities: NDArray[np.float64], losses: Mapping[str,
     losses
         Name of a loss → its values (answers,).
     """
-    figure, ax = plt.subplots(figsize=(7.5, 3.6))
+    figure, ax = plt.subplots(figsize=(7.5, 3))
     for (name, look), values in zip(plots.looks(losses, LOSSES).items(), losses.values(), strict=True):
         scaled = (values - values.min()) / np.ptp(values)
         ax.plot(probabilities, scaled, label=name, linewidth=1.4, **look)
@@ -139,10 +139,13 @@ def small_grid(scores: Mapping[str, pd.DataFrame], metrics: Sequence[str], capti
     return report.table(pd.DataFrame(rows), caption)
 
 
-def differences(answers: Sequence[Answers], question: str, metrics: Sequence[str]) -> Figure:
-    """Draw the arms of a question less their control, one panel a metric, the cohorts of ``answers`` on one row."""
-    control = ablations.QUESTIONS[question].control
-    return _drawn(_differences(answers, [question], metrics), names="arm", xlabel=f"difference to {control}")
+def differences(
+    answers: Sequence[Answers], question: str, metrics: Sequence[str], arms: Sequence[str] | None = None
+) -> Figure:
+    """Draw the arms of a question (or some) less their control, a panel a metric and a mark a cohort."""
+    control, rows = ablations.QUESTIONS[question].control, _differences(answers, [question], metrics)
+    rows = rows if arms is None else rows[rows["arm"].isin(arms)]
+    return _drawn(rows, names="arm", xlabel=f"difference to {control}")
 
 
 def parts(answers: Sequence[Answers], questions: Sequence[str], metrics: Sequence[str]) -> Figure:
@@ -186,7 +189,7 @@ def arms(answers: Answers, question: str, metrics: Sequence[str], caption: str) 
 
 def validation(scores: pd.DataFrame, stop: int | None = None) -> Figure:
     """Draw validation scores by epoch (rows), one line an arm (columns), with an upright line at the epoch ``stop``."""
-    figure, ax = plt.subplots(figsize=(7.5, 3.6))
+    figure, ax = plt.subplots(figsize=(7.5, 3))
     for name, look in plots.looks(scores.columns, LOSSES).items():
         ax.plot(scores.index, scores[name], label=name, linewidth=1.3, **look)
     ax.set(xlabel="epoch", ylabel="macro-F1, validation records")
@@ -196,13 +199,17 @@ def validation(scores: pd.DataFrame, stop: int | None = None) -> Figure:
     return figure
 
 
-def heat(grid: pd.DataFrame) -> Figure:
-    """Heat maps of three metrics over ``Answers.balance_and_focus``: b across and r down."""
-    figure, axes = plt.subplots(1, 3, figsize=(9.5, 2.6), sharey=True)
-    for ax, metric in zip(axes, ["AUROC", "F2", "F2, tuned"], strict=True):
-        square = grid[grid["metric"] == metric].pivot(index="r", columns="b", values="value")
-        sns.heatmap(square, annot=True, fmt=".2f", cmap="Greys", cbar=False, ax=ax, linewidths=0.5)
-        ax.set(title=metric, ylabel="r" if ax is axes[0] else "")
+def heat(grids: Mapping[str, pd.DataFrame]) -> Figure:
+    """Heat maps of three metrics over ``Answers.balance_and_focus``: b across and r down, a row of them a grid."""
+    figure, axes = plt.subplots(
+        len(grids), 3, figsize=(9.5, 0.5 + 1.6 * len(grids)), sharex=True, squeeze=False, layout="constrained"
+    )
+    for number, (row, (name, grid)) in enumerate(zip(axes, grids.items(), strict=True), start=1):
+        for ax, metric in zip(row, ["AUROC", "F2", "F2, tuned"], strict=True):
+            square = grid[grid["metric"] == metric].pivot(index="r", columns="b", values="value")
+            sns.heatmap(square, annot=True, fmt=".2f", cmap="Greys", cbar=False, ax=ax, linewidths=0.5)
+            ax.set(xlabel="b" if number == len(grids) else "", ylabel="r" if ax is row[0] else "")
+            ax.set_title(f"{name}: {metric}", loc="left", fontsize=9)
     return figure
 
 
@@ -254,23 +261,6 @@ def typical_half_width(answers: Answers, metric: str) -> str:
     """Half the width of the interval of a difference, the median over all arms of all questions."""
     rows = answers.table[(answers.table["cohort"] == answers.cohort) & (answers.table["metric"] == metric)]
     return report.number(((rows["difference_high"] - rows["difference_low"]) / 2).median(), 2)
-
-
-def verdicts(table: pd.DataFrame, question: str) -> str:
-    """The question and, for each cohort that it was put to, its verdict with the number behind it, in Markdown."""
-    about = ablations.QUESTIONS[question]
-    arm, metric = about.verdict
-    lines = [f"**{about.asks}**\n"]
-    for cohort, rows in table[table["question"] == question].groupby("cohort"):
-        if arm not in set(rows["arm"]):
-            lines.append(f"- {COHORTS[cohort]}: *{arm}* has not been trained.")
-            continue
-        row = Answers(table, cohort).row(question, arm, metric)
-        lines.append(
-            f"- {COHORTS[cohort]}: {metric} of *{arm}* less *{about.control}*: {difference(row)}, corrected p "
-            f"{report.p_value(row['p'], sign=True)}: **{ablation_tables.verdict(rows, question)}**"
-        )
-    return "\n".join(lines)
 
 
 def all_verdicts(table: pd.DataFrame) -> pd.DataFrame:

@@ -55,7 +55,7 @@ def surest(explained: Explained) -> Figure:
     """Of each class the beat of which all networks are surest, and over it each network's map."""
     classes, names = list(explained.places), list(explained.networks)
     figure, axes = plt.subplots(
-        len(names), len(classes), figsize=(2.6 * len(classes), 2 * len(names)), sharex=True, squeeze=False
+        len(names), len(classes), figsize=(2.6 * len(classes), 1.7 * len(names)), sharex=True, squeeze=False
     )
     for column, c in enumerate(classes):
         best = int(np.min([explained.probability[name, c] for name in names], axis=0).argmax())
@@ -84,7 +84,7 @@ def _coloured(ax: Axes, y: NDArray[np.floating], values: NDArray[np.floating]) -
 def heat(explained: Explained) -> Figure:
     """All maps of the classes on trial, one row a beat, surest first; a line below as many as are right."""
     classes = explained.tried
-    figure, axes = plt.subplots(2, len(classes), figsize=(4.4 * len(classes), 5.2), squeeze=False)
+    figure, axes = plt.subplots(2, len(classes), figsize=(4.4 * len(classes), 4.2), squeeze=False)
     for column, c in enumerate(classes):
         for ax, name in zip(axes[:, column], explained.networks, strict=True):
             order = np.argsort(-explained.probability[name, c], kind="stable")
@@ -101,7 +101,7 @@ def class_means(explained: Explained) -> Figure:
     """Median beat of each class, and the mean map of its beats that a network has right, and of the others."""
     classes = list(explained.places)
     figure, axes = plt.subplots(
-        3, len(classes), figsize=(2.6 * len(classes), 5.4), sharex=True, sharey="row", squeeze=False
+        3, len(classes), figsize=(2.6 * len(classes), 4.6), sharex=True, sharey="row", squeeze=False
     )
     for column, c in enumerate(classes):
         x = explained.signals(c)
@@ -131,7 +131,7 @@ def _middle_half(ax: Axes, rows: NDArray[np.floating], **look: Any) -> None:
 def by_segment(explained: Explained, repeats: int = 1000) -> Figure:
     """Share of the maps in each segment, and what occlusion of it takes from the logit, with limits over patients."""
     classes, shifts = explained.tried, (-0.2, 0.2)
-    figure, axes = plt.subplots(2, len(classes), figsize=(4.4 * len(classes), 4.6), sharex=True, squeeze=False)
+    figure, axes = plt.subplots(2, len(classes), figsize=(4.4 * len(classes), 3.8), sharex=True, squeeze=False)
     for column, c in enumerate(classes):
         patients = explained.of_table("patient_id", c)
         looks = (("0.4", ""), ("0.8", "///"))
@@ -198,7 +198,7 @@ def groups(x: NDArray[np.floating], maps: NDArray[np.floating], group: NDArray[n
     """
     sizes = np.bincount(group)
     figure, axes = plt.subplots(
-        2, len(sizes), figsize=(2.8 * len(sizes), 3.8), sharex=True, sharey="row", squeeze=False
+        2, len(sizes), figsize=(2.8 * len(sizes), 3.3), sharex=True, sharey="row", squeeze=False
     )
     for column, g in enumerate(np.argsort(-sizes)):
         mine = group == g

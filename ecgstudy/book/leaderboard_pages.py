@@ -13,6 +13,7 @@ from pandas.io.formats.style import Styler
 from ecgstudy.book import report
 from ecgstudy.data.labels import CLASSES
 
+_ONE = ", one"
 _DIFFERENCE = ("difference", "low", "high")
 
 
@@ -32,6 +33,11 @@ def overall(scores: pd.DataFrame, *metrics: str) -> pd.DataFrame:
 def means(scores: pd.DataFrame, metrics: Sequence[str], caption: str) -> Styler:
     """One row a system in the order of ``ordered``, one column a metric, each with its interval."""
     return report.table(report.wide(overall(scores, *metrics), "system", "metric"), caption)
+
+
+def without_first_members(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows but those of an ensemble's first member alone, which figures leave to the tables."""
+    return rows[~rows["system"].str.endswith(_ONE)]
 
 
 def best_of(scores: pd.DataFrame, names: Sequence[str]) -> str:

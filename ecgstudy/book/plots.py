@@ -272,7 +272,7 @@ def map_over_ecg(
     figure, axes = plt.subplots(
         len(leads),
         len(names),
-        figsize=(max(9, 5.2 * len(names)), 1.6 * len(leads)),
+        figsize=(max(9, 5.2 * len(names)), 1.4 * len(leads)),
         sharex=True,
         sharey="row",
         squeeze=False,
@@ -325,7 +325,7 @@ def name_answer_key(ax: Axes) -> None:
 def learning_curves(logs: Iterable[pd.DataFrame], *, loss: str, score: str = "macro-F1") -> Figure:
     """Training loss and validation score of each member by epoch; the epoch that was kept is marked."""
     logs = list(logs)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 2.5))
     names = [f"member {number}" for number in range(1, len(logs) + 1)]
     for (name, look), log in zip(looks(names).items(), logs, strict=True):
         left.plot(log["epoch"], log["loss"], **look)
@@ -341,7 +341,7 @@ def learning_curves(logs: Iterable[pd.DataFrame], *, loss: str, score: str = "ma
 
 # Of several values on one row: they differ in shape and in grey, not in colour alone.
 SERIES = (("o", INK), ("s", "#0072b2"), ("^", "#d55e00"), ("D", "#117733"))
-_ROW, _NEXT = 0.25, 0.6  # inches of a row; rows from one series to the next on the same row
+_ROW, _NEXT = 0.2, 0.6  # inches of a row; rows from one series to the next on the same row
 
 
 def forest(
@@ -395,7 +395,11 @@ def forest(
     label, titles, kinds = _column(rows, names), list(dict.fromkeys(panel)), list(dict.fromkeys(kind))
     if len(kinds) > len(SERIES):
         raise ValueError(f"{len(kinds)} series on one row, at most {len(SERIES)} can be told apart: {kinds}")
-    place, headings, low = _places(list(zip(group, label, strict=True)), 1 + _NEXT * (len(kinds) - 1))
+    # A series without intervals stands on the row of the first, its numbers beside its diamonds.
+    bare = {one: rows["low"][[k == one for k in kind]].isna().all() and len(kinds) > 1 for one in kinds}
+    measured = [one for one in kinds if not bare[one]]
+    middle = _NEXT * max(len(measured) - 1, 0) / 2
+    place, headings, low = _places(list(zip(group, label, strict=True)), 1 + 2 * middle)
     figure, axes = plt.subplots(
         1,
         len(titles),
@@ -404,7 +408,8 @@ def forest(
         squeeze=False,
         layout="constrained",
     )
-    y = np.array([place[g, name] - _NEXT * kinds.index(k) for g, name, k in zip(group, label, kind, strict=True)])
+    below = {one: 0.0 if bare[one] else _NEXT * measured.index(one) for one in kinds}
+    y = np.array([place[g, name] - below[k] for g, name, k in zip(group, label, kind, strict=True)])
     for number, (ax, title) in enumerate(zip(axes[0], titles, strict=True)):
         line = reference.get(title) if isinstance(reference, Mapping) else reference
         if line is not None:
@@ -414,14 +419,13 @@ def forest(
                 ax.text(line, 1.01, said, transform=across, ha="center", va="bottom", fontsize=7.5, color="0.35")
         for one, look in zip(kinds, SERIES, strict=False):
             mine = np.array([p == title and k == one for p, k in zip(panel, kind, strict=True)])
-            _dots(ax, rows[mine], y[mine], look, line, sure, digits)
+            _dots(ax, rows[mine], y[mine], look, line, sure, digits, bare[one])
         ax.set_title(plain(title), loc="left", fontsize=10, pad=16 if said else 6)
         ax.grid(axis="x", color="0.92")
         ax.set_axisbelow(True)
         ax.tick_params(axis="y", length=0)
         if limits:
             ax.set_xlim(limits)
-    middle = _NEXT * (len(kinds) - 1) / 2
     ticks = {**headings, **{at - middle: name for (_, name), at in place.items()}}
     axes[0, 0].set_yticks(list(ticks), [plain(name) for name in ticks.values()])
     axes[0, 0].set_ylim(low + 0.4, 0.7)
@@ -433,9 +437,11 @@ def forest(
         figure.supxlabel(xlabel, fontsize=9)
     if len(kinds) > 1:
         marks = [
-            Line2D([], [], marker=mark, color=colour, linewidth=1.4, markersize=5)
-            for mark, colour in SERIES[: len(kinds)]
+            Line2D([], [], color=colour, markersize=5, linewidth=0 if bare[one] else 1.4)
+            for one, (_, colour) in zip(kinds, SERIES, strict=False)
         ]
+        for line2d, one, (mark, colour) in zip(marks, kinds, SERIES, strict=False):
+            line2d.set(marker="d" if bare[one] else mark, markerfacecolor="white" if bare[one] else colour)
         figure.legend(marks, [plain(one) for one in kinds], loc="outside upper left", ncols=len(kinds), frameon=False)
     return figure
 
@@ -470,6 +476,7 @@ def _dots(
     line: float | None,
     sure: str | None,
     digits: int,
+    bare: bool,
 ) -> None:
     """Draw values (rows,) at heights (rows,) as ``forest`` does."""
     mark, colour = look
@@ -486,15 +493,17 @@ def _dots(
     ):
         if chosen.any():
             ax.scatter(value[chosen], y[chosen], s=26, marker=shape, facecolor=face, edgecolor=colour, zorder=3)
-    beside = ax.get_yaxis_transform()
+    edge: dict[str, Any] = {"xycoords": ax.get_yaxis_transform()}
     for at, one in zip(y[there], value[there], strict=True):
-        ax.text(1.015, at, report.number(one, digits), transform=beside, va="center", fontsize=7.5, color="0.3")
+        where = {"xy": (one, at), "xytext": (4, 0)} if bare else {"xy": (1.015, at), "xytext": (0, 0), **edge}
+        text, look_of_text = report.number(one, digits), {"va": "center", "fontsize": 7.5, "color": "0.3"}
+        ax.annotate(text, textcoords="offset points", annotation_clip=False, **where, **look_of_text)
 
 
 def pairs(rows: pd.DataFrame, *, xlabel: str) -> Figure:
     """Two numbers of each row joined by a line: the first column is an open dot, the second a filled one."""
     left, right = rows.columns
-    figure, ax = plt.subplots(figsize=(7.5, 0.8 + 0.24 * len(rows)))
+    figure, ax = plt.subplots(figsize=(7.5, 0.8 + 0.17 * len(rows)))
     place = np.arange(len(rows))[::-1]
     ax.hlines(place, rows[left], rows[right], color="0.7", linewidth=1)
     ax.plot(rows[left], place, "o", markerfacecolor="white", markeredgecolor="0.1", markersize=5, label=left)

@@ -158,11 +158,11 @@ def once_a_record(distribution: pd.DataFrame, groups: Sequence[str]) -> pd.DataF
 
 
 def ks_once_a_record(distribution: pd.DataFrame, groups: Sequence[str]) -> Figure:
-    """Draw KS with its interval of what is measured once a record, a heading a data set."""
+    """Draw KS with its interval of what is measured once a record, a panel a data set."""
     ks = distribution[distribution["statistic"] == "KS"]
     rows = pd.concat([ks[ks["group"] == group] for group in groups])
     rows = rows[~rows["quantity"].str.contains(_BY_LEAD, regex=True)]
-    options = {"names": "quantity", "groups": "group", "reference": 0.1, "said": "0.1"}
+    options = {"names": "quantity", "panels": "group", "reference": 0.1, "said": "0.1"}
     return plots.forest(rows, xlabel="KS: 0 where distributions are the same", **options)
 
 
