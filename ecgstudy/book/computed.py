@@ -9,7 +9,19 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from ecgstudy.book import cost_pages, explorer, game, hearts, live, own_ecg, paper_pages, plots, primer_figures, real_records, summary_pages
+from ecgstudy.book import (
+    cost_pages,
+    explorer,
+    game,
+    hearts,
+    live,
+    own_ecg,
+    paper_pages,
+    plots,
+    primer_figures,
+    real_records,
+    summary_pages,
+)
 from ecgstudy.book.report import interval, number, p_value
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.paths import REPOSITORY, RESULTS, listed
