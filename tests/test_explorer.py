@@ -6,6 +6,7 @@ import json
 import re
 from itertools import pairwise
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from ecgstudy.preprocessing import resample
 from ecgstudy.reading.chart import LEVELS
 from ecgstudy.reading.explanation import BY_LEAD, explain
 from ecgstudy.reading.shipped import ENTRIES
-from tests.interactive import STATIC, blocks, check_layout_and_axe, touch, visit, write_page
+from tests.interactive import STATIC, blocks, check_layout_and_axe, settle, touch, visit, write_page
 from tests.test_book import browser as browser
 from tests.test_page import luminance
 
@@ -179,9 +180,12 @@ def test_methods_are_the_systems_own_and_cheap_ones(data):
 def test_each_chapter_leads_to_the_explorer_of_its_system():
     app = SimpleNamespace(env=SimpleNamespace(found_docs={"book/explorer"}))
     for page, wanted in (("notebooks/05_butt", 1), ("book/claims", 0)):
-        context = {"body": "<section><h1>T</h1><p>a</p></section>", "pathto": lambda name: f"../{name}.html"}
+        context: dict[str, Any] = {
+            "body": "<section><h1>T</h1><p>a</p></section>",
+            "pathto": lambda name: f"../{name}.html",
+        }
         pages._link(app, page, "page.html", context, None)
-        found = re.findall(r'<h1>T</h1><p [^>]*>.*?href="\.\./book/explorer\.html#chapter=05_butt"', context["body"])
+        found = re.findall(r'<h1>T</h1><p><small>.*?href="\.\./book/explorer\.html#chapter=05_butt"', context["body"])
         assert len(found) == wanted and context["body"].endswith("<p>a</p></section>")
     assert "05_butt" in {one["chapter"] for one in explorer.about()["systems"]}
 
@@ -259,7 +263,7 @@ def place(page, t, lead="II"):
 def test_a_second_and_a_millivolt_have_the_scale_of_paper(chart):
     for width in (360, 390, 1400):
         chart.set_viewport_size({"width": width, "height": 900})
-        chart.wait_for_timeout(60)
+        settle(chart)
         (x0, y, *_), (x1, *_) = place(chart, 1), place(chart, 2)
         second = x1 - x0
         x = place(chart, 2.04)[0]
@@ -271,7 +275,7 @@ def test_a_second_and_a_millivolt_have_the_scale_of_paper(chart):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_map_is_shaded_where_it_is_and_as_much_as_it_is(chart, theme):
     chart.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
-    chart.wait_for_timeout(60)
+    settle(chart)
     colours = chart.evaluate("theme => EcgChart.THEMES[theme]", theme)
     for lead in ("I", "V6"):
         _, y, *_ = place(chart, 2, lead)
@@ -315,7 +319,7 @@ def test_the_mouse_drags_zooms_and_measures(chart):
     chart.get_by_role("button", name="Whole record").click()
     assert chart.evaluate("chart.view") == [0, 10]
     chart.get_by_role("button", name="Calipers").click()
-    chart.wait_for_timeout(60)
+    settle(chart)
     (_, _, x0, y0), (_, _, x1, _) = place(chart, 2), place(chart, 5)
     chart.mouse.move(x0, y0)
     chart.mouse.down()
