@@ -12,7 +12,7 @@ from ecgstudy.explain import evaluation, trials
 from ecgstudy.explain.cases import Cases
 from ecgstudy.reading.shipped import ENTRIES, shipped
 from ecgstudy.systems.catalogue import of_papers
-from tests.interactive import STATIC, blocks, check_layout_and_axe, touch, visit, write_page
+from tests.interactive import STATIC, blocks, check_layout_and_axe, settle, touch, visit, write_page
 from tests.test_book import browser as browser
 
 
@@ -129,7 +129,7 @@ def test_it_is_played_by_mouse_keyboard_and_touch_to_the_end(browser, site, roun
     # By mouse: the first place of evidence, exactly; and a mark that is taken back.
     begin, end = next(span for span in spans(rounds[0]))
     page.get_by_role("button", name="Whole record").click()
-    page.wait_for_timeout(60)
+    settle(page)
     page.locator("canvas").scroll_into_view_if_needed()
     for first, last in ((begin + 0.03, end - 0.03), (0.2, 0.4)):
         page.mouse.move(*place(page, first, 10))
@@ -170,7 +170,7 @@ def test_it_is_played_by_mouse_keyboard_and_touch_to_the_end(browser, site, roun
     page.wait_for_function("document.querySelector('.ecg-round').textContent.startsWith('Round 3 of 3')")
     page.set_viewport_size({"width": 390, "height": 800})
     page.locator("canvas").scroll_into_view_if_needed()
-    page.wait_for_timeout(60)
+    settle(page)
     (x0, y), (x1, _) = place(page, 1.0), place(page, 2.0)
     touch(page, [(x0, y)], [((x0 + x1) / 2, y)], [(x1, y)])
     marked = page.locator(".ecg-said", has_text="Your marks").text_content()
@@ -184,7 +184,7 @@ def test_it_is_played_by_mouse_keyboard_and_touch_to_the_end(browser, site, roun
     assert float(numbers[3]) == pytest.approx(np.mean([float(v) for v in numbers[:3]]), abs=0.01)
     page.get_by_role("button", name="Copy").click()
     page.wait_for_selector(".ecg-said:has-text('Cop')")
-    check_layout_and_axe(page)
+    check_layout_and_axe(page, widths=(390,))
     page.get_by_role("button", name="Play again").click()
     page.wait_for_function("document.querySelector('.ecg-round').textContent.startsWith('Round 1 of 3')")
     assert not said
@@ -219,8 +219,7 @@ def test_it_fits_every_screen_and_axe_finds_nothing(opened):
 
 
 def test_without_scripts_there_is_a_table(browser, site, rounds):
-    page = browser.new_context(java_script_enabled=False).new_page()
-    page.goto(site.as_uri())
+    page, _ = visit(browser, site, java_script_enabled=False)
     rows = page.locator("table tbody tr")
     assert rows.count() == len(rounds)
     first = rows.first.locator("td").all_text_contents()[2:]

@@ -336,6 +336,7 @@ takes the other, Escape puts them away. The wheel zooms with Ctrl, or when the c
     function mark() {
       const marked = [Math.min(begun, cursor), Math.max(begun, cursor)];
       begun = null;
+      say(`Marked from ${marked[0].toFixed(2)} to ${marked[1].toFixed(2)} s`);
       if (marked[1] > marked[0] && o.onmark) o.onmark(marked);
     }
 

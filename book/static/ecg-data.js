@@ -4,7 +4,8 @@
     EcgData.put(name, data)     what such a script calls
     EcgData.signals(record)     leads of a record ({leads, signals}) as Float32Arrays of mV, the same when asked again
     EcgData.make(tag, class name, parent, text)  an element
-    EcgData.field(tag, label, parent)            a control (select, textarea ...) below its label */
+    EcgData.field(tag, label, parent)            a control (select, textarea ...) below its label
+    EcgData.table(caption, parent)               a table without rows, which scrolls where it is too wide */
 
 window.EcgData = (function () {
   "use strict";
@@ -47,5 +48,14 @@ window.EcgData = (function () {
     return Object.assign(make(tag, "", box), { id });
   }
 
-  return { load, put: (name, data) => waiting.get(name)(data), signals, make, field };
+  function table(caption, parent) {
+    const around = Object.assign(make("div", "table-container", parent), { tabIndex: 0 }); // it may scroll
+    around.setAttribute("role", "region");
+    around.setAttribute("aria-label", caption);
+    const one = make("table", "ecg-answers", around);
+    make("caption", "", one, caption);
+    return one;
+  }
+
+  return { load, put: (name, data) => waiting.get(name)(data), signals, make, field, table };
 })();

@@ -51,8 +51,7 @@ names), key (1 or 0) and view (from-to in seconds). #chapter=NN_name chooses the
     parts.window = make("p", "ecg-window", root);
     parts.verdict = make("p", "ecg-verdict", root);
     parts.verdict.setAttribute("aria-live", "polite");
-    const scroll = make("div", "table-container", root);
-    parts.answers = make("table", "ecg-answers", scroll);
+    parts.answers = make("div", "", root);
     parts.source = make("p", "ecg-source", root);
   }
 
@@ -60,7 +59,7 @@ names), key (1 or 0) and view (from-to in seconds). #chapter=NN_name chooses the
 
   const named = (list, name) => list.find((one) => one.name === name);
   const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)}\u00a0%`;
-  const signed = (value) => value.toFixed(2).replace(/^(-?)0/, "$1").replace("-", "−");
+  const signed = (value) => value.toFixed(2).replace(/^-0\.00$/, "0.00").replace(/^(-?)0/, "$1").replace("-", "−");
 
   function read() {
     const asked = new URLSearchParams(location.hash.slice(1));
@@ -170,16 +169,17 @@ names), key (1 or 0) and view (from-to in seconds). #chapter=NN_name chooses the
   }
 
   function table(answers) {
-    const body = parts.answers;
-    body.replaceChildren();
-    make("caption", "", body, `What ${state.system} answers: calibrated probabilities`);
+    parts.answers.replaceChildren();
+    const body = EcgData.table(`What ${state.system} answers: calibrated probabilities`, parts.answers);
     const head = make("tr", "", make("thead", "", body));
     const words = ["finding", "probability", "called from", "called", "in the record"];
     for (const word of words) make("th", "", head, word).scope = "col";
     const rows = make("tbody", "", body);
     about.classes.forEach((one, c) => {
       const row = make("tr", one.name === state.finding ? "ecg-chosen" : "", rows);
-      make("th", "", row, `${one.name}: ${one.words}`).scope = "row";
+      const head = make("th", "", row, one.name);
+      head.scope = "row";
+      make("span", "ecg-words", head, `: ${one.words}`);
       const p = make("td", "", row, percent(answers.probabilities[c]));
       make("span", "ecg-bar", p).style.width = `${(5 * answers.probabilities[c]).toFixed(2)}rem`;
       make("td", "", row, percent(answers.thresholds[c]));

@@ -55,7 +55,7 @@ EcgGame.results(text)       the rounds' scores of every result that a text holds
 
   // --- the page ------------------------------------------------------------------------------------------------------
 
-  const number = (value) => value.toFixed(2).replace("-", "−");
+  const number = (value) => value.toFixed(2).replace(/^-0\.00$/, "0.00").replace("-", "−");
   const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 
   function button(text, parent, action, first) {
@@ -66,9 +66,7 @@ EcgGame.results(text)       the rounds' scores of every result that a text holds
   }
 
   function table(parent, caption, head, rows) {
-    const one = make("table", "ecg-answers", make("div", "table-container", parent));
-    make("caption", "", one, caption);
-    const top = make("tr", "", make("thead", "", one)), body = make("tbody", "", one);
+    const one = EcgData.table(caption, parent), top = make("tr", "", make("thead", "", one)), body = make("tbody", "", one);
     for (const word of head) make("th", "", top, word).scope = "col";
     for (const [name, ...cells] of rows) {
       const row = make("tr", "", body);
@@ -103,7 +101,8 @@ EcgGame.results(text)       the rounds' scores of every result that a text holds
     const one = about.rounds[round], others = one.findings.filter((name) => name !== one.finding);
     parts.title.textContent = `Round ${round + 1} of ${about.rounds.length}: ${one.words} (${one.finding})`;
     parts.asked.textContent = `${one.definition}${others.length ? ` This ECG also has ${others.join(" and ")}.` : ""} `
-      + `Mark where the evidence of ${one.finding} is: drag over the time of each place. Click on a mark to remove it.`;
+      + `Mark where the evidence of ${one.finding} is: drag over the time of each place. Click on a mark to remove it. `
+      + "The strip below the leads shows the whole record: drag its frame to see the rest.";
     parts.source.textContent = `ECG: ${one.source}.`;
     parts.after.replaceChildren();
     parts.controls.replaceChildren();
@@ -144,8 +143,8 @@ EcgGame.results(text)       the rounds' scores of every result that a text holds
     make("p", "", parts.after, `Where the evidence of ${one.finding} is: ${one.evidence}. Leads: ${one.leads}. `
       + "Marks and maps are scored in time, whatever the lead.");
     const said = ({ probability: p, called }) => `${(100 * p).toFixed(0)} %, ${called ? "called" : "not called"}`;
-    const rows = data.systems.map((system) => [system.name, system.excess, said(system)]);
-    rows.push(["You", mine, ""], [`Your marks, moved by ${(shift / key.fs).toFixed(1)} s`, moved, ""]);
+    const rows = [["You", mine, ""], [`Your marks, moved by ${(shift / key.fs).toFixed(1)} s`, moved, ""]];
+    rows.push(...data.systems.map((system) => [system.name, system.excess, said(system)]));
     rows.sort((a, b) => b[1] - a[1]);
     const caption = "Excess mass of your marks and of the systems' own maps";
     table(parts.after, caption, ["who", "excess mass", "its answer"], rows);

@@ -7,6 +7,7 @@ it, and the maps of all methods. Each calls ``EcgData.put(name, data)``, so that
 import base64
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ecgstudy import maps
 from ecgstudy.data.delineations import read_delineation
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS, Record, read_record
@@ -30,31 +32,33 @@ from ecgstudy.profiles import profile_values
 from ecgstudy.reading.chart import chart
 from ecgstudy.reading.explanation import BY_LEAD, Explanation, explain
 from ecgstudy.reading.page import WORDS, percent
-from ecgstudy.reading.shipped import ENTRIES, shipped
+from ecgstudy.reading.shipped import ENTRIES, Shipped, shipped
 from ecgstudy.studies.explanations import CASE_SEED
 from ecgstudy.studies.questions import chosen
 from ecgstudy.systems import System
 
 RECORDS = REPOSITORY / "book" / "records"
 FS, SECONDS = 250.0, 10.0  # of the ECG that is drawn
-STILL = "still.md"  # the file in the cache that has what a reader without scripts gets
+SALIENCY = "saliency"
 CELL = 2  # samples of a network's input that share a number of a map
 NOISE = 0.5  # of the simulated records, as a share of what recordings have; their findings, and the index of each
 SIMULATED = (
-    (("RBBB",), 3),
-    (("LBBB",), 3),
-    (("PVC",), 3),
-    (("PAC",), 3),
-    (("AF",), 3),
-    (("I-AVB",), 3),
-    (("STD",), 3),
-    (("STE",), 3),
-    (("NSR",), 3),
-    (("RBBB", "PVC"), 4),
+    (("RBBB",), 20),
+    (("LBBB",), 34),
+    (("PVC",), 13),
+    (("PAC",), 28),
+    (("AF",), 6),
+    (("I-AVB",), 32),
+    (("STD",), 6),
+    (("STE",), 32),
+    (("NSR",), 19),
+    (("RBBB", "PVC"), 33),
 )
 # What changes the numbers, besides networks and recordings.
-_CODE = ("book/explorer.py", "book/game.py", "data/**/*.py", "explain/*.py", "maps.py", "preprocessing.py")
-_CODE += ("reading/*.py", "systems/*.py", "layers.py")
+_CODE = (
+    *("book/explorer.py", "book/game.py", "data/**/*.py", "explain/*.py", "maps.py", "preprocessing.py"),
+    *("reading/*.py", "systems/*.py", "layers.py"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +99,7 @@ class Shown:
         """The key in any lead at a rate that divides its own, (9, samples)."""
         if self.key is None:
             return None
-        return cells.in_cells(self.key.any(axis=1), round(self.record.fs / fs), samples)
+        return cells.in_cells(np.any(self.key, axis=1), round(self.record.fs / fs), samples)
 
 
 def simulated(findings: Sequence[str], index: int, noise: float = NOISE) -> Shown:
@@ -140,7 +144,17 @@ def records() -> tuple[Shown, ...]:
 def explained(shown: Shown, system: str) -> Explanation:
     """What the networks of an entry of ``shipped.ENTRIES`` answer; it knows which have learned from the record."""
     found = explain(shown.first, system=system, even_if_unfit=True)
-    return replace(found, seen=found.shipped.seen(shown.record))
+    return replace(found, seen=_seen(found.shipped, shown))
+
+
+def _seen(ships: Shipped, shown: Shown) -> NDArray[np.bool_]:
+    """Which members have learned from a record, or from the one that its source says it was cut from."""
+    seen = ships.seen(shown.record)
+    if original := re.search(r"record ([\w./-]+)", shown.source):
+        name = original[1].rpartition("/")[2]
+        for source in {source for source in ships.records["source"] if source in shown.source}:
+            seen = seen | ships.seen(replace(shown.record, name=name, source=source))
+    return seen
 
 
 def methods_of(system: System) -> list[str]:
@@ -165,28 +179,41 @@ def maps_of(explanation: Explanation, method: str) -> NDArray[np.float64]:
         return blind.qrs_maps(window.signal[None], window.fs)
     own = next(iter(system.own_maps))
     if method in (own, random):
-        maps = window.maps[explanation.used].mean(axis=0, dtype=np.float64)
-        return maps if method == own else blind.random_maps(maps, np.random.default_rng(0))
+        mean = window.maps[explanation.used].mean(axis=0, dtype=np.float64)
+        return mean if method == own else blind.random_maps(mean, np.random.default_rng(0)).astype(np.float64)
+    if method == BY_LEAD:
+        return (_gradients(explanation) * window.x[: len(LEADS), window.there].numpy()).mean(axis=0)
+    if method == SALIENCY:
+        return np.abs(_gradients(explanation)).sum(axis=2).mean(axis=0)
     x, classes = window.x.expand(len(CLASSES), -1, -1), torch.arange(len(CLASSES))
-    each = [
-        methods.explain(system, method, network, x, classes, by_lead=method == BY_LEAD)
-        for network in explanation.used_networks
-    ]
+    each = [methods.explain(system, method, network, x, classes) for network in explanation.used_networks]
     return np.mean(each, axis=0, dtype=np.float64)
 
 
-def scores(maps: NDArray[np.floating], key: NDArray[np.bool_]) -> NDArray[np.float64]:
+@lru_cache(maxsize=1)
+def _gradients(explanation: Explanation) -> NDArray[np.float64]:
+    """Gradients of all logits where the record is, (members, 9, 12, samples): once, for the two methods they make."""
+    window, each = explanation.windows[0], []
+    for network in explanation.used_networks:
+        with maps.gradients(network):
+            x = window.x.repeat(len(CLASSES), 1, 1).requires_grad_()
+            (gradient,) = torch.autograd.grad(maps.logits_of(network, x).diagonal().sum(), x)
+        each.append(gradient[:, : len(LEADS), window.there].double().numpy())
+    return np.stack(each)
+
+
+def scores(made: NDArray[np.floating], key: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Mass, share of time and excess mass, (9, 3), of maps as ``maps_of`` gives them; NaN where nothing is defined."""
-    flat = np.broadcast_to(maps.sum(axis=1) if maps.ndim == 3 else maps, key.shape)
+    flat = np.broadcast_to(made.sum(axis=1) if made.ndim == 3 else made, key.shape)
     located = trials.localisation(flat, key)
     return np.column_stack([located["mass"], key.mean(axis=1), located["excess mass"]])
 
 
-def packed(maps: NDArray[np.floating]) -> str:
+def packed(made: NDArray[np.floating]) -> str:
     """Positive part of maps (rows, ..., samples), mean of ``CELL`` samples, as bytes: 255 is the largest of a row."""
-    n = maps.shape[-1] // CELL * CELL
-    coarse = maps[..., :n].clip(min=0).reshape(*maps.shape[:-1], -1, CELL).mean(axis=-1)
-    top = coarse.reshape(len(maps), -1).max(axis=1).reshape(-1, *(1,) * (maps.ndim - 1))
+    n = made.shape[-1] // CELL * CELL
+    coarse = made[..., :n].clip(min=0).reshape(*made.shape[:-1], -1, CELL).mean(axis=-1)
+    top = coarse.reshape(len(made), -1).max(axis=1).reshape(-1, *(1,) * (made.ndim - 1))
     return base64.b64encode(np.rint(255 * coarse / np.where(top > 0, top, 1)).astype(np.uint8).tobytes()).decode()
 
 
@@ -223,13 +250,13 @@ def about_maps(shown: Shown, system: str) -> dict[str, Any]:
     explanation, found = explained(shown, system), {}
     fs = explanation.system.fs
     for method in methods_of(explanation.system):
-        maps = maps_of(explanation, method)
-        key = shown.key_at(fs, maps.shape[-1])
+        made = maps_of(explanation, method)
+        key = shown.key_at(fs, made.shape[-1])
         found[method] = {
-            "leads": maps.shape[1] if maps.ndim == 3 else 1,
-            "rows": len(maps),
-            "values": packed(maps),
-            "scores": [] if key is None else _rounded(scores(maps, key)),
+            "leads": made.shape[1] if made.ndim == 3 else 1,
+            "rows": len(made),
+            "values": packed(made),
+            "scores": [] if key is None else _rounded(scores(made, key)),
         }
     answers = {name: np.round(getattr(explanation, name), 4).tolist() for name in ("probabilities", "thresholds")}
     seen = int(explanation.seen.sum())
@@ -286,14 +313,25 @@ def write(folder: Path) -> None:
 
 
 def still() -> str:
-    """What a reader without scripts gets, in the book's Markdown."""
-    return (kept("explorer", _files) / STILL).read_text(encoding="utf-8")
+    """What a reader without scripts gets, in the book's Markdown: a picture, and what all systems answer there."""
+    shown = records()[0]
+    rows = []
+    for system in ENTRIES:
+        explanation = explained(shown, system)
+        p, called = explanation.probabilities, explanation.called
+        yes = [f"{name} ({percent(p[c])})" for c, name in enumerate(CLASSES) if called[c]]
+        rows.append(f"<tr><th scope='row'>{system}</th><td>{', '.join(yes) or 'none'}</td></tr>")
+    return without_scripts(
+        f"<p>This page needs scripts, and they are off. Here is one of its views: {shown.title}.</p>\n"
+        '<img src="../_static/explorer/still.svg" '
+        'alt="A simulated 12-lead ECG on chart paper, and a map over it, darkest where it supports the finding">\n'
+        f"<table><caption>What each system calls in this ECG</caption>{''.join(rows)}</table>"
+    )
 
 
 def _files() -> Iterable[tuple[str, str]]:
     yield "index.js", script("index", about())
     yield "still.svg", _still_picture()
-    yield STILL, _still_table()
     for i, shown in enumerate(records()):
         yield f"record-{i}.js", script(f"record-{i}", about_record(shown))
         for j, system in enumerate(ENTRIES):
@@ -308,23 +346,6 @@ def _still_picture() -> str:
     made = maps_of(explanation, explanation.method)[CLASSES.index(finding)]
     about = f"The map of {finding} by {system} over a simulated 12-lead ECG"
     return chart(signal, FS, title=shown.title, description=about, maps=made, map_fs=explanation.system.fs)
-
-
-def _still_table() -> str:
-    """What all systems answer to the first record."""
-    shown = records()[0]
-    rows = []
-    for system in ENTRIES:
-        explanation = explained(shown, system)
-        p, called = explanation.probabilities, explanation.called
-        yes = [f"{name} ({percent(p[c])})" for c, name in enumerate(CLASSES) if called[c]]
-        rows.append(f"<tr><th scope='row'>{system}</th><td>{', '.join(yes) or 'none'}</td></tr>")
-    return without_scripts(
-        f"<p>This page needs scripts, and they are off. Here is one of its views: {shown.title}.</p>\n"
-        '<img src="../_static/explorer/still.svg" '
-        'alt="A simulated 12-lead ECG on chart paper, and a map over it, darkest where it supports the finding">\n'
-        f"<table><caption>What each system calls in this ECG</caption>{''.join(rows)}</table>"
-    )
 
 
 def without_scripts(text: str) -> str:
