@@ -22,8 +22,8 @@ def _link(app: Sphinx, page: str, template: str, context: dict[str, Any], doctre
     chapter, pathto = page.removeprefix("notebooks/"), context["pathto"]
     before, heading, after = context["body"].partition("</h1>")
     links = (
-        f'<p class="ecg-see">Try it: <a href="{pathto("book/explorer")}#chapter={chapter}">Explorer</a>, '
-        f'<a href="{pathto("book/game")}">Where would you look?</a></p>'
+        f'<p><small>Try it: <a href="{pathto("book/explorer")}#chapter={chapter}">Explorer</a>, '
+        f'<a href="{pathto("book/game")}">Where would you look?</a></small></p>'
     )
     context["body"] = f"{before}{heading}{links if heading else ''}{after}"
 
