@@ -289,6 +289,7 @@ NOT_WHOLE = {
     ("bench.py", "other"),  # a temporary folder
     ("build.py", "render"),  # _build
     ("own_ecg.py", "write_reports"),  # into what `render` writes whole
+    ("live.py", "write"),  # the same
     ("07_beat_gradcam.ipynb", ""),  # calls single_beats.save, which writes whole
     ("pages.py", "_finish"),  # _build
 }

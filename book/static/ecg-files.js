@@ -1,9 +1,9 @@
 "use strict";
-// Reads a reader's own ECG in the page: a CSV with a header of lead names, or a WFDB pair (.hea and .dat, formats 16, 212,
-// 24 and 32). Nothing leaves the page. What a file does not state (rate, unit) is null, and the page asks.
+// Reads a reader's own ECG in the page: a CSV with a header of lead names, or a WFDB pair (.hea and .dat, formats 16,
+// 212, 24 and 32). Nothing leaves the page. What a file does not state (rate, unit) is null, and the page asks.
 //
-//   EcgFiles.read(files)  -> Promise of {name, leads: twelve Float32Arrays, fs: Hz or null, unit: "mV" or null}; values are
-//                            in mV where the unit is "mV", else as they stand in the file
+//   EcgFiles.read(files)  -> Promise of {name, leads: twelve Float32Arrays, fs: Hz or null, unit: "mV" or null};
+//                            values are in mV where the unit is "mV", else as they stand in the file
 //   EcgFiles.Unreadable   the error that it throws: its message names the file and what helps
 window.EcgFiles = (() => {
   class Unreadable extends Error {}
@@ -15,9 +15,10 @@ window.EcgFiles = (() => {
   const PER_UNIT = { mv: 1, uv: 1e-3, "µv": 1e-3, "μv": 1e-3, nv: 1e-6, v: 1000 };
   const MISSING = new Set(["", "-", "nan", "-nan", "na", "n/a", "<na>", "#n/a", "#na", "null", "none"]);
   const LARGEST = 64 * 2 ** 20; // bytes of a file that a page can hold with ease
+  const HEADER = "write one, such as I,II,III,aVR, ...";
   const OTHERS = "`ecgstudy explain` reads other formats";
 
-  // --- names -----------------------------------------------------------------------------------------------------------
+  // --- names --------------------------------------------------------------------------------------------------------
 
   function leadOf(text) {
     const name = text.trim().toLowerCase().replace(/^mdc_ecg_lead_/, "").replace(/^(ecg[ _-]?lead|lead|ecg)[ _-]?/, "");
@@ -44,13 +45,13 @@ window.EcgFiles = (() => {
     }
     const lacking = LEADS.filter((lead) => !found.has(lead));
     if (lacking.length) {
-      const remedy = "the network needs all twelve leads (III, aVR, aVL and aVF follow from I and II): export the others";
+      const remedy = "the network needs twelve leads (III, aVR, aVL and aVF follow from I and II): export the others";
       throw new Unreadable(`${name} lacks ${lacking.join(", ")}: ${remedy}`);
     }
     return LEADS.map((lead) => found.get(lead));
   }
 
-  // --- CSV -------------------------------------------------------------------------------------------------------------
+  // --- CSV ----------------------------------------------------------------------------------------------------------
 
   function csv(name, text) {
     const lines = text.replace(/^\uFEFF/, "").split(/\r\n|\n|\r/);
@@ -62,14 +63,14 @@ window.EcgFiles = (() => {
     if (first >= lines.length) throw new Unreadable(`${name} is empty: export it again`);
     const separator = [";", "\t", ","].find((one) => lines[first].split(one).length >= 8);
     if (!separator) {
-      throw new Unreadable(`${name} has no header of lead names in its first line: write one, such as I,II,III,aVR, ...`);
+      throw new Unreadable(`${name} has no header of lead names in its first line: ${HEADER}`);
     }
     const cells = (line) => line.split(separator).map((cell) => cell.trim().replace(/^"(.*)"$/, "$1"));
     const missing = (cell) => MISSING.has(cell.toLowerCase());
     const number = (cell) => (missing(cell) ? NaN : Number(separator === "," ? cell : cell.replace(",", ".")));
     const header = cells(lines[first]).map(leadAndUnit), columns = header.map(([text]) => leadOf(text));
     if (!columns.some(Boolean)) {
-      throw new Unreadable(`${name} names no lead in its first line: write a header, such as I,II,III,aVR, ...`);
+      throw new Unreadable(`${name} names no lead in its first line: ${HEADER}`);
     }
     let units = header.map(([, unit]) => unit), at = first + 1;
     const second = cells(lines[at] || "").map((cell) => cell.replace(/^[[(]|[\])]$/g, "").toLowerCase());
@@ -77,17 +78,20 @@ window.EcgFiles = (() => {
     if (lettered) { units = columns.map((lead, c) => (lead ? second[c] : null)); at++; }
     const rows = lines.slice(at).map((line, i) => [i + at + 1, line]).filter(([, line]) => line.trim());
     const samples = columns.map(() => new Float32Array(rows.length)), time = new Float64Array(rows.length);
-    const clock = header.findIndex(([text], c) => !columns[c] && /^(time|t|seconds?|s|ms|elapsed)\b/i.test(text.trim()));
+    const counts = /^(time|t|seconds?|s|ms|elapsed)\b/i;
+    const clock = header.findIndex(([text], c) => !columns[c] && counts.test(text.trim()));
     rows.forEach(([line, written], r) => {
       const own = cells(written);
       if (own.length !== columns.length) {
-        throw new Unreadable(`${name}, line ${line} has ${own.length} columns, and the header ${columns.length}: export it again`);
+        const found = `${name}, line ${line} has ${own.length} columns, and the header ${columns.length}`;
+        throw new Unreadable(`${found}: export it again`);
       }
       columns.forEach((lead, c) => {
         if (!lead && c !== clock) return;
         const value = number(own[c]);
         if (lead && Number.isNaN(value) && !missing(own[c])) {
-          throw new Unreadable(`${name}, line ${line}: ${own[c].slice(0, 20)} is no number; correct it or leave it empty`);
+          const found = `${name}, line ${line}: ${own[c].slice(0, 20)} is no number`;
+          throw new Unreadable(`${found}; correct it or leave it empty`);
         }
         if (c === clock) time[r] = value;
         else samples[c][r] = value;
@@ -115,7 +119,7 @@ window.EcgFiles = (() => {
     return { name, leads: inOrder(name, found), fs, unit: stated.length ? "mV" : null };
   }
 
-  // --- WFDB ------------------------------------------------------------------------------------------------------------
+  // --- WFDB ---------------------------------------------------------------------------------------------------------
 
   const DECODERS = { // format: [bytes of so many values, value at place i, the number that stands for a missing one]
     16: [(n) => 2 * n, (view, i) => view.getInt16(2 * i, true), -32768],
@@ -132,7 +136,8 @@ window.EcgFiles = (() => {
     const lines = text.split(/\r\n|\n|\r/).filter((line) => line.trim() && !line.startsWith("#"));
     const record = /^(\S+?)(\/\d+)?\s+(\d+)(?:\s+([\d.]+)(?:\/\S*)?(?:\s+(\d+))?)?/.exec(lines[0] || "");
     if (!record) {
-      throw new Unreadable(`${name} is no WFDB header: its first line must say a name and how many leads there are; export it again`);
+      const found = `${name} is no WFDB header, whose first line has a name and a number of leads`;
+      throw new Unreadable(`${found}: export it again`);
     }
     if (record[2]) throw new Unreadable(`${name} is in segments, which this page does not read; ${OTHERS}`);
     const signals = lines.slice(1, 1 + Number(record[3])).map((line) => {
@@ -142,7 +147,8 @@ window.EcgFiles = (() => {
       const [, gain, baseline, unit] = /^([\d.eE+-]+)?(?:\((-?\d+)\))?(?:\/(\S+))?$/.exec(gained || "") || [];
       if (!format) throw new Unreadable(`${name}: "${line.slice(0, 30)}" describes no lead; export the record again`);
       if (odd || !(format in DECODERS)) {
-        throw new Unreadable(`${name} is stored in format ${format}${odd || ""}, which this page does not read; ${OTHERS}`);
+        const found = `${name} is stored in format ${format}${odd || ""}`;
+        throw new Unreadable(`${found}, which this page does not read; ${OTHERS}`);
       }
       return {
         file, format, offset: Number(offset || 0), gain: Number(gain) || 200, baseline: Number(baseline ?? zero ?? 0),
@@ -159,7 +165,8 @@ window.EcgFiles = (() => {
     const { fs, samples, signals } = header(name, text), found = new Map();
     for (const file of new Set(signals.map((one) => one.file))) {
       const own = signals.filter((one) => one.file === file), buffer = buffers.get(file.toLowerCase());
-      if (!buffer) throw new Unreadable(`${name} keeps its samples in ${file}, which was not given: choose both files together`);
+      const lacks = `${name} keeps its samples in ${file}, which was not given`;
+      if (!buffer) throw new Unreadable(`${lacks}: choose both together`);
       const [size, value, gap] = DECODERS[own[0].format], bytes = buffer.byteLength - own[0].offset;
       const there = samples || Math.floor(bytes / (size(2 * own.length) / 2));
       if (bytes < size(there * own.length)) {
@@ -179,7 +186,7 @@ window.EcgFiles = (() => {
     return { name, leads: inOrder(name, found), fs, unit: "mV" };
   }
 
-  // --- files -----------------------------------------------------------------------------------------------------------
+  // --- files --------------------------------------------------------------------------------------------------------
 
   async function read(files) {
     const given = [...files], ending = (file) => file.name.toLowerCase().split(".").at(-1);
@@ -198,7 +205,9 @@ window.EcgFiles = (() => {
     if (table.length) return csv(table[0].name, await table[0].text());
     const [one] = given;
     if (!one) throw new Unreadable("no file was given: choose one");
-    if (ending(one) === "dat") throw new Unreadable(`${one.name} is half of a record: choose its .hea together with it`);
+    if (ending(one) === "dat") {
+      throw new Unreadable(`${one.name} is half of a record: choose its .hea together with it`);
+    }
     throw new Unreadable(`${one.name} is neither a .csv nor a .hea with its .dat; ${OTHERS}`);
   }
 

@@ -1,7 +1,8 @@
 "use strict";
 // What the study's own network is given of an ECG: the steps of ecgstudy/preprocessing.py (resample, fill_gaps),
-// ecgstudy/systems/local_evidence.py (windows), ecgstudy/data/qrs.py (ROBUST) and ecgstudy/reading/waves.py (delineate), in
-// double precision. tests/test_live.py holds it to them. Constants are written at build (ecgstudy/book/live.py).
+// ecgstudy/systems/local_evidence.py (windows), ecgstudy/data/qrs.py (ROBUST) and ecgstudy/reading/waves.py
+// (delineate), in double precision. tests/test_live.py holds it to them. Constants are written at build
+// (ecgstudy/book/live.py).
 //
 //   EcgInput.prepare(leads, rate)   twelve arrays in mV at any rate in Hz -> {signal, fs, windows, parts}:
 //     signal   twelve Float32Arrays at fs
@@ -71,31 +72,32 @@ window.EcgInput = (() => {
 
   // --- another rate ----------------------------------------------------------------------------------------------
 
-  function fourier(re, im, sign) {  // of any length: quick where its factors are small
-    const n = re.length, cos = new Float64Array(n), sin = new Float64Array(n);
-    for (let i = 0; i < n; i++) {
-      cos[i] = Math.cos(2 * Math.PI * i / n);
-      sin[i] = sign * Math.sin(2 * Math.PI * i / n);
+  const turns = new Map();
+  function roots(n) { // cosines and sines of n parts of a turn
+    if (!turns.has(n)) {
+      const angle = Float64Array.from({ length: n }, (_, i) => (2 * Math.PI * i) / n);
+      turns.set(n, [angle.map(Math.cos), angle.map(Math.sin)]);
     }
+    return turns.get(n);
+  }
+  function fourier(re, im, sign) { // of any length: quick where its factors are small
+    const n = re.length, [cos, sin] = roots(n);
     function transform(a, b) {
-      const m = a.length;
-      if (m === 1) return [a, b];
-      let p = 2;
+      const m = a.length, step = n / m, outRe = new Float64Array(m), outIm = new Float64Array(m);
+      let p = [5, 3, 2, 7, 11].find((one) => m % one === 0) || 13;
       while (m % p && p * p <= m) p++;
-      if (m % p) p = m;
-      const q = m / p, step = n / m, parts = [];
-      for (let r = 0; r < p; r++) {
-        const c = new Float64Array(q), d = new Float64Array(q);
-        for (let i = 0; i < q; i++) { c[i] = a[i * p + r]; d[i] = b[i * p + r]; }
-        parts.push(transform(c, d));
-      }
-      const outRe = new Float64Array(m), outIm = new Float64Array(m);
-      for (let r = 0; r < p; r++) {
-        const [c, d] = parts[r];
+      const small = m <= 16 || m % p !== 0, q = small ? 1 : m / p, count = small ? m : p;
+      for (let r = 0; r < count; r++) {
+        let c = a, d = b, from = r;
+        if (!small) {
+          [c, d, from] = [new Float64Array(q), new Float64Array(q), 0];
+          for (let i = 0, at = r; i < q; i++, at += p) { c[i] = a[at]; d[i] = b[at]; }
+          [c, d] = transform(c, d);
+        }
         for (let k = 0, i = 0, turn = 0; k < m; k++) {
-          const w = cos[turn * step], v = sin[turn * step];
-          outRe[k] += c[i] * w - d[i] * v;
-          outIm[k] += c[i] * v + d[i] * w;
+          const w = cos[turn * step], v = sign * sin[turn * step], x = c[from + i], y = d[from + i];
+          outRe[k] += x * w - y * v;
+          outIm[k] += x * v + y * w;
           if (++i === q) i = 0;
           turn += r;
           if (turn >= m) turn -= m;
@@ -152,7 +154,8 @@ window.EcgInput = (() => {
       });
       fourier(a, b, 1).forEach((y, k) => {
         if (one + k < leads.length) {
-          found.push(Float32Array.from({length: kept}, (_, i) => y[i] / before + pair[k][0] + slope[k] * i * down / up));
+          const value = (_, i) => y[i] / before + pair[k][0] + (slope[k] * i * down) / up;
+          found.push(Float32Array.from({ length: kept }, value));
         }
       });
     }
@@ -231,7 +234,7 @@ window.EcgInput = (() => {
     }
     return rows;
   }
-  function partsOfBeats(leads, fs) {  // number in constants.parts of each sample, see waves.delineate; null without beats
+  function partsOfBeats(leads, fs) {  // see waves.delineate; null without beats
     const beats = findBeats(leads, fs), n = leads[0].length;
     if (beats.length < 2) return null;
     const slope = new Float64Array(n);
@@ -270,7 +273,8 @@ window.EcgInput = (() => {
   }
   function prepare(leads, rate) {
     const {fs, samples} = constants;
-    const signal = resampled(leads.map((lead) => bridged(lead.slice(0, Math.round(constants.longest * rate)))), rate, fs);
+    const read = leads.map((lead) => lead.slice(0, Math.round(constants.longest * rate)));
+    const signal = resampled(read.map(bridged), rate, fs);
     const clean = signal.map(withoutBaseline), n = signal[0].length;
     const rows = [...clean, ...beatIntervals(findBeats(clean, fs), fs, n)];
     const windows = (n > samples ? [0, 0.5, 1] : [0.5]).map((where) => {

@@ -1,8 +1,8 @@
 "use strict";
-// The simulator's beat model in small: ecgstudy/data/simulator (dipole.py and heart.py) for one typical patient, drawn from
-// settings that a reader can move. Templates, lead vectors and typical values come from the simulator itself, at build
-// (ecgstudy/book/live.py); tests/test_live.py compares the ECGs. Left out: fibrillatory waves, what a breath does to
-// the voltages, aberrant beats, couplets and bigeminy, electrode faults, and all variation between patients.
+// The simulator's beat model in small: ecgstudy/data/simulator (dipole.py and heart.py) for one typical patient, drawn
+// from settings that a reader can move. Templates, lead vectors and typical values come from the simulator itself, at
+// build (ecgstudy/book/live.py); tests/test_live.py compares the ECGs. Left out: fibrillatory waves, what a breath does
+// to the voltages, aberrant beats, couplets and bigeminy, electrode faults, and all variation between patients.
 //
 //   ModelHeart.draw(settings) -> {signal: twelve Float32Arrays in mV at ModelHeart.constants.fs,
 //                                 beats: [{onset, qt, kind, movable}] in seconds}
@@ -16,7 +16,7 @@ window.ModelHeart = (() => {
   }
   const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
 
-  // A wave in its own time, 0 at its onset and 1 at its offset as an annotator sees them: dipole.wave without its marks.
+  // A wave in its own time, 0 at its onset and 1 at its offset as an annotator sees them: dipole.wave without marks.
   function delineated({centre, width, dipole}) {
     const steps = 250, ends = centre.map((c, g) => [c - 4 * width[g], c + 4 * width[g]]);
     const start = Math.min(...ends.map((e) => e[0])), end = Math.max(...ends.map((e) => e[1]));
@@ -50,7 +50,8 @@ window.ModelHeart = (() => {
   function plateau(dipole, slope, measuredAt) {
     const centre = [0, 1, 2, 3, 4, 5].map((i) => -0.1 + 0.2 * i), width = centre.map(() => 0.16);
     const weight = centre.map((c) => 1 + slope * (c - 0.4));
-    const total = centre.reduce((sum, c, g) => sum + Math.exp(-0.5 * ((measuredAt - c) / width[g]) ** 2) * weight[g], 0);
+    const size = (c, g) => Math.exp(-0.5 * ((measuredAt - c) / width[g]) ** 2) * weight[g];
+    const total = centre.reduce((sum, c, g) => sum + size(c, g), 0);
     return {centre, width, dipole: weight.map((w) => dipole.map((v) => w / total * v))};
   }
 
@@ -71,7 +72,8 @@ window.ModelHeart = (() => {
       return rr.map((one) => sum += one);
     };
     const onTime = onsets(), away = (k) => Math.abs(onTime[k] - constants.early_at);
-    const movable = onTime.reduce((best, _, k) => (away(k) < away(best) ? k : best), 0), early = settings.early > 0 ? movable : -1;
+    const movable = onTime.reduce((best, _, k) => (away(k) < away(best) ? k : best), 0);
+    const early = settings.early > 0 ? movable : -1;
     if (settings.early > 0) {
       const expected = rr[early];
       rr[early] = Math.max((1 - settings.early) * expected, Math.min(shortest, 0.95 * expected));

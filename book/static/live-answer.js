@@ -31,7 +31,8 @@ window.LiveAnswer = (() => {
       const fill = make("span", { class: "live-fill" }, bar), border = make("span", { class: "live-border" }, bar);
       return { label, input, fill, border, said: make("span", { class: "live-percent" }, label) };
     });
-    make("p", { class: "live-note" }, box, "Choose a class to see its sum and its map. It is called from the line on its bar on.");
+    const hint = "Choose a class to see its sum and its map. It is called from the line on its bar on.";
+    make("p", { class: "live-note" }, box, hint);
     const table = make("table", { class: "live-sum" }, below), caption = make("caption", {}, table);
     const head = make("tr", {}, make("thead", {}, table)), body = make("tbody", {}, table);
     for (const text of ["Part of the beat", "adds"]) make("th", { scope: "col" }, head, text);
@@ -45,15 +46,18 @@ window.LiveAnswer = (() => {
         label.classList.toggle("live-called", called[k]);
         input.checked = k === c;
       });
-      const named = classes.map((_, k) => k).filter((k) => called[k]).sort((a, b) => probabilities[b] - probabilities[a]);
+      const named = classes.map((_, k) => k).filter((k) => called[k]);
+      named.sort((a, b) => probabilities[b] - probabilities[a]);
       return named.map((k) => `${words[classes[k]]} (${classes[k]}, ${percent(probabilities[k])})`).join(", ");
     }
 
     function term(name, value, widest) {
       const row = make("tr", name === "sum" ? { class: "live-total" } : {});
       make("th", { scope: "row" }, row, name);
-      const cell = make("div", { class: "live-cell" }, make("td", {}, row)), bar = make("span", { class: "live-term", "aria-hidden": "true" }, cell);
-      make("span", { class: value < 0 ? "live-against" : "live-for" }, bar).style.width = `${(50 * Math.abs(value)) / widest}%`;
+      const cell = make("div", { class: "live-cell" }, make("td", {}, row));
+      const bar = make("span", { class: "live-term", "aria-hidden": "true" }, cell);
+      const fill = make("span", { class: value < 0 ? "live-against" : "live-for" }, bar);
+      fill.style.width = `${(50 * Math.abs(value)) / widest}%`;
       make("span", { class: "live-value" }, cell, signed(value));
       return row;
     }
@@ -69,7 +73,8 @@ window.LiveAnswer = (() => {
         values.fill(window.terms[c][i], Math.max(sample - 2, first), Math.min(sample + 2, first + length));
       });
       const bias = window.bias[c], logit = sums.reduce((a, b) => a + b, bias);
-      const all = [["bias", bias], ...sums.map((sum, k) => [part ? PARTS[parts[k]] : "all moments", sum]), ["sum", logit]];
+      const named = sums.map((sum, k) => [part ? PARTS[parts[k]] : "all moments", sum]);
+      const all = [["bias", bias], ...named, ["sum", logit]];
       const widest = Math.max(3, ...all.map(([, value]) => Math.abs(value))), several = window.logits.length > 1;
       body.replaceChildren(...all.map(([name, value]) => term(name, value, widest)));
       caption.textContent = `The sum for ${words[shown]} (${shown})${several ? ", mean of the networks" : ""}`;

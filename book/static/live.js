@@ -1,7 +1,7 @@
 "use strict";
-// The page with the network in it: sliders or a file make an ECG, the chart shows it, the network reads it, and the page
-// shows the answer, the sum behind it and the map. Everything is computed here; see heart.js, ecg-files.js, ecg-input.js,
-// local-evidence.js and ecg-chart.js, and the scripts under live/ that ecgstudy/book/live.py writes.
+// The page with the network in it: sliders or a file make an ECG, the chart shows it, the network reads it, and the
+// page shows the answer, the sum behind it and the map. Everything is computed here, by heart.js, ecg-files.js,
+// ecg-input.js, local-evidence.js and ecg-chart.js, with the scripts under live/ that ecgstudy/book/live.py writes.
 (() => {
   const root = document.getElementById("live");
   if (!root) return;
@@ -22,24 +22,27 @@
     const script = make("script", { src: `${BASE}live/${name}.js`, "data-name": name });
     script.loading = new Promise((resolve, reject) => {
       script.onload = resolve;
-      script.onerror = () => reject(new EcgFiles.Unreadable(`live/${name}.js of this book is missing: build the book again`));
+      const remedy = `live/${name}.js of this book is missing: build the book again`;
+      script.onerror = () => reject(new EcgFiles.Unreadable(remedy));
     });
     root.appendChild(script);
     return script.loading;
   }
 
-  // --- what is on the page ---------------------------------------------------------------------------------------------
-
-  function option(parent, value, text) {
-    make("option", { value }, parent, text);
-  }
+  // --- what is on the page ------------------------------------------------------------------------------------------
 
   function choice(parent, id, text, options, onchange) {
-    const label = make("label", { for: `live-${id}` }, parent, text), select = make("select", { id: `live-${id}` }, parent);
-    for (const [value, name] of Object.entries(options)) option(select, value, name);
+    make("label", { for: `live-${id}` }, parent, text);
+    const select = make("select", { id: `live-${id}` }, parent);
+    for (const [value, name] of Object.entries(options)) make("option", { value }, select, name);
     select.addEventListener("change", () => onchange(select.value));
     at[id] = select;
-    return label;
+  }
+
+  function button(parent, text, onclick) {
+    const one = make("button", { type: "button", class: "ecg-button" }, parent, text);
+    one.addEventListener("click", onclick);
+    return one;
   }
 
   function slider(parent, id, [name, unit, , low, high, step]) {
@@ -87,13 +90,14 @@
       slider(box, id, about);
       if (id === "early") choose("origin", "It comes from", ORIGINS);
     }
-    make("button", { type: "button", class: "ecg-button" }, box, "Typical heart").addEventListener("click", () => set(typical.normal));
+    button(box, "Typical heart", () => set(typical.normal));
   }
 
   function buildFile(parent) {
     const box = make("fieldset", { class: "ecg-controls live-file" }, parent);
     make("legend", {}, box, "Or read your own ECG");
-    make("p", {}, box, "Choose or drop a CSV whose header names the leads, or a WFDB pair (.hea and .dat). Nothing leaves this page.");
+    const what = "Choose or drop a CSV whose header names the leads, or a WFDB pair (.hea and .dat).";
+    make("p", {}, box, `${what} Nothing leaves this page.`);
     const about = { type: "file", id: "live-file", multiple: "", accept: ".csv,.txt,.tsv,.hea,.dat,.mat" };
     make("label", { for: "live-file" }, box, "Files of one record");
     at.file = make("input", about, box);
@@ -102,14 +106,13 @@
     make("label", { for: "live-hz" }, at.asked, "Samples a second");
     at.hz = make("input", { type: "number", id: "live-hz", min: 50, max: 10000, step: "any" }, at.asked);
     choice(at.asked, "unit", "Unit of the values", { 1: "mV", 0.001: "µV" }, () => {});
-    at.go = make("button", { type: "button", class: "ecg-button" }, at.asked, "Read it");
-    const example = make("button", { type: "button", class: "ecg-button" }, box, "A real ECG");
-    example.addEventListener("click", () => trying(async () => {
+    button(at.asked, "Read it", () => at.take());
+    button(box, "A real ECG", () => trying(async () => {
       await load("example");
-      await open(window.ECG_EXAMPLE.map(([name, text]) => new File([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], name)));
+      const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+      await open(window.ECG_EXAMPLE.map(([name, text]) => new File([bytes(text)], name)));
     }));
-    at.back = make("button", { type: "button", class: "ecg-button", hidden: "" }, box, "Back to the model heart");
-    at.back.addEventListener("click", () => set(state.settings));
+    at.back = button(box, "Back to the model heart", () => set(state.settings));
     at.error = make("p", { class: "live-error", role: "alert" }, box);
     for (const kind of ["dragenter", "dragover"]) {
       root.addEventListener(kind, (event) => { event.preventDefault(); root.classList.add("live-over"); });
@@ -118,14 +121,15 @@
     root.addEventListener("drop", (event) => { event.preventDefault(); open(event.dataTransfer.files); });
   }
 
-  // --- pulling a beat ----------------------------------------------------------------------------------------------------
+  // --- pulling a beat -----------------------------------------------------------------------------------------------
 
   function grab(paper) {
     let held = null;
     const near = (event) => {
       if (state.file || !heart || chart.canvas.style.touchAction === "none") return null; // the calipers have it
       const box = chart.canvas.getBoundingClientRect(), x = event.clientX - box.left, y = event.clientY - box.top;
-      const { onset } = heart.beats.find((beat) => beat.movable), middle = onset + state.settings.qrs / 2, [from, to] = chart.view;
+      const { onset } = heart.beats.find((beat) => beat.movable), middle = onset + state.settings.qrs / 2;
+      const [from, to] = chart.view;
       if (y > box.height - 56 || middle < from || middle > to) return null; // the overview below the leads
       const places = ["II", "V5"].map((lead) => chart.place(middle, lead).x);
       return places.some((place) => Math.abs(place - x) < 18) ? chart.place(1, "II").x - chart.place(0, "II").x : null;
@@ -142,14 +146,15 @@
       if (!held) paper.classList.toggle("live-near", near(event) !== null);
       if (!held || held.id !== event.pointerId) return;
       stop(event);
-      const moved = (held.x - event.clientX) / held.second / (60 / state.settings.rate), [, , factor, low, high] = sliders.early;
+      const moved = (held.x - event.clientX) / held.second / (60 / state.settings.rate);
+      const [, , factor, low, high] = sliders.early;
       state.settings.early = Math.min(Math.max(Math.round((held.early + moved) * factor), low), high) / factor;
       redraw();
     }, true);
     for (const kind of ["pointerup", "pointercancel"]) paper.addEventListener(kind, () => { held = null; });
   }
 
-  // --- files -------------------------------------------------------------------------------------------------------------
+  // --- files --------------------------------------------------------------------------------------------------------
 
   async function trying(work) {
     at.error.textContent = "";
@@ -173,25 +178,28 @@
     at.hz.value = record.fs ?? "";
     at.error.textContent = `${record.name} does not state ${[[record.fs, "its rate"], [record.unit, "its unit"]]
       .filter(([known]) => known === null).map(([, what]) => what).join(" and ")}: say it here.`;
-    at.go.onclick = () => trying(() => take(record, record.fs ?? Number(at.hz.value), record.unit ? 1 : Number(at.unit.value)));
+    const rate = () => record.fs ?? Number(at.hz.value), scale = () => (record.unit ? 1 : Number(at.unit.value));
+    at.take = () => trying(() => take(record, rate(), scale()));
     (record.fs === null ? at.hz : at.unit).focus();
     return null;
   });
 
   async function take({ name, leads: values }, rate, scale) {
     if (!(rate >= 50 && rate <= 10000)) {
-      throw new EcgFiles.Unreadable(`${name} cannot have ${rate || "no"} samples a second: give a rate from 50 to 10,000`);
+      const stated = `${name} cannot have ${rate || "no"} samples a second`;
+      throw new EcgFiles.Unreadable(`${stated}: give a rate from 50 to 10,000`);
     }
     if (values[0].length < shortest * rate) {
-      const seconds = (values[0].length / rate).toFixed(1);
-      throw new EcgFiles.Unreadable(`${name} lasts ${seconds} s, and the network needs ${shortest} s: export a longer stretch`);
+      const stated = `${name} lasts ${(values[0].length / rate).toFixed(1)} s, and the network needs ${shortest} s`;
+      throw new EcgFiles.Unreadable(`${stated}: export a longer stretch`);
     }
     const signals = values.map((lead) => lead.map((v) => v * scale));
     await load("real");
     at.asked.hidden = true;
     state.file = { name, input: EcgInput.prepare(signals, rate) };
     state.network = "real";
-    const { probabilities, thresholds } = LocalEvidence.answer("real", state.file.input), most = probabilities.map((p, c) => p / thresholds[c]);
+    const { probabilities, thresholds } = LocalEvidence.answer("real", state.file.input);
+    const most = probabilities.map((p, c) => p / thresholds[c]);
     state.shown = classes[most.indexOf(Math.max(...most))];
     chart.update({ fs: rate, signals, key: null, map: null, label: `12-lead ECG of ${name}` });
     redraw();
@@ -214,7 +222,7 @@
     redraw();
   }
 
-  // --- answer ------------------------------------------------------------------------------------------------------------
+  // --- answer -------------------------------------------------------------------------------------------------------
 
   const redraw = () => { due = due || requestAnimationFrame(compute); };
 

@@ -1,12 +1,15 @@
 "use strict";
-// The study's own network in the page: the forward pass of ecgstudy/systems/local_evidence.py. Weights are written at
-// build (ecgstudy/book/live.py), batch normalisation folded into the convolutions. tests/test_live.py compares with torch.
+// The study's own network in the page: the forward pass of ecgstudy/systems/local_evidence.py, its arithmetic in double
+// precision. Weights are written at build (ecgstudy/book/live.py), batch normalisation folded into the convolutions.
+// tests/test_live.py compares with torch.
 //
-//   LocalEvidence.register(name, about)  what a file of weights calls: title, layers, weights (base64 of float32, a member
-//                                        each), calibration {slope, intercept} and thresholds of the nine classes
-//   LocalEvidence.answer(name, input)    input: of EcgInput.prepare -> {probabilities, thresholds, called, windows}, and
-//     windows[k]  {logits: [member][class], bias: [class], terms: [class] Float32Array of cells, at: sample of each cell in
-//                 the record}; bias and terms are means over the members, and so is their sum, the logit
+//   LocalEvidence.register(name, about)  what a file of weights calls: layers, weights (base64 of float32, one for each
+//                                        member), calibration {slope, intercept} and thresholds of the nine classes
+//   LocalEvidence.answer(name, input)    input: of EcgInput.prepare
+//                                        -> {probabilities, members, thresholds, called, windows}, and of windows[k]
+//     logits      [member][class]
+//     bias, terms [class] and [class] Float32Array of cells: means over the members, whose sum is the mean logit
+//     at          sample of the record in the middle of each cell; first, length: samples of the record in the window
 window.LocalEvidence = (() => {
   const networks = {}, STRIDE = 4, LEADS = 12, INTERVALS = 6;
 
@@ -34,8 +37,8 @@ window.LocalEvidence = (() => {
     return {...parts, sharpness: take(classes), gain: take(classes), bias: take(classes)};
   }
 
-  // x: (samples, channels), one row after the other, and so is the result, whose channels are a multiple of four. Two cells
-  // and four filters at once, whose sums stay in registers.
+  // x: (samples, channels), one row after the other, and so is the result, whose channels are a multiple of four. Two
+  // cells and four filters at once, whose sums stay in registers.
   function convolve(x, {filters, channels, kernel, stride, weights, bias}, linear) {
     const pad = kernel >> 1, samples = x.length / channels, width = kernel * channels, step = stride * channels;
     const cells = Math.floor((samples + 2 * pad - kernel) / stride) + 1, wide = bias.length;
@@ -93,7 +96,8 @@ window.LocalEvidence = (() => {
       y = both;
     }
     const evidence = convolve(through(y, member.join), member.head[0], true), classes = member.bias.length;
-    const each = evidence.length / cells, terms = [], logits = [], inside = (t) => STRIDE * t >= pad && STRIDE * t < pad + length;
+    const each = evidence.length / cells, terms = [], logits = [];
+    const inside = (t) => STRIDE * t >= pad && STRIDE * t < pad + length;
     for (let c = 0; c < classes; c++) {
       const own = Float64Array.from({ length: cells }, (_, t) => evidence[t * each + c]);
       const scaled = own.map((e, t) => (inside(t) ? e * member.sharpness[c] : -1e4));

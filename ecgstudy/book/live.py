@@ -453,24 +453,20 @@ def tries() -> str:
     before, items = ask(Settings()), []
     for number, one in enumerate(TRIES):
         c = CLASSES.index(one.step.about)
-        texts = [
-            f"<strong>{one.first}</strong>",
-            f"{one.step.about} goes from {percent(before.probabilities[c])} to {_said(one.step)}.",
-            one.why,
-            one.then,
-            f"Now {one.other.about} is at {_said(one.other)}.",
-            one.lesson,
-        ]
+        start, (share, called) = percent(before.probabilities[c]), _said(one.step)
+        move = f"stays at {share}" if share == start else f"goes from {start} to {share}"
+        texts = [f"<strong>{one.first}</strong>", f"{one.step.about} {move} and is {called}.", one.why, one.then]
+        share, called = _said(one.other)
+        texts += [f"Now {one.other.about} has {share} and is {called}.", one.lesson]
         button = f'<button type="button" class="ecg-button" data-try="{number}" hidden>Show this</button>'
         items.append(f"<li>{' '.join(texts)}\n{button}</li>")
     return '```{raw} html\n<ol class="live-tries">\n' + "\n".join(items) + "\n</ol>\n```\n"
 
 
-def _said(step: Step) -> str:
+def _said(step: Step) -> tuple[str, str]:
+    """Probability of a step's class, and whether it is called."""
     answer, c = ask(step.settings), CLASSES.index(step.about)
-    return f"{percent(answer.probabilities[c])}{'' if answer.called[c] else ', not'} called".replace(
-        "% called", "%, called"
-    )
+    return percent(answer.probabilities[c]), "called" if answer.called[c] else "not called"
 
 
 STILL = Settings(early=0.3, origin="ventricles")
@@ -489,7 +485,7 @@ TRIES = (
         why="Width alone makes no bundle branch block.",
         then="Choose the left bundle branch block as its form, as wide as before.",
         other=Step(settings=Settings(form="LBBB", qrs=0.15), about="LBBB", called=True),
-        lesson="Most of the sum now stands in the QRS.",
+        lesson="Most of what is added stands in the QRS.",
     ),
     Try(
         first="Let one beat come early from the ventricles, or pull it on the chart.",
@@ -497,7 +493,7 @@ TRIES = (
         why="The map lies on that beat.",
         then="Let it come from the atria, as early as before.",
         other=Step(settings=replace(STILL, origin="atria"), about="PAC", called=True),
-        lesson="The interval is the same, and the beat looks like all the others.",
+        lesson="The interval is the same, and its QRS looks like all the others.",
     ),
     Try(
         first="Make the beats irregular, and take P away.",

@@ -47,14 +47,14 @@ build.run_notebooks("smoke", ["02_preprocessing"])
 RENDER = """
 import sys
 from pathlib import Path
-from ecgstudy.book import build, computed, explorer, game
+from ecgstudy.book import build, computed, explorer, game, live
 here = Path(sys.argv[1])
 build.REPOSITORY = here / "repository"
 build.NOTEBOOKS = here / "repository" / "notebooks"
 build.build_folder = lambda profile: here / "build"
 computed.COMPUTED.clear()
 computed.DRAWINGS.clear()
-explorer.write = game.write = Path.mkdir
+explorer.write = game.write = live.write = Path.mkdir
 build.render("smoke")
 """
 FETCH = """
