@@ -119,7 +119,7 @@ def test_the_maps_are_all_own_maps_and_two_that_know_nothing():
 
 def test_the_readers_leave_out_single_members_and_stand_in_order():
     rows = summary_pages.readers()
-    assert rows["value"].is_monotonic_decreasing and not rows["name"].str.contains("one$").any()
+    assert rows["value"].is_monotonic_decreasing and not rows["name"].str.contains(", one$").any()
     assert rows["name"].iloc[0] == "decision trees on features" and len(rows) == 10
 
 
@@ -127,7 +127,8 @@ def test_the_first_figure_has_the_maps_of_the_systems_that_read_twelve_leads():
     figure = summary_pages.one_record()
     names = [ax.get_ylabel().splitlines()[0] for ax in figure.axes[1:]]
     assert names == ["CNN-GAP", "xECGNet", "BUTTeam", "ECGMaster", "Local evidence"]
-    inside = [float(t.get_text().split()[0]) for ax in figure.axes[1:] for t in ax.texts if "inside" in t.get_text()]
+    said = [ax.texts[0].get_text().removesuffix(" inside") for ax in figure.axes[1:]]
+    inside = [0.0 if text == "silent" else float(text) for text in said]
     # What a map that knows nothing of the place has inside.
     chance = hearts.case("PVC", 125).any_lead.mean()
     assert len(inside) == 5 and max(inside) == inside[-1] > 3 * chance
@@ -137,7 +138,7 @@ def test_the_first_figure_has_the_maps_of_the_systems_that_read_twelve_leads():
 def test_every_figure_is_svg_with_a_caption_and_alt_text(name):
     text = computed.DRAWINGS[name]()
     assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
-    assert len(text) < 400_000
+    assert len(text) < 450_000
     pages = [summary_pages.record_figure(), *(write() for write in summary_pages.MINUTES.values())]
     (page,) = [page for page in pages if f"computed/{name}.svg" in page]
     alt = re.search(r":alt: (.+)", page).group(1)
