@@ -131,7 +131,7 @@ def cohort_memory(records: int = 100_000) -> dict[str, Any]:
     }
 
 
-def cohort_shards(records: int = 20_000) -> dict[str, Any]:
+def cohort_shards(records: int = 16_000) -> dict[str, Any]:
     """Simulate a cohort at 100 Hz in shards: two processes, their start included, against one."""
     seeds = itertools.count()  # each time another cohort
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import pickle
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -18,10 +19,12 @@ from typing import Any
 import numpy as np
 
 from ecgstudy.book import build
+from ecgstudy.data.building import Build
 from ecgstudy.paths import RESULTS, read_json, written_whole
 from ecgstudy.studies import Study, leaderboard, trainings
 from ecgstudy.studies.trainings import Records, Task
 from ecgstudy.systems import System
+from ecgstudy.windows import IN_MEMORY
 from ecgstudy.workers import Job, work_off
 
 Plan = dict[str, dict[str, Any]]  # hash of a job → kind, name, needs, command, minutes, mem_mb and, of a task, itself
@@ -113,8 +116,22 @@ def _of_tasks(file: Path, tasks: Sequence[Task]) -> Plan:
         needs = [known[need] for need in task.needs if need in known]
         seconds, mem_mb = _cost(task)
         kind = "cohort" if task.function is Records.do else "run"
+        if kind == "cohort" and (parts := _shards(task.arguments[0], names[task].name, seconds)):
+            plan |= parts
+            needs, seconds = list(parts), None  # the cohort's job joins their tables
         plan |= _job(kind, names[task].name, needs, ["job", str(file), known[task]], seconds, mem_mb, known[task])
         plan[known[task]]["task"] = base64.b64encode(pickle.dumps(task)).decode()
+    return plan
+
+
+def _shards(records: Records, name: str, seconds: float | None) -> Plan:
+    """Jobs of the shards that a large cohort lacks."""
+    whole = Build(records.cohort, records.fs, records.records, records.balance, records.seed)
+    absent, count = whole.lacking()
+    plan: Plan = {}
+    for number in absent:
+        command = [*shlex.split(whole.recipe.command)[1:], "--shard", f"{number}/{count}"]
+        plan |= _job("shard", f"{name}, shard {number}/{count}", [], command, seconds and seconds / count)
     return plan
 
 
@@ -147,8 +164,9 @@ def _cost(task: Task) -> tuple[float | None, int]:
     if not system or not records:
         return None, _MEMORY
     one = system.windows(np.zeros((12, round(10 * system.fs)), np.float32))[0].nbytes
-    # The inputs are in memory twice while they are put together.
-    return leaderboard.seconds_of(system, _size(records)), _MEMORY + math.ceil(2 * _size(records) * one / 2**20)
+    inputs = min(_size(records) * one, IN_MEMORY)  # what is larger is read batch by batch
+    # They are in memory twice while they are put together.
+    return leaderboard.seconds_of(system, _size(records)), _MEMORY + math.ceil(2 * inputs / 2**20)
 
 
 @lru_cache(maxsize=256)

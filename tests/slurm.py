@@ -43,6 +43,7 @@ SlurmdParameters=config_overrides
 PropagateResourceLimits=NONE
 ReturnToService=2
 SlurmdTimeout=10
+BatchStartTimeout=300
 KillWait=2
 JobRequeue=0
 NodeName={nodes} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]},{ports[2]} CPUs=1 RealMemory=64000

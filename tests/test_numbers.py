@@ -259,11 +259,13 @@ def of_rerun():
 def of_beyond():
     yield f"Trainings keep their inputs in memory up to {windows.IN_MEMORY >> 30} GiB of them."
     yield f"grows with its inputs until these have {windows.IN_MEMORY >> 30} GiB, "
-    yield f"in shards of {building.RECORDS:,} records"
+    yield f"in shards of at most {building.RECORDS:,} records"
+    yield f"of more than {building.RECORDS:,} records"
     point = costs.Point("training", "records")
     yield f"Records have {costs.SECONDS} s at {point.fs} Hz, "
     yield "1 is linear."
     assert costs.LARGE == 300_000
+    yield f"during the points with {costs.LARGE:,} records, "
     yield f"Three hundred thousand records take {round(costs.LARGE * 12 * 1000 * 4 / 1e9)} GB of disk"
     yield "a training on them stays within 4 GiB of memory."
     yield f"Its memory is {workers._MEMORY >> 30} GiB and twice the inputs"

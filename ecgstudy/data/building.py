@@ -9,7 +9,7 @@ from ecgstudy import workers
 from ecgstudy.data import shards
 from ecgstudy.data.cohort import Cohort, Recipe, named_cohort, named_recipe
 
-RECORDS = 8192  # of a shard, where nobody says how many shards there are
+RECORDS = 8192  # of a shard at most, where nobody says how many shards there are
 
 
 @dataclass(frozen=True)
@@ -43,22 +43,30 @@ class Build:
             recipe.cohort()
         return absent
 
+    def lacking(self, jobs: int = 1) -> tuple[list[int], int]:
+        """Numbers of the shards that lack, and how many there are in all: none lack of a cohort that is small or whole.
+
+        If none is there yet, each of ``jobs`` processes gets as many shards as the others: none waits at the end.
+        """
+        recipe = self.recipe
+        pieces = -(-recipe.total // RECORDS)
+        count = shards.begun(recipe.folder) or (pieces if pieces < 2 else -(-pieces // jobs) * jobs)
+        if count < 2 or (recipe.folder / "cohort.json").exists():
+            return [], count
+        return shards.lacking(recipe.folder, count), count
+
     def whole(self, jobs: int | None = None) -> Cohort:
         """Make the cohort, or what lacks of it, ``jobs`` shards at a time (None: all that fit), and open it.
 
         A cohort of few records is built in one piece, unless shards of it are there.
         """
+        absent, count = self.lacking(jobs or workers.processes())
+        todo = [workers.Job(f"shard {number}/{count}", partial(self.shard, number, count)) for number in absent]
+        with closing(workers.work_off(todo, jobs)) as outcomes:
+            for outcome in outcomes:
+                if outcome.error:
+                    raise outcome.error
         recipe = self.recipe
-        count = shards.begun(recipe.folder) or -(-recipe.total // RECORDS)
-        if count > 1 and not (recipe.folder / "cohort.json").exists():
-            todo = [
-                workers.Job(f"shard {number}/{count}", partial(self.shard, number, count))
-                for number in shards.lacking(recipe.folder, count)
-            ]
-            with closing(workers.work_off(todo, jobs)) as outcomes:
-                for outcome in outcomes:
-                    if outcome.error:
-                        raise outcome.error
         with _bar(self.name, recipe.total) as progress:
             return named_cohort(
                 self.name,
