@@ -45,7 +45,11 @@ def test_the_findings_have_the_numbers_of_the_tables():
     assert report.interval(*real["features and trees"]) in first and report.interval(*real["xECGNet"]) in first
     networks = {k: v for k, v in aside.items() if k not in ("features and trees", "all together")}
     best = max(networks, key=lambda name: networks[name][0])
-    assert "the best network, the study's own, falls" in second and best == "Local evidence" and report.interval(*networks[best]) in second
+    assert (
+        "the best network, the study's own, falls" in second
+        and best == "Local evidence"
+        and report.interval(*networks[best]) in second
+    )
     assert report.interval(*aside["features and trees"]) in second and report.interval(*real["source alone"]) in second
     mass = explained("excess mass")
     top = max(mass[(*pair, "synthetic", "synthetic")] for pair in OWN_MAPS)

@@ -297,6 +297,7 @@ def normal() -> str:
     """A normal ECG on chart paper with the names of its waves over the rhythm strip, as SVG."""
     s, rows = shown("NSR"), shown("NSR").one.waves
     rows = rows[(rows["lead"] == "II") & (rows["onset"] > 0.5 * s.fs)]
+    rows = rows[rows["onset"] >= rows.loc[rows["wave"] == "P", "onset"].min()]
     heights = {"P": 0.3, "QRS": 1.05, "T": 0.45}
     names = [(r.peak / s.fs, heights[str(r.wave)], str(r.wave)) for r in rows.sort_values("peak").head(6).itertuples()]
     text = "A normal ECG: twelve leads, and lead II once more below, where P, QRS and T of two beats are named."
