@@ -509,7 +509,8 @@ def minute_maps() -> str:
         f"How much of each system's own map lies on the evidence, beyond chance, with 95 % intervals "
         f"({_source('explanations.csv.gz')}). Signal energy and the QRS detector have seen no network.",
     ) + (
-        f"\nOf the papers' maps that of {best['name'].replace(': ', ', its ')}, has most, {_said(best, 2)}, and the own "
+        f"\nOf the papers' maps that of {best['name'].replace(': ', ', its ')}, has most, {_said(best, 2)}, and the "
+        "own "
         "network's "
         f"has {_said(theirs, 2)}. Two things are mixed here: where a network finds its evidence, and how finely its "
         "map can "
