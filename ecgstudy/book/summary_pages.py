@@ -418,7 +418,7 @@ def aside_figure() -> Figure:
     ax.hlines(place, rows["sources"], rows["patients"], color="0.7", linewidth=2)
     ax.plot(rows["sources"], place, "o", markerfacecolor="white", markeredgecolor=plots.INK, markersize=7)
     ax.plot(rows["patients"], place, "o", color=plots.INK, markersize=7)
-    for at, row in zip(place, rows.itertuples(), strict=True):
+    for at, row in enumerate(rows.itertuples()):
         ax.text(row.sources - 0.012, at, number(row.sources, 2), va="center", ha="right", fontsize=9)
         ax.text(row.patients + 0.012, at, number(row.patients, 2), va="center", fontsize=9)
     ax.text(rows["sources"].iloc[0], -0.55, "a new source", ha="center", fontsize=9.5)
