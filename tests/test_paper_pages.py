@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from ecgstudy.book import paper_pages
+from ecgstudy.book.report import number
 from ecgstudy.paths import NOTEBOOKS, REPOSITORY, RESULTS
 from ecgstudy.systems import catalogue
 
@@ -20,7 +21,7 @@ def test_facts_are_those_of_the_paper_and_of_our_copy(page):
     assert f"| numbers that are trained | {PUBLISHED[page]} | " in text
     assert f"../../notebooks/{next(NOTEBOOKS.glob(f'[0-9]*_{page}.ipynb')).name}" in text
     cls = next(cls for cls in catalogue.of_papers() if cls.chapter.endswith(page))
-    assert all(f"{name} {value:.3f}" in text or f"{value}" in text for name, value in cls.reported.items() if value)
+    assert all(f"{name} {number(value)}" in text for name, value in cls.reported.items())
     changed = yaml.safe_load((RESULTS / "provenance.yaml").read_text(encoding="utf-8"))["settings"][cls.name]
     assert f"{len(changed)} of its settings differ" in text
 

@@ -43,12 +43,13 @@ def test_the_mean_of_the_map_and_the_bias_are_the_logit():
 
 
 def test_the_page_tells_the_truth_about_this_record():
-    """That the diagnosis is called and has the highest probability, and that the QRS detector is hard to beat."""
+    """The diagnosis is called with the highest probability; the QRS detector, which knows nothing, is hard to beat."""
     r = primer_figures.read()
     z = primer_figures.logits(r)
-    assert CLASSES[int(z.argmax())] == primer_figures.LABEL and z.max() > 0
+    assert CLASSES[int(z.argmax())] == primer_figures.LABEL and (z > 0).sum() > 1
     key = r.case.any_lead[0]
-    shares = [m[0].clip(min=0)[key].sum() / m[0].clip(min=0).sum() for m in primer_figures.three_maps(r).values()]
+    parts = [m[0].clip(min=0) for m in primer_figures.three_maps(r).values()]
+    shares = [m[key].sum() / max(m.sum(), 1e-9) for m in parts]
     assert shares[2] == max(shares)
 
 

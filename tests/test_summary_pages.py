@@ -45,7 +45,11 @@ def test_the_findings_have_the_numbers_of_the_tables():
     assert report.interval(*real["features and trees"]) in first and report.interval(*real["xECGNet"]) in first
     networks = {k: v for k, v in aside.items() if k not in ("features and trees", "all together")}
     best = max(networks, key=lambda name: networks[name][0])
-    assert f"the best network, {best}, falls" in second and report.interval(*networks[best]) in second
+    assert (
+        "the best network, the study's own, falls" in second
+        and best == "Local evidence"
+        and report.interval(*networks[best]) in second
+    )
     assert report.interval(*aside["features and trees"]) in second and report.interval(*real["source alone"]) in second
     mass = explained("excess mass")
     top = max(mass[(*pair, "synthetic", "synthetic")] for pair in OWN_MAPS)
@@ -119,7 +123,7 @@ def test_the_maps_are_all_own_maps_and_two_that_know_nothing():
 
 def test_the_readers_leave_out_single_members_and_stand_in_order():
     rows = summary_pages.readers()
-    assert rows["value"].is_monotonic_decreasing and not rows["name"].str.contains("one$").any()
+    assert rows["value"].is_monotonic_decreasing and not rows["name"].str.contains(", one$").any()
     assert rows["name"].iloc[0] == "decision trees on features" and len(rows) == 10
 
 
@@ -127,7 +131,8 @@ def test_the_first_figure_has_the_maps_of_the_systems_that_read_twelve_leads():
     figure = summary_pages.one_record()
     names = [ax.get_ylabel().splitlines()[0] for ax in figure.axes[1:]]
     assert names == ["CNN-GAP", "xECGNet", "BUTTeam", "ECGMaster", "Local evidence"]
-    inside = [float(t.get_text().split()[0]) for ax in figure.axes[1:] for t in ax.texts if "inside" in t.get_text()]
+    said = [ax.texts[0].get_text().removesuffix(" inside") for ax in figure.axes[1:]]
+    inside = [0.0 if text == "silent" else float(text) for text in said]
     # What a map that knows nothing of the place has inside.
     chance = hearts.case("PVC", 125).any_lead.mean()
     assert len(inside) == 5 and max(inside) == inside[-1] > 3 * chance
@@ -137,7 +142,7 @@ def test_the_first_figure_has_the_maps_of_the_systems_that_read_twelve_leads():
 def test_every_figure_is_svg_with_a_caption_and_alt_text(name):
     text = computed.DRAWINGS[name]()
     assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
-    assert len(text) < 400_000
+    assert len(text) < 450_000
     pages = [summary_pages.record_figure(), *(write() for write in summary_pages.MINUTES.values())]
     (page,) = [page for page in pages if f"computed/{name}.svg" in page]
     alt = re.search(r":alt: (.+)", page).group(1)

@@ -220,7 +220,7 @@ CRITERIA: Mapping[str, Criteria] = {
         "from the wall of a ventricle": lambda s: s.one.parameters["heart"]["pvc_origin"] != "fascicles",
         "comes after at most four fifths of an interval": lambda s: s.heart("pvc_coupling") <= 0.8,
         "one to three of them, no two in a row": lambda s: (
-            1 <= len(s.beats(PVC)) <= 3 and (np.diff(s.beats(PVC)) > 1.2).all()
+            1 <= len(s.beats(PVC)) <= 3 and bool((np.diff(s.beats(PVC)) > 1.2).all())
         ),
         "each lies whole in one column of the chart": lambda s: (
             len(s.whole(PVC, s.heart("pvc_duration"))) == len(s.beats(PVC))
@@ -280,7 +280,9 @@ def case(name: str, fs: float) -> Cases:
     """The chosen record of a class as a case, to be explained at any rate."""
     s = shown(name, fs)
     x, key = s.one.record.signal[None], s.key[None]
-    st, complexes = (wave_key(s.one.waves, c, LEADS, x.shape[-1]).any(axis=0)[None] for c in ("STD", "LBBB"))
+    st, complexes = (
+        np.any(wave_key(s.one.waves, c, LEADS, x.shape[-1]), axis=0, keepdims=True) for c in ("STD", "LBBB")
+    )
     labels = np.isin(CLASSES, [name])[None]
     about = (np.array([s.one.record.patient_id]), np.array([s.one.record.name]))
     return Cases(x, np.array([CLASSES.index(name)]), key, np.any(key, axis=1), st, labels, *about, fs, qrs=complexes)
@@ -297,6 +299,7 @@ def normal() -> str:
     """A normal ECG on chart paper with the names of its waves over the rhythm strip, as SVG."""
     s, rows = shown("NSR"), shown("NSR").one.waves
     rows = rows[(rows["lead"] == "II") & (rows["onset"] > 0.5 * s.fs)]
+    rows = rows[rows["onset"] >= rows.loc[rows["wave"] == "P", "onset"].min()]
     heights = {"P": 0.3, "QRS": 1.05, "T": 0.45}
     names = [(r.peak / s.fs, heights[str(r.wave)], str(r.wave)) for r in rows.sort_values("peak").head(6).itertuples()]
     text = "A normal ECG: twelve leads, and lead II once more below, where P, QRS and T of two beats are named."

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import yaml
@@ -84,11 +85,10 @@ class Committed:
 def committed() -> dict[str, Committed]:
     """The committed ECGs by name, in the order of ``records.yaml``."""
     with told_if_broken(FILE):
-        rows = yaml.safe_load(FILE.read_text(encoding="utf-8"))
-        return {
-            name: Committed(name, **{k: tuple(map(str, v)) if isinstance(v, list) else v for k, v in row.items()})
-            for name, row in rows.items()
-        }
+        rows: dict[str, dict[str, Any]] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+        for row in rows.values():
+            row |= {key: tuple(map(str, row[key])) for key in ("codes", "labels")}
+        return {name: Committed(name, **row) for name, row in rows.items()}
 
 
 def write(names: Sequence[str] = ()) -> None:

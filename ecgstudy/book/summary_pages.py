@@ -104,10 +104,11 @@ def new_source() -> str:
     networks = aside.drop(index=[TREES, leaderboard.TOGETHER])
     best = networks["value"].idxmax()
     one = f"{best}, one" if f"{best}, one" in areas.index else best
+    whose = "the study's own" if best == own().name else best
     return (
         "**A new hospital is harder than a new patient.** Where a whole source of records is left out of the "
         "training, the "
-        f"best network, {best}, falls from {number(areas.loc[one, 'value'])} to {_said(networks.loc[best])}, and the "
+        f"best network, {whose}, falls from {number(areas.loc[one, 'value'])} to {_said(networks.loc[best])}, and the "
         "trees "
         f"from {number(areas.loc[TREES, 'value'])} to {_said(aside.loc[TREES])}. To know only which collection a "
         "record came "
@@ -205,20 +206,16 @@ def one_record() -> Figure:
 def record_figure() -> str:
     """``one_record`` as a figure of a page."""
     runs = _runs()
-    papers = len(_papers(runs))
+    papers = ("no", "one", "two", "three", "four", "five")[len(_papers(runs))]
     return (
         "```{figure} computed/one_record.svg\n:name: fig-one-record\n"
-        ":alt: A simulated ECG with premature ventricular beats, which are shaded. Below it the maps of five "
-        "networks: those of "
-        "the papers' systems spread over the whole record, the last one rises at the premature beats only\n\n"
-        f"One simulated record with premature ventricular beats, the answer key (shaded), and what {papers} rebuilt "
-        "systems and "
-        "the study's own, in the last row, mark as evidence for them. The number is the share of the map inside the "
-        "key. The "
-        "networks have each learned from "
-        f"{_learned()[1]:,} simulated records, not from this one. The record was chosen for its clear beats, not for "
-        "its maps. "
-        "The fifth paper reads single beats and has no row.\n```\n"
+        ":alt: A simulated ECG with a premature ventricular beat, which is shaded. Below it the maps of five networks: "
+        "those of the papers' systems are broad or silent, that of the study's own lies on the beat alone\n\n"
+        "One simulated record with a premature ventricular beat, the answer key (shaded), and what the systems of "
+        f"{papers} papers and the study's own, in the last row, mark as evidence for it. The number is the share of "
+        "the map inside the key; a coarse map covers the beat together with what surrounds it. The networks have each "
+        f"learned from {_learned()[1]:,} simulated records, not from this one, which was chosen for its clear beat and "
+        "not for its maps. The fifth paper reads single beats and has no row.\n```\n"
     )
 
 
@@ -360,7 +357,7 @@ def _mark(name: str) -> str:
 def _learned() -> tuple[int, int]:
     """Simulated records that networks learned from: of the small cohort two thirds, of the large one the rest."""
     few = len(leaderboard.records_of("synthetic"))
-    return round(2 / 3 * few, -2), leaderboard.LARGE - len(leaderboard.records_of(explanations.MANY))
+    return 100 * round(2 / 3 * few / 100), leaderboard.LARGE - len(leaderboard.records_of(explanations.MANY))
 
 
 def spread(values: np.ndarray, gap: float) -> np.ndarray:
@@ -421,7 +418,7 @@ def aside_figure() -> Figure:
     ax.hlines(place, rows["sources"], rows["patients"], color="0.7", linewidth=2)
     ax.plot(rows["sources"], place, "o", markerfacecolor="white", markeredgecolor=plots.INK, markersize=7)
     ax.plot(rows["patients"], place, "o", color=plots.INK, markersize=7)
-    for at, row in zip(place, rows.itertuples(), strict=True):
+    for at, row in enumerate(rows.itertuples()):
         ax.text(row.sources - 0.012, at, number(row.sources, 2), va="center", ha="right", fontsize=9)
         ax.text(row.patients + 0.012, at, number(row.patients, 2), va="center", fontsize=9)
     ax.text(rows["sources"].iloc[0], -0.55, "a new source", ha="center", fontsize=9.5)
@@ -512,7 +509,8 @@ def minute_maps() -> str:
         f"How much of each system's own map lies on the evidence, beyond chance, with 95 % intervals "
         f"({_source('explanations.csv.gz')}). Signal energy and the QRS detector have seen no network.",
     ) + (
-        f"\nOf the papers' maps that of {best['name'].replace(': ', ' (')}) has most, {_said(best, 2)}, and the own "
+        f"\nOf the papers' maps that of {best['name'].replace(': ', ', its ')}, has most, {_said(best, 2)}, and the "
+        "own "
         "network's "
         f"has {_said(theirs, 2)}. Two things are mixed here: where a network finds its evidence, and how finely its "
         "map can "
