@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ecgstudy.book import plots
-from ecgstudy.data.records import LEADS
+from ecgstudy.data.records import LEADS, Record
 
 # Machado, Oliveira and Fernandes (2009): what is left of linear RGB to eyes without the cones for green, or for red.
 DEUTERANOPIA = np.array(
@@ -113,3 +113,23 @@ def test_the_stronger_a_map_the_wider_its_band():
     assert box.y1 <= -1 and box.height > 0.05 * np.ptp(ax.get_ylim())
     assert (box.x0, box.x1) == (0.2, 0.29)
     assert "answer key" in ax.texts[0].get_text()
+
+
+def test_the_tallest_wave_of_the_first_row_stays_on_the_paper():
+    signal = np.zeros((12, 5000), dtype=np.float32)
+    signal[LEADS.index("V4"), 4000] = 4.0
+    (ax,) = plots.paper_ecg(Record(name="tall", signal=signal, fs=500.0, leads=LEADS, source="", patient_id="")).axes
+    highest = max(np.asarray(line.get_ydata()).max() for line in ax.lines)
+    assert highest < ax.get_ylim()[1] and ax.get_aspect() == 0.4
+
+
+def test_a_strip_has_a_line_each_fifth_of_a_second_and_each_half_millivolt():
+    _, (above, below) = plt.subplots(2, 1, sharex=True)
+    above.plot([0, 2], [-0.6, 1.1])
+    plots.strip_paper(above)
+    xs, ys = above.get_xticks(minor=True), above.get_yticks(minor=True)
+    np.testing.assert_allclose(np.diff(xs), 0.2)
+    assert {-0.5, 0.0, 0.5, 1.0} <= set(np.round(ys, 9)) and np.diff(ys) == pytest.approx(0.5)
+    below.plot([0, 2], [0, 500])
+    plots.strip_paper(below)  # not in mV: more lines than one could tell apart
+    assert len(below.get_yticks(minor=True)) == 0
