@@ -3,6 +3,7 @@ from itertools import combinations
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.text import Annotation
 
 from ecgstudy.book import plots
 from ecgstudy.data.records import LEADS, Record
@@ -94,8 +95,9 @@ def test_each_line_is_named_at_its_end():
     ax.plot([0, 1], [1, 0], label="down")
     ax.plot([0, 1], [0.5, 0.5], label="_not named")
     plots.label_ends(ax)
-    assert [(text.get_text(), *text.xy) for text in ax.texts] == [("up", 1, 1), ("down", 1, 0)]
-    assert ax.texts[0].xyann[1] > ax.texts[1].xyann[1] and ax.get_legend() is None
+    up, down = (text for text in ax.texts if isinstance(text, Annotation))
+    assert (up.get_text(), *up.xy) == ("up", 1, 1) and (down.get_text(), *down.xy) == ("down", 1, 0)
+    assert up.xyann[1] > down.xyann[1] and ax.get_legend() is None
 
 
 def test_the_stronger_a_map_the_wider_its_band():
@@ -106,7 +108,7 @@ def test_the_stronger_a_map_the_wider_its_band():
     key[0, LEADS.index("II"), 20:30] = True
     ax = plots.map_over_ecg(signal, 100, m, ["PVC"], evidence=key).axes[0]
     band, bar = ax.collections
-    np.testing.assert_allclose(band.get_linewidths(), 1 + 6 * np.abs(m[0, :-1]))
+    np.testing.assert_allclose(np.asarray(band.get_linewidth()), 1 + 6 * np.abs(m[0, :-1]))
     np.testing.assert_array_equal(ax.lines[0].get_ydata(), signal[LEADS.index("II")])
     # The bar is below what is drawn, where one sees it: a twentieth of the height at least.
     box = bar.get_paths()[0].get_extents()
