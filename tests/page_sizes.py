@@ -33,7 +33,7 @@ def table(built: Path) -> list[tuple[str, int, int, int]]:
         for name in pages(built):
             page = browser.new_page(viewport={"width": 1400, "height": 900})
             loaded: list[Path] = []
-            page.on("request", lambda request, loaded=loaded: loaded.append(request.url))  # type: ignore[misc]
+            page.on("request", lambda request, loaded=loaded: loaded.append(request.url))
             page.goto((built / "_build" / "html" / name).resolve().as_uri(), wait_until="load")
             height = page.evaluate("document.documentElement.scrollHeight")
             files = {url.split("?")[0].split("#")[0].removeprefix("file://") for url in map(str, loaded)}

@@ -130,6 +130,7 @@ def test_parameters_and_imports_are_folded():
     cells = [
         {"source": ["profile = 'demo'\n"], "metadata": {"tags": ["parameters"]}},
         {"source": ["# those of a chapter\n", "import numpy as np\n", "x = 1"]},
+        {"source": ["from ecgstudy.profiles import settings\n", "p = settings('02', globals())"]},
         {"source": ["import this"], "outputs": ["seen"]},
         {"source": ["x = 2\n", "import numpy"]},
         {"source": ["%magic"]},
@@ -138,6 +139,7 @@ def test_parameters_and_imports_are_folded():
     done = json.loads(folded(notebook(*cells)))["cells"]
     assert [cell["metadata"].get("tags", []) for cell in done] == [
         ["hide-input", "parameters"],
+        ["hide-input"],
         ["hide-input"],
         [],
         [],
@@ -154,6 +156,9 @@ def test_formulas_are_mathml():
     big = BeautifulSoup(mathml(r"\Big(\sum_t \big(a - b\big)^2\Big)^{1/2}", block=True), "html.parser")
     assert big.math["display"] == "block" and big.select_one(".large").get_text() == "∑"
     assert [bracket.get_text() for bracket in big.select(".fence")] == ["(", "(", ")", ")"]
+    brace = BeautifulSoup(mathml(r"\underbrace{a (b)}_{\text{of } t} + 1", block=True), "html.parser")
+    base, below = brace.munder.find_all(recursive=False)
+    assert base.name == "munder" and below.get_text() == "of\xa0t"
     with pytest.raises(MathError, match="nonsense"):
         mathml(r"\nonsense x")
 

@@ -3,9 +3,10 @@ from itertools import combinations
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.text import Annotation
 
 from ecgstudy.book import plots
-from ecgstudy.data.records import LEADS
+from ecgstudy.data.records import LEADS, Record
 
 # Machado, Oliveira and Fernandes (2009): what is left of linear RGB to eyes without the cones for green, or for red.
 DEUTERANOPIA = np.array(
@@ -94,8 +95,9 @@ def test_each_line_is_named_at_its_end():
     ax.plot([0, 1], [1, 0], label="down")
     ax.plot([0, 1], [0.5, 0.5], label="_not named")
     plots.label_ends(ax)
-    assert [(text.get_text(), *text.xy) for text in ax.texts] == [("up", 1, 1), ("down", 1, 0)]
-    assert ax.texts[0].xyann[1] > ax.texts[1].xyann[1] and ax.get_legend() is None
+    up, down = (text for text in ax.texts if isinstance(text, Annotation))
+    assert (up.get_text(), *up.xy) == ("up", 1, 1) and (down.get_text(), *down.xy) == ("down", 1, 0)
+    assert up.xyann[1] > down.xyann[1] and ax.get_legend() is None
 
 
 def test_the_stronger_a_map_the_wider_its_band():
@@ -106,10 +108,30 @@ def test_the_stronger_a_map_the_wider_its_band():
     key[0, LEADS.index("II"), 20:30] = True
     ax = plots.map_over_ecg(signal, 100, m, ["PVC"], evidence=key).axes[0]
     band, bar = ax.collections
-    np.testing.assert_allclose(band.get_linewidths(), 1 + 6 * np.abs(m[0, :-1]))
+    np.testing.assert_allclose(np.asarray(band.get_linewidth()), 1 + 6 * np.abs(m[0, :-1]))
     np.testing.assert_array_equal(ax.lines[0].get_ydata(), signal[LEADS.index("II")])
     # The bar is below what is drawn, where one sees it: a twentieth of the height at least.
     box = bar.get_paths()[0].get_extents()
     assert box.y1 <= -1 and box.height > 0.05 * np.ptp(ax.get_ylim())
     assert (box.x0, box.x1) == (0.2, 0.29)
     assert "answer key" in ax.texts[0].get_text()
+
+
+def test_the_tallest_wave_of_the_first_row_stays_on_the_paper():
+    signal = np.zeros((12, 5000), dtype=np.float32)
+    signal[LEADS.index("V4"), 4000] = 4.0
+    (ax,) = plots.paper_ecg(Record(name="tall", signal=signal, fs=500.0, leads=LEADS, source="", patient_id="")).axes
+    highest = max(np.asarray(line.get_ydata()).max() for line in ax.lines)
+    assert highest < ax.get_ylim()[1] and ax.get_aspect() == 0.4
+
+
+def test_a_strip_has_a_line_each_fifth_of_a_second_and_each_half_millivolt():
+    _, (above, below) = plt.subplots(2, 1, sharex=True)
+    above.plot([0, 2], [-0.6, 1.1])
+    plots.strip_paper(above)
+    xs, ys = above.get_xticks(minor=True), above.get_yticks(minor=True)
+    np.testing.assert_allclose(np.diff(xs), 0.2)
+    assert {-0.5, 0.0, 0.5, 1.0} <= set(np.round(ys, 9)) and np.diff(ys) == pytest.approx(0.5)
+    below.plot([0, 2], [0, 500])
+    plots.strip_paper(below)  # not in mV: more lines than one could tell apart
+    assert len(below.get_yticks(minor=True)) == 0

@@ -172,8 +172,10 @@ def _first_uses(soup: BeautifulSoup, terms: Mapping[str, str]) -> None:
         for name, words in WORDS.items()
         if name in terms and name not in linked
     }
-    outside = "table *, figcaption *, summary *, form *, a *, .admonition-title, [data-plain], [data-plain] *"
-    for block in soup.select(f"article :is(p, li, dd):not({outside})"):
+    outside = {id(part) for part in soup.select("table, figcaption, summary, form, a, .admonition-title, [data-plain]")}
+    for block in soup.select("article p, article li, article dd"):
+        if any(id(part) in outside for part in (block, *block.parents)):
+            continue
         for text in [one for one in block.children if type(one) is NavigableString]:
             text.replace_with(*_with_links(soup, str(text), wanted))
 

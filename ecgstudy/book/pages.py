@@ -84,7 +84,9 @@ def _what_shows_nothing(cell: dict[str, Any]) -> str | None:
         first = ast.parse("".join(cell["source"])).body[:1]
     except SyntaxError:
         return None
-    return "the imports" if first and isinstance(first[0], ast.Import | ast.ImportFrom) else None
+    if not first or not isinstance(first[0], ast.Import | ast.ImportFrom):
+        return None
+    return "how they are read" if "settings(" in "".join(cell["source"]) else "the imports"
 
 
 def _fold(app: Sphinx, page: str, source: list[str]) -> None:
@@ -102,6 +104,9 @@ def mathml(formula: str, *, block: bool = False) -> str:
     """
     # Of \Big and its like docutils knows only those that say whether they open or close.
     formula = re.sub(r"(\\[Bb]igg?)(?=[(\[])", r"\1l", re.sub(r"(\\[Bb]igg?)(?=[)\]])", r"\1r", formula))
+    # What stands below a brace would be a subscript of it.
+    below = r"\\underbrace\{([^{}]*)\}_\{((?:[^{}]|\{[^{}]*\})*)\}"
+    formula = re.sub(below, r"\\underset{\2}{\\underbrace{\1}}", formula)
     found = re.sub(r">\s+<", "><", tex2mathml(formula, as_block=block))
     # Large signs are large in every font: few systems have one for mathematics.
     found = re.sub(r'<mo maxsize="[\d.]+em" minsize="[\d.]+em" symmetric="true">', '<mo class="fence">', found)

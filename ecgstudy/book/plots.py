@@ -111,8 +111,11 @@ def strip_paper(ax: Axes) -> None:
     for axis, step, limits in ((ax.xaxis, 0.2, ax.get_xlim()), (ax.yaxis, 0.5, ax.get_ylim())):
         if abs(limits[1] - limits[0]) / step <= 100:
             axis.set_minor_locator(MultipleLocator(step))
+            axis.remove_overlapping_locs = False  # where a number stands there is a line too
             axis.grid(True, which="minor", color=GRID, linewidth=0.35)
-    ax.tick_params(which="minor", length=0)
+    for axis_name, sharing in (("x", ax.get_shared_x_axes()), ("y", ax.get_shared_y_axes())):
+        for other in sharing.get_siblings(ax):
+            other.tick_params(axis=axis_name, which="minor", length=0)
 
 
 def _paper(axes: Axes, seconds: float, low: float, high: float) -> None:
@@ -140,10 +143,13 @@ def paper_ecg(record: Record, *, title: str | None = None, row_mm: float = 26) -
 def paper_ecgs(records: Sequence[tuple[Record, str]], *, row_mm: float = 26) -> Figure:
     """Draw several records and their titles as paper charts one below the other (see ``paper_ecg``)."""
     seconds, height = 10.0, row_mm / 10  # mV
-    size = (seconds * 25 * MM, (4.25 * row_mm + 12) * MM * len(records))
+    # The tallest wave of the uppermost row stays on the paper.
+    first = [record.signal[list(record.leads).index(column[0])] for record, _ in records for column in CHART]
+    top = max(height / 4, *(float(np.nanmax(x) - np.nanmedian(x)) - 0.6 * height + 0.1 for x in first))
+    size = (seconds * 25 * MM, (4 * row_mm + 10 * top + 12) * MM * len(records))
     figure, axes = plt.subplots(len(records), 1, figsize=size, squeeze=False)
     for ax, (record, title) in zip(axes[:, 0], records, strict=True):
-        _paper(ax, seconds, -4 * height, height / 4)
+        _paper(ax, seconds, -4 * height, top)
         _chart(ax, record, seconds, height)
         ax.set_title(plain(title), fontsize=10, loc="left")
         ax.text(seconds, -4 * height - 0.05, "25 mm/s   10 mm/mV", ha="right", va="top", fontsize=8)
