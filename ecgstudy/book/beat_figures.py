@@ -166,7 +166,13 @@ def windows(rows: pd.DataFrame) -> Figure:
     rows = rows[rows["metric"].str.startswith(more)].copy()
     rows["rival"] = "less " + rows["metric"].str.removeprefix(more).map(_RIVALS)
     rows["class"] = "maps of " + rows["class"]
-    options = {"names": "network", "groups": "class", "panels": "rival", "reference": 0, "said": "no better"}
+    options: dict[str, Any] = {
+        "names": "network",
+        "groups": "class",
+        "panels": "rival",
+        "reference": 0,
+        "said": "no better",
+    }
     return plots.forest(rows, xlabel="share of the map in the window, less that of its rival", **options)
 
 
@@ -176,7 +182,13 @@ def correlations(rows: pd.DataFrame) -> Figure:
     rows = rows[rows["metric"].str.startswith(start)].copy()
     rows["other"] = "with " + rows["metric"].str.removeprefix(start)
     rows["network"] = "map of the " + rows["network"]
-    options = {"names": "other", "groups": "network", "series": "class", "reference": 0, "said": "no relation"}
+    options: dict[str, Any] = {
+        "names": "other",
+        "groups": "network",
+        "series": "class",
+        "reference": 0,
+        "said": "no relation",
+    }
     return plots.forest(rows, xlabel="Spearman's correlation over segments", **options)
 
 
