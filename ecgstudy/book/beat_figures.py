@@ -101,7 +101,7 @@ def class_means(explained: Explained) -> Figure:
     """Median beat of each class, and the mean map of its beats that a network has right, and of the others."""
     classes = list(explained.places)
     figure, axes = plt.subplots(
-        3, len(classes), figsize=(2.6 * len(classes), 4.6), sharex=True, sharey="row", squeeze=False
+        3, len(classes), figsize=(2.6 * len(classes), 4.2), sharex=True, sharey="row", squeeze=False
     )
     for column, c in enumerate(classes):
         x = explained.signals(c)
