@@ -295,7 +295,13 @@ def all_verdicts(table: pd.DataFrame) -> pd.DataFrame:
 def verdict_figure(found: pd.DataFrame) -> Figure:
     """Draw ``all_verdicts``, a row a question and a mark a cohort: filled where it is decided."""
     rows = found.assign(decided=found["verdict"] != "undecided")
-    options = {"names": "asked", "series": "cohort", "sure": "decided", "reference": 0, "said": "no difference"}
+    options: dict[str, Any] = {
+        "names": "asked",
+        "series": "cohort",
+        "sure": "decided",
+        "reference": 0,
+        "said": "no difference",
+    }
     return plots.forest(rows, xlabel="difference to the control, 95 % interval", **options)
 
 

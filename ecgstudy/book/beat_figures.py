@@ -101,7 +101,7 @@ def class_means(explained: Explained) -> Figure:
     """Median beat of each class, and the mean map of its beats that a network has right, and of the others."""
     classes = list(explained.places)
     figure, axes = plt.subplots(
-        3, len(classes), figsize=(2.6 * len(classes), 4.6), sharex=True, sharey="row", squeeze=False
+        3, len(classes), figsize=(2.6 * len(classes), 4.2), sharex=True, sharey="row", squeeze=False
     )
     for column, c in enumerate(classes):
         x = explained.signals(c)
@@ -168,7 +168,13 @@ def windows(rows: pd.DataFrame) -> Figure:
     rows = rows[rows["metric"].str.startswith(more)].copy()
     rows["rival"] = "less " + rows["metric"].str.removeprefix(more).map(_RIVALS)
     rows["class"] = "maps of " + rows["class"]
-    options = {"names": "network", "groups": "class", "panels": "rival", "reference": 0, "said": "no better"}
+    options: dict[str, Any] = {
+        "names": "network",
+        "groups": "class",
+        "panels": "rival",
+        "reference": 0,
+        "said": "no better",
+    }
     return plots.forest(rows, xlabel="share of the map in the window, less that of its rival", **options)
 
 
@@ -178,7 +184,13 @@ def correlations(rows: pd.DataFrame) -> Figure:
     rows = rows[rows["metric"].str.startswith(start)].copy()
     rows["other"] = "with " + rows["metric"].str.removeprefix(start)
     rows["network"] = "map of the " + rows["network"]
-    options = {"names": "other", "groups": "network", "series": "class", "reference": 0, "said": "no relation"}
+    options: dict[str, Any] = {
+        "names": "other",
+        "groups": "network",
+        "series": "class",
+        "reference": 0,
+        "said": "no relation",
+    }
     return plots.forest(rows, xlabel="Spearman's correlation over segments", **options)
 
 

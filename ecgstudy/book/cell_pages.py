@@ -153,7 +153,7 @@ class Attention:
             **chapter.difference_facts("masking", gain),
             masking_verdict=chapter.decided(gain, "masking helps", "masking harms"),
         )
-        line = {"reference": cells_there, "said": "share of cells"}
+        line: dict[str, Any] = {"reference": cells_there, "said": "share of cells"}
         return plots.forest(self._padding, names="class", xlabel="share of the attention on padding", **line)
 
     @needs_key()

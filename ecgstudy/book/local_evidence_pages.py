@@ -152,7 +152,7 @@ def excess_by_class(table: pd.DataFrame, names: tuple[str, str]) -> Figure:
     """Excess mass of two methods by class, with intervals, of ``explanations.tidy``'s rows of one system."""
     rows = table[(table["trial"] == "excess mass") & (table["class"] != "")].set_index(["class", "method"])[ENDS]
     both = pd.MultiIndex.from_product([CLASSES, names], names=["class", "method"])
-    options = {"names": "class", "series": "method", "reference": 0, "said": "chance"}
+    options: dict[str, Any] = {"names": "class", "series": "method", "reference": 0, "said": "chance"}
     return plots.forest(rows.reindex(both).reset_index(), xlabel="excess mass", **options)
 
 
@@ -274,7 +274,12 @@ class OnTrial:
         rows = pd.concat([self.mine, self.theirs])
         rows = rows[(rows["class"] == "") & rows["trial"].isin(_DRAWN)]
         rows = rows.sort_values("trial", key=lambda names: names.map(_DRAWN.index), kind="stable")
-        options = {"names": "method", "groups": "system", "panels": "trial", "reference": {"excess mass": 0}}
+        options: dict[str, Any] = {
+            "names": "method",
+            "groups": "system",
+            "panels": "trial",
+            "reference": {"excess mass": 0},
+        }
         return plots.forest(rows, said="chance", **options)
 
     @needs_key()

@@ -499,11 +499,12 @@ def _dots(
     ):
         if chosen.any():
             ax.scatter(value[chosen], y[chosen], s=26, marker=shape, facecolor=face, edgecolor=colour, zorder=3)
-    edge: dict[str, Any] = {"xycoords": ax.get_yaxis_transform()}
+    edge = ax.get_yaxis_transform()
+    look_of_text: dict[str, Any] = {"va": "center", "fontsize": 7.5, "color": "0.3", "annotation_clip": False}
     for at, one in zip(y[there], value[there], strict=True):
-        where = {"xy": (one, at), "xytext": (4, 0)} if bare else {"xy": (1.015, at), "xytext": (0, 0), **edge}
-        text, look_of_text = report.number(one, digits), {"va": "center", "fontsize": 7.5, "color": "0.3"}
-        ax.annotate(text, textcoords="offset points", annotation_clip=False, **where, **look_of_text)
+        place, frame = ((one, at), ax.transData) if bare else ((1.015, at), edge)
+        beside = (4, 0) if bare else (0, 0)
+        ax.annotate(report.number(one, digits), place, beside, frame, "offset points", **look_of_text)
 
 
 def pairs(rows: pd.DataFrame, *, xlabel: str) -> Figure:

@@ -1,6 +1,7 @@
 """Tables and figures of the chapter on the simulator."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -162,7 +163,7 @@ def ks_once_a_record(distribution: pd.DataFrame, groups: Sequence[str]) -> Figur
     ks = distribution[distribution["statistic"] == "KS"]
     rows = pd.concat([ks[ks["group"] == group] for group in groups])
     rows = rows[~rows["quantity"].str.contains(_BY_LEAD, regex=True)]
-    options = {"names": "quantity", "panels": "group", "reference": 0.1, "said": "0.1"}
+    options: dict[str, Any] = {"names": "quantity", "panels": "group", "reference": 0.1, "said": "0.1"}
     return plots.forest(rows, xlabel="KS: 0 where distributions are the same", **options)
 
 
@@ -262,7 +263,7 @@ def drawn_by_class(transfer: pd.DataFrame) -> Figure:
     """Draw the AUROC on real records of each class, a mark an arm of ``realism.transfer``."""
     rows = transfer[(transfer["statistic"] == "AUROC") & (transfer["quantity"] != "macro")]
     rows = pd.concat([rows[rows["group"] == arm] for arm in _ARMS])
-    options = {"names": "quantity", "series": "group", "reference": 0.5, "said": "chance"}
+    options: dict[str, Any] = {"names": "quantity", "series": "group", "reference": 0.5, "said": "chance"}
     return plots.forest(rows, xlabel="AUROC, real records", **options)
 
 
