@@ -35,16 +35,23 @@ def _clean(app: Sphinx, page: str, template: str, context: dict[str, Any], doctr
 
 
 def _link(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
-    """Below the title of each chapter, links to the pages on which one can try what it is about."""
-    if not page.startswith("notebooks/") or "book/explorer" not in app.env.found_docs or "body" not in context:
-        return
+    """Below the title of each chapter: its paper in brief, if there is one, and pages on which one can try its maps."""
     chapter, pathto = page.removeprefix("notebooks/"), context["pathto"]
+    if chapter == page or "body" not in context:
+        return
+    pages = {
+        f"book/papers/{chapter.partition('_')[2]}": "The paper in brief",
+        "book/explorer": "Explorer",
+        "book/game": "Where would you look?",
+    }
+    links = [
+        f'<a href="{pathto(name)}{f"#chapter={chapter}" if name == "book/explorer" else ""}">{title}</a>'
+        for name, title in pages.items()
+        if name in app.env.found_docs
+    ]
     before, heading, after = context["body"].partition("</h1>")
-    links = (
-        f'<p><small>Try it: <a href="{pathto("book/explorer")}#chapter={chapter}">Explorer</a>, '
-        f'<a href="{pathto("book/game")}">Where would you look?</a></small></p>'
-    )
-    context["body"] = f"{before}{heading}{links if heading else ''}{after}"
+    shown = f"<p><small>See also: {', '.join(links)}</small></p>" if heading and links else ""
+    context["body"] = f"{before}{heading}{shown}{after}"
 
 
 # Jupyter Book's own redirect names no icon, and a browser, if it is quick, asks for /favicon.ico and gets a 404. The

@@ -346,7 +346,7 @@ def learning_curves(logs: Iterable[pd.DataFrame], *, loss: str, score: str = "ma
 
 
 # Of several values on one row: they differ in shape and in grey, not in colour alone.
-SERIES = (("o", INK), ("s", "#0072b2"), ("^", "#d55e00"), ("D", "#117733"))
+SERIES = (("o", INK), ("s", BLUE), ("^", ORANGE), ("D", GREEN))
 _ROW, _NEXT = 0.2, 0.6  # inches of a row; rows from one series to the next on the same row
 
 
