@@ -33,8 +33,7 @@ def facts(cls: type[System]) -> str:
         "",
         f"The maps that we take from it: {maps}. {changed} of its settings differ in our copy; [the page on "
         "reproducibility](../reproducibility.md) lists each with the reason. The "
-        f"[chapter](../../notebooks/{cls.chapter}.ipynb) "
-        "has the network, the recipe and what the paper leaves open.",
+        f"[chapter](../../notebooks/{cls.chapter}.ipynb) has the network, the recipe and what the paper leaves open.",
     ]
     return "\n".join(lines) + "\n"
 

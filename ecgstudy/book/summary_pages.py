@@ -89,12 +89,10 @@ def measurements_first() -> str:
     assert areas.loc[TREES, "value"] > areas.loc[alone, "value"].max(), "the finding no longer holds: rewrite it"
     return (
         f"**On few real records, measured intervals beat networks.** Of {len(leaderboard.records_of('real'))} real "
-        "records, "
-        f"decision trees on features that a reader measures (intervals, amplitudes, ST levels) reach a macro-AUROC of "
-        f"{_said(areas.loc[TREES])}; 0.5 is guessing, 1 is perfect. The best of the four published systems that read "
-        "the "
-        f"same 12 leads, {best}, reaches {_said(areas.loc[best])}. "
-        "([The leaderboard](../notebooks/10_leaderboard.ipynb))"
+        "records, decision trees on features that a reader measures (intervals, amplitudes, ST levels) reach a "
+        f"macro-AUROC of {_said(areas.loc[TREES])}; 0.5 is guessing, 1 is perfect. The best of the four published "
+        f"systems that read the same 12 leads, {best}, reaches {_said(areas.loc[best])}. ([The "
+        "leaderboard](../notebooks/10_leaderboard.ipynb))"
     )
 
 
@@ -107,12 +105,10 @@ def new_source() -> str:
     whose = "the study's own" if best == own().name else best
     return (
         "**A new hospital is harder than a new patient.** Where a whole source of records is left out of the "
-        "training, the "
-        f"best network, {whose}, falls from {number(areas.loc[one, 'value'])} to {_said(networks.loc[best])}, and the "
-        "trees "
-        f"from {number(areas.loc[TREES, 'value'])} to {_said(aside.loc[TREES])}. To know only which collection a "
-        "record came "
-        f"from is worth {_said(areas.loc[SOURCE])}. ([The leaderboard](../notebooks/10_leaderboard.ipynb))"
+        f"training, the best network, {whose}, falls from {number(areas.loc[one, 'value'])} to "
+        f"{_said(networks.loc[best])}, and the trees from {number(areas.loc[TREES, 'value'])} to "
+        f"{_said(aside.loc[TREES])}. To know only which collection a record came from is worth "
+        f"{_said(areas.loc[SOURCE])}. ([The leaderboard](../notebooks/10_leaderboard.ipynb))"
     )
 
 
@@ -126,15 +122,11 @@ def published_maps() -> str:
     shortest, longest = (pick(cells[name] for name, _ in maps) for pick in (min, max))
     return (
         "**The published maps mark little of the evidence, and coarse maps cannot mark much.** *Excess mass* is the "
-        "share "
-        f"of a map on the evidence beyond chance: 0 is chance, 1 is perfect. On {int(values[best]['n'])} simulated "
-        "records "
-        f"the best own map of the four systems has {_said(values[best], 2)}, and a QRS detector that has seen no "
-        "network "
-        f"has {_said(detector, 2)}. Part of this is resolution: a P wave takes about a tenth of a second, a cell of "
-        "these "
-        f"maps {number(shortest, 2)} to {number(longest, 1)} s, and each cell has seen more than its own stretch. "
-        "([The trials](../notebooks/09_cam_analysis.ipynb) tell one from the other)"
+        f"share of a map on the evidence beyond chance: 0 is chance, 1 is perfect. On {int(values[best]['n'])} "
+        f"simulated records the best own map of the four systems has {_said(values[best], 2)}, and a QRS detector "
+        f"that has seen no network has {_said(detector, 2)}. Part of this is resolution: a P wave takes about a "
+        f"tenth of a second, a cell of these maps {number(shortest, 2)} to {number(longest, 1)} s, and each cell has "
+        "seen more than its own stretch. ([The trials](../notebooks/09_cam_analysis.ipynb) tell one from the other)"
     )
 
 
@@ -146,13 +138,11 @@ def computed_map() -> str:
     pretrained = _areas("real").loc[name + leaderboard.PRETRAINED]
     return (
         "**A map can be the computation itself.** The study's own network scores windows of "
-        f"{number(_window(own()), 2)} s "
-        "or less and adds up the scores; the map is the list of the terms. Its excess mass is "
-        f"{_said(simulated, 2)} on simulated and {_said(real, 2)} on real records with waves that cardiologists marked "
-        "(which helped to adjust the simulator). It reads no worse for it: trained on simulated records first, it "
-        "reaches a "
-        f"macro-AUROC of {_said(pretrained)} on the real ones. "
-        f"([The sixth system](../notebooks/{own().chapter}.ipynb))"
+        f"{number(_window(own()), 2)} s or less and adds up the scores; the map is the list of the terms. Its excess "
+        f"mass is {_said(simulated, 2)} on simulated and {_said(real, 2)} on real records with waves that "
+        "cardiologists marked (which helped to adjust the simulator). It reads no worse for it: trained on "
+        f"simulated records first, it reaches a macro-AUROC of {_said(pretrained)} on the real ones. ([The sixth "
+        f"system](../notebooks/{own().chapter}.ipynb))"
     )
 
 
@@ -162,10 +152,9 @@ def two_trainings() -> str:
     values = values[values["system"].isin(_papers(values["system"]))]["value"]
     return (
         "**Train again, and the map changes.** Two trainings of one system on the same records, from other random "
-        "numbers, "
-        f"draw maps of the same ECG that correlate by {number(values.min(), 2)} to {number(values.max(), 2)}, where 1 "
-        "would "
-        "be the same map. One map of one network is one of many. ([The trials](../notebooks/09_cam_analysis.ipynb))"
+        f"numbers, draw maps of the same ECG that correlate by {number(values.min(), 2)} to "
+        f"{number(values.max(), 2)}, where 1 would be the same map. One map of one network is one of many. ([The "
+        "trials](../notebooks/09_cam_analysis.ipynb))"
     )
 
 
@@ -238,9 +227,8 @@ def minute_key() -> str:
     return _figure(
         "key",
         "Three leads of a simulated ECG with two kinds of beats; the broad early ones are marked in every lead",
-        "The answer key of a simulated ECG with premature ventricular beats (PVC): green is the evidence, as the page "
-        "on "
-        "[what each label means](criteria.md) defines it.",
+        "The answer key of a simulated ECG with premature ventricular beats (PVC): green is the evidence, as the "
+        "page on [what each label means](criteria.md) defines it.",
     )
 
 
@@ -267,7 +255,7 @@ def _plain(name: str) -> str:
 
 
 _KINDS = {PAPER: "a paper's", OWN: "the study's own", OTHER: "of a benchmark", NONE: "no network"}
-_COLOURS = {PAPER: "#4477aa", OWN: "#aa3377", OTHER: "#888888", NONE: "#1a1a1a"}
+_COLOURS = {PAPER: plots.BLUE, OWN: plots.RED, OTHER: "#888888", NONE: plots.INK}
 
 
 def readers_figure() -> Figure:
@@ -307,9 +295,8 @@ def minute_readers() -> str:
     rows = readers().set_index("name")
     return _figure(
         "readers",
-        "Macro-AUROC on real records with intervals, a row an entry: the decision trees lead, the study's own network "
-        "follows, "
-        "then the papers' systems",
+        "Macro-AUROC on real records with intervals, a row an entry: the decision trees lead, the study's own "
+        "network follows, then the papers' systems",
         f"Each entry on the same {len(leaderboard.records_of('real'))} real records in five folds "
         f"({_source('leaderboard.csv')}).",
     ) + (
@@ -386,11 +373,9 @@ def minute_more() -> str:
     return _figure(
         "more",
         f"Lines from {learned[0]:,} training records to {learned[1]:,}: most networks rise steeply and end above the "
-        "decision "
-        "trees, which gain little",
+        "decision trees, which gain little",
         f"The same networks with {learned[0]:,} and with {learned[1]:,} simulated records to learn from, tested on "
-        "the same "
-        f"others ({_source('leaderboard.csv')}).",
+        f"the same others ({_source('leaderboard.csv')}).",
     ) + (
         f"\nWith few records the trees lead. With many they have gained least, and {len(networks)} of the "
         f"{len(rows) - 1} networks have passed them. So which system is best depends on how much each was given to "
@@ -440,8 +425,7 @@ def minute_aside() -> str:
         f"{number(rows['patients'].max(), 2)}, with a new source between {number(rows['sources'].min(), 2)} and "
         f"{number(rows['sources'].max(), 2)}",
         "One network of each system, tested on patients that it had not seen (filled) and on a whole source that it "
-        "had not "
-        f"seen (open; {_source('leaderboard.csv')}).",
+        f"had not seen (open; {_source('leaderboard.csv')}).",
     ) + (
         f"\nEvery system loses, the networks between {number(lost.min(), 2)} and {number(lost.max(), 2)}. Sources "
         "differ in their "
@@ -503,9 +487,8 @@ def minute_maps() -> str:
     theirs = rows[(rows["mark"] == OWN) & (rows["trained"] == explanations.MANY)].iloc[0]
     return _figure(
         "maps",
-        "Excess mass of each map with its interval, on simulated and on real records: the papers' maps lie near zero "
-        "or a "
-        "little above, the study's own network far above, signal energy and a QRS detector between them",
+        "Excess mass of each map with its interval, on simulated and on real records: the papers' maps lie near "
+        "zero or a little above, the study's own network far above, signal energy and a QRS detector between them",
         f"How much of each system's own map lies on the evidence, beyond chance, with 95 % intervals "
         f"({_source('explanations.csv.gz')}). Signal energy and the QRS detector have seen no network.",
     ) + (
@@ -562,8 +545,7 @@ def minute_twice() -> str:
     return _figure(
         "twice",
         "Correlations between the maps of two trainings of each system, with intervals: all lie between nothing in "
-        "common and "
-        "the same map, none near the latter",
+        "common and the same map, none near the latter",
         f"How alike the maps of two trainings of one system are, for the same records and classes "
         f"({_source('explanations.csv.gz')}).",
     ) + (
