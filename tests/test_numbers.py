@@ -334,11 +334,11 @@ def of_real_records():
 
 
 def of_paper_of_xecgnet():
-    yield f"Records have up to {by_name('xECGNet')().seconds:g} seconds"
+    yield f"Records have up to {by_name('xECGNet').configured({}).seconds:g} seconds"
 
 
 def of_paper_of_ecgmaster():
-    system = by_name("ECGMaster")()
+    system = by_name("ECGMaster").configured({})
     assert system.seconds == 60
     yield f"one minute at {system.fs:g} Hz"
 

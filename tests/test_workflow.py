@@ -9,7 +9,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -162,9 +164,9 @@ def test_a_large_cohort_is_planned_shard_by_shard(tmp_path, monkeypatch):
 def test_an_answer_that_is_one_piece_of_work_is_one_job(tmp_path, monkeypatch):
     monkeypatch.setenv("ECGSTUDY_CACHE", str(tmp_path))
     plan = planned("--part", "trial", "--part", "realism", "--again", "CNN-GAP", "realism")
-    assert kinds(plan) == ["cohort", *["run"] * 5, "answer", "answer"]
+    assert kinds(plan) == [*["shard"] * 3, "cohort", *["run"] * 5, "answer", "answer"]  # 20,000 records
     trial, realism = list(plan.values())[-2:]
-    assert len(trial["needs"]) == 6 and realism["needs"] == []
+    assert len(trial["needs"]) == 3 + 1 + 5 and realism["needs"] == []
     assert realism["command"] == ["train", "realism", "--part", "realism", "--again"]
 
 
@@ -361,7 +363,8 @@ def test_a_profile_is_read_by_snakemake_and_its_plugin(profile, settings, tmp_pa
 @pytest.mark.skipif(bool(slurm.lacking()), reason=f"no SLURM here: apt-get install {slurm.PACKAGES}")
 def test_on_slurm_a_node_that_dies_changes_no_byte(serial, tmp_path):
     cache = tmp_path / "cache"
-    with slurm.cluster(tmp_path / "slurm") as cluster:
+    # A socket's path has at most 107 bytes, and the one of a job is longer than that below the tests' own folder.
+    with tempfile.TemporaryDirectory() as short, slurm.cluster(Path(short) / "slurm") as cluster:
         options = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "5"]
         options += ["--default-resources", "slurm_account=none", "--latency-wait", "5", "--", "runs"]
         process = snakemake(cache, *options, profile="slurm", begin=True, **cluster.environment)

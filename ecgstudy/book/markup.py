@@ -133,8 +133,11 @@ def _landmarks(soup: BeautifulSoup) -> None:
 
 def _names(soup: BeautifulSoup) -> None:
     """Names that say what one sees, roles that exist, headings of tables that head something."""
-    for summary in soup.select("details > summary[aria-label]"):
-        del summary["aria-label"]
+    for summary in soup.select("details > summary"):
+        if summary.get_text(strip=True):
+            del summary["aria-label"]
+        elif link := summary.find_parent("details").find_previous("a"):  # type: ignore[union-attr]
+            summary["aria-label"] = f"Pages of {link.get_text(strip=True)}"
     for entry in soup.select('[role="doc-biblioentry"]'):
         entry["role"] = "listitem"
     for head in soup.select("th"):
@@ -172,7 +175,7 @@ def _first_uses(soup: BeautifulSoup, terms: Mapping[str, str]) -> None:
         for name, words in WORDS.items()
         if name in terms and name not in linked
     }
-    outside = {id(part) for part in soup.select("table, figcaption, summary, form, a, .admonition-title, [data-plain]")}
+    outside = {id(part) for part in soup.select("table, figcaption, details, form, a, .admonition-title, [data-plain]")}
     for block in soup.select("article p, article li, article dd"):
         if any(id(part) in outside for part in (block, *block.parents)):
             continue
