@@ -37,9 +37,8 @@ BESIDES := awk 'NR == FNR {if (/^[^ ]/) known[$$1]; next} /^[^ ]/ {keep = !($$1 
 book: $(READY)  ## run the study (PROFILE=demo) and render the book
 	$(BIN)/ecgstudy book --profile $(PROFILE)
 
-# One process more than there are cores, since some tests wait for what they have started.
-test: $(TESTS)  ## the whole suite, side by side
-	$(BIN)/python -m pytest -n $$($(BIN)/python -c 'import joblib; print(min(8, joblib.cpu_count() + 1))') --dist worksteal
+test: $(TESTS)  ## the whole suite, a process for each core
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
 
 smoke: $(READY)  ## every notebook and page in a few minutes, as CI does
 	$(BIN)/ecgstudy book --profile smoke

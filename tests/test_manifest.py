@@ -613,12 +613,12 @@ ANSWER = b"HTTP/1.1 200 OK\r\n"
         (lambda h: flood(h, "Content-Length: 1000", CHUNKED, piece=CHUNK), r"more than the 1,000 that are stated"),
         (lambda h: flood(h, "Content-Length: 99999999"), r"more than the 1,100,000 that are stated"),
         (lambda h: flood(h, "Location: /RECORDS", status=302), r"sent wrong bytes"),
-        (lambda h: drip(h, ANSWER, b"X"), "silent for 0.3 s, or all but silent"),
-        (lambda h: drip(h, ANSWER, b"X: y\r\n"), "silent for 0.3 s, or all but silent"),
-        (lambda h: drip(h, b"", b"HTTP/1.1 100 Continue\r\n\r\n"), "silent for 0.3 s, or all but silent"),
-        (lambda h: drip(h, ANSWER + b"Content-Length: 9999\r\n\r\n", b"x"), "silent for 0.3 s, or all but silent"),
-        (lambda h: drip(h, ANSWER + b"\r\n", b"x"), "silent for 0.3 s, or all but silent"),
-        (lambda h: drip(h, ANSWER + CHUNKED.encode() + b"\r\n\r\n", b"0"), "silent for 0.3 s, or all but silent"),
+        (lambda h: drip(h, ANSWER, b"X"), "silent for 1 s, or all but silent"),
+        (lambda h: drip(h, ANSWER, b"X: y\r\n"), "silent for 1 s, or all but silent"),
+        (lambda h: drip(h, b"", b"HTTP/1.1 100 Continue\r\n\r\n"), "silent for 1 s, or all but silent"),
+        (lambda h: drip(h, ANSWER + b"Content-Length: 9999\r\n\r\n", b"x"), "silent for 1 s, or all but silent"),
+        (lambda h: drip(h, ANSWER + b"\r\n", b"x"), "silent for 1 s, or all but silent"),
+        (lambda h: drip(h, ANSWER + CHUNKED.encode() + b"\r\n\r\n", b"0"), "silent for 1 s, or all but silent"),
         (lambda h: head(h, status=302), "302 Whatever, without an address"),
         (lambda h: head(h, f"Location: {h.path}", status=301), "leads on more than 10 times"),
         (lambda h: head(h, "Location: file:///etc/hostname", status=302), "leads to 'file:///etc/hostname'"),
@@ -637,8 +637,8 @@ def test_a_server_that_does_wrong_harms_one_file_only(manifest, upstream, folder
     upstream.faults["data/2.dat"] = itertools.repeat(fault)
     upstream.flooded, began = False, time.monotonic()
     with pytest.raises(DataError, match=rf"(?s)1 of 7 files of set did not arrive.*{said}"):
-        fetch("set", manifest=path, timeout=0.3, attempts=1)
-    assert time.monotonic() - began < 3
+        fetch("set", manifest=path, timeout=1, attempts=1)
+    assert time.monotonic() - began < 10
     assert not upstream.flooded  # nobody waited for all of it
     there = content(folder)
     assert len(there.pop("data/2.dat.partial", b"")) <= 1_100_000

@@ -78,13 +78,14 @@
     hide();
     word = link;
     box.textContent = link.dataset.definition;
-    box.hidden = false;
     link.setAttribute("aria-describedby", box.id);
     place();
   }
   function place() {
     const at = word.getClientRects()[0];
-    if (!at || at.bottom < 0 || at.top > innerHeight) return hide();
+    // A word in focus may still be on its way into view.
+    box.hidden = !at || at.bottom < 0 || at.top > innerHeight;
+    if (box.hidden) return;
     const left = Math.max(8, Math.min(at.left, document.documentElement.clientWidth - box.offsetWidth - 8));
     const below = at.bottom + box.offsetHeight + 8 < innerHeight;
     box.style.left = `${left}px`;
