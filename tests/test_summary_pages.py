@@ -6,7 +6,6 @@ import re
 from xml.etree import ElementTree
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pytest
 import yaml
 
@@ -82,16 +81,6 @@ def test_a_finding_that_no_longer_holds_stops_the_build(monkeypatch):
     monkeypatch.setattr(summary_pages, "_areas", lambda board: table)
     with pytest.raises(AssertionError, match="no longer holds"):
         summary_pages.measurements_first()
-
-
-@pytest.mark.parametrize("values", [[0.9, 0.7, 0.5], [0.9, 0.9, 0.9], [0.5, 0.51, 0.9, 0.905], [0.3]])
-def test_texts_are_spread_in_their_order(values):
-    found = summary_pages.spread(np.array(values), 0.05)
-    order = np.argsort(-np.array(values), kind="stable")
-    gaps = -np.diff(found[order])
-    assert (gaps >= 0.05 - 1e-3).all()
-    if min(-np.diff(np.sort(values)[::-1]), default=1) >= 0.05:
-        assert found.tolist() == values
 
 
 def test_few_and_many_are_the_tables_rows():

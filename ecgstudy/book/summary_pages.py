@@ -323,7 +323,9 @@ def more_figure() -> Figure:
     rows = more()
     plots.style()
     figure, ax = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
-    ends = {end: spread(rows[end].to_numpy(), 0.017) for end in ("few", "many")}
+    low, high = rows.min(axis=None) - 0.03, rows.max(axis=None) + 0.03
+    away = {end: plots.apart((rows[end] - low) / (high - low), 0.017 / (high - low)) for end in rows}
+    ends = {end: low + (high - low) * np.array(places) for end, places in away.items()}
     for place, (name, row) in enumerate(rows.iterrows()):
         mark = _mark(str(name))
         ax.plot([0, 1], row, mark + "-", color=_COLOURS[mark], linewidth=1.6, markersize=6)
@@ -345,23 +347,6 @@ def _learned() -> tuple[int, int]:
     """Simulated records that networks learned from: of the small cohort two thirds, of the large one the rest."""
     few = len(leaderboard.records_of("synthetic"))
     return 100 * round(2 / 3 * few / 100), leaderboard.LARGE - len(leaderboard.records_of(explanations.MANY))
-
-
-def spread(values: np.ndarray, gap: float) -> np.ndarray:
-    """Places for texts at some values, in the order of the values and at least ``gap`` apart, as near as can be."""
-    order = np.argsort(-values, kind="stable")
-    placed = values[order].astype(float)
-    for _ in range(200):
-        lacking = gap - (placed[:-1] - placed[1:])
-        if (lacking <= 1e-9).all():
-            break
-        for i in np.flatnonzero(lacking > 0):
-            move = max(gap - (placed[i] - placed[i + 1]), 0) / 2
-            placed[i] += move
-            placed[i + 1] -= move
-    found = np.empty_like(placed)
-    found[order] = placed
-    return found
 
 
 def minute_more() -> str:
@@ -395,24 +380,11 @@ def aside() -> pd.DataFrame:
 
 
 def aside_figure() -> Figure:
-    """A row a system: new patients, and a new source."""
-    rows = aside()
+    """A row a system: a new source, and new patients."""
     plots.style()
-    figure, ax = plt.subplots(figsize=(7, 0.9 + 0.38 * len(rows)), layout="constrained")
-    place = np.arange(len(rows))
-    ax.hlines(place, rows["sources"], rows["patients"], color="0.7", linewidth=2)
-    ax.plot(rows["sources"], place, "o", markerfacecolor="white", markeredgecolor=plots.INK, markersize=7)
-    ax.plot(rows["patients"], place, "o", color=plots.INK, markersize=7)
-    for at, row in enumerate(rows.itertuples()):
-        ax.text(row.sources - 0.012, at, number(row.sources, 2), va="center", ha="right", fontsize=9)
-        ax.text(row.patients + 0.012, at, number(row.patients, 2), va="center", fontsize=9)
-    ax.text(rows["sources"].iloc[0], -0.55, "a new source", ha="center", fontsize=9.5)
-    ax.text(rows["patients"].iloc[0], -0.55, "new patients", ha="center", fontsize=9.5)
-    ax.axvline(0.5, color="0.6", linestyle="--", linewidth=1)
-    ax.set_yticks(place, [_plain(str(name)) for name in rows.index])
-    ax.set(xlim=(0.44, 1.0), ylim=(len(rows) - 0.5, -1), xlabel="macro-AUROC on real records (dashed: guessing)")
-    ax.tick_params(axis="y", length=0)
-    return figure
+    titles = {"sources": "a new source", "patients": "new patients"}
+    rows = aside()[list(titles)].rename(columns=titles, index=_plain)
+    return plots.pairs(rows, xlabel="macro-AUROC on real records")
 
 
 def minute_aside() -> str:
