@@ -119,8 +119,11 @@ def _of_cluster(process: psutil.Process, folder: Path) -> bool:
 
 
 @contextmanager
-def cluster(folder: Path) -> Iterator[Cluster]:
-    """Start a cluster whose files are all in ``folder``, wait until its nodes are idle, and stop it at the end.
+def cluster() -> Iterator[Cluster]:
+    """Start a cluster in a folder of its own, wait until its nodes are idle, and stop it at the end.
+
+    A job's socket lies there, and the path of a socket has at most 107 bytes: below pytest's folders it is longer, and
+    SLURM cancels the job without saying why.
 
     Jobs of a node that dies have failed: SLURM could start them again itself, but waits for two minutes.
 
@@ -129,7 +132,11 @@ def cluster(folder: Path) -> Iterator[Cluster]:
     RuntimeError
         when it does not come up: with what its daemons said.
     """
-    folder.mkdir(parents=True)
+    with tempfile.TemporaryDirectory() as folder:
+        yield from _running(Path(folder))
+
+
+def _running(folder: Path) -> Iterator[Cluster]:
     (folder / "state").mkdir()
     with ExitStack() as sockets:  # held together, so that all are different
         several = [sockets.enter_context(socket.socket()) for _ in range(3)]
@@ -202,5 +209,5 @@ def _until(true, made: Cluster, patience: float = 60) -> None:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as place, cluster(Path(place) / "slurm") as running:
+    with cluster() as running:
         sys.exit(subprocess.run(sys.argv[1:], env=os.environ | running.environment, check=False).returncode)

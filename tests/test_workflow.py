@@ -9,9 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 import psutil
 import pytest
@@ -363,8 +361,7 @@ def test_a_profile_is_read_by_snakemake_and_its_plugin(profile, settings, tmp_pa
 @pytest.mark.skipif(bool(slurm.lacking()), reason=f"no SLURM here: apt-get install {slurm.PACKAGES}")
 def test_on_slurm_a_node_that_dies_changes_no_byte(serial, tmp_path):
     cache = tmp_path / "cache"
-    # A socket's path has at most 107 bytes, and the one of a job is longer than that below the tests' own folder.
-    with tempfile.TemporaryDirectory() as short, slurm.cluster(Path(short) / "slurm") as cluster:
+    with slurm.cluster() as cluster:
         options = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "5"]
         options += ["--default-resources", "slurm_account=none", "--latency-wait", "5", "--", "runs"]
         process = snakemake(cache, *options, profile="slurm", begin=True, **cluster.environment)
