@@ -144,6 +144,8 @@ class Cohort:
         No patient and no signal is in two folds; the classes are spread evenly over the folds (iterative
         stratification, Sechidis et al. 2011), counted by patient.
         """
+        from iterstrat.ml_stratifiers import MultilabelStratifiedKFold  # brings scikit-learn, a second to load
+
         among = np.arange(len(self)) if among is None else np.asarray(among)
         group = patient_groups(self.table.iloc[among])
         members = pd.DataFrame(self.labels[among]).groupby(group).max().sort_index()
@@ -151,8 +153,6 @@ class Cohort:
         y = np.column_stack([members, ~members.any(axis=1)]).astype(int)
         if len(y) < k:
             raise ValueError(f"{len(y)} patients cannot be split into {k} folds: take a larger cohort or fewer folds")
-        from iterstrat.ml_stratifiers import MultilabelStratifiedKFold  # takes scikit-learn a second to load
-
         fold_of_group = np.empty(len(y), dtype=np.intp)
         stratifier = MultilabelStratifiedKFold(n_splits=k, shuffle=True, random_state=seed)
         for number, (_, test) in enumerate(stratifier.split(y, y)):
