@@ -1,5 +1,6 @@
 """What the study costs: every task can be measured, and the page says what the table says."""
 
+import csv
 import math
 import re
 from dataclasses import replace
@@ -159,3 +160,8 @@ def test_growth_is_told_for_records_and_samples():
         *("simulation", "cohort, simulated", "cohort, real", "folds", "training", "maps", "trials")
     }
     assert all(math.isfinite(float(power.replace("−", "-"))) for *_, power, _ in told)
+    # Inputs are kept in memory up to a limit: the most that a training took is not that of the most records.
+    (memory,) = (memory for task, what, *_, memory in told if (task, what) == ("training", "records"))
+    with costs.TABLE.open(encoding="utf-8") as lines:
+        taken = [float(line[-2]) for line in csv.reader(lines) if line[:2] == ["training", "records"]]
+    assert memory == f"{min(taken):,.0f} – {max(taken):,.0f}" and taken[-1] < max(taken)
