@@ -45,8 +45,8 @@ def best_gamma(answer: Answer) -> str:
 def two_seconds(answer: Answer) -> str:
     """Return a hint, or "" for a right answer."""
     hint = (
-        "Call excess() of both scores, with the cells and without, and take 'perfect map' and 'QRS detector' in the order "
-        "that the question has. A perfect map is no longer perfect on cells."
+        "Call excess() of both scores, with the cells and without, and take 'perfect map' and 'QRS detector' in the "
+        "order that the question has. A perfect map is no longer perfect on cells."
     )
     return close(answer, [0.06, 0.64, 0.01], within=0.015, hint=hint)
 
@@ -55,7 +55,7 @@ def two_seconds(answer: Answer) -> str:
 def of_ninety_one(answer: Answer) -> str:
     """Return a hint, or "" for a right answer."""
     hint = (
-        "The smallest belongs to no record lost. For the largest: of the records that were right before, how many can be "
-        "wrong now, if no more than the wrong ones of the better network are? The smaller p comes first."
+        "The smallest belongs to no record lost. For the largest: how many records are wrong with the better network, "
+        "and could each of them have been right before? The smaller p comes first."
     )
     return close(answer, [0.0078125, 0.2430], within=0.003, hint=hint)

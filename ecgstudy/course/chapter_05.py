@@ -6,7 +6,7 @@ from ecgstudy.course.checks import Answer, close, exercise
 @exercise("05-1", wrong=[[1.2, 0.0, 0.0], [1.2, 1.2, 0.0], [0.0, 0.8, 1.2], 1.2])
 def the_padding_wins(answer: Answer) -> str:
     """Return a hint, or "" for a right answer."""
-    hint = "Write down which cells each mask keeps, and look for the largest of them. How many are twice the record's cells?"
+    hint = "Write down which cells each mask keeps, and take the largest of them. How many are twice the record's?"
     return close(answer, [1.2, 0.8, 0.0], within=0.005, hint=hint)
 
 
@@ -25,8 +25,8 @@ def what_the_winner_has_seen(answer: Answer) -> str:
 def one_beat_in_a_minute(answer: Answer) -> str:
     """Return a hint, or "" for a right answer."""
     hint = (
-        "Join the six parts along time for the one, and average six probabilities for the other. How large can a mean of "
-        "six be, if five are near 0?"
+        "Join the six parts along time for the one, and average six probabilities for the other. How large can a mean "
+        "of six be, if five are next to nothing?"
     )
     return close(answer, [12, 0], within=0.4, hint=hint)
 
@@ -43,9 +43,9 @@ def what_it_means(answer: Answer) -> str:
 @exercise("05-5", wrong=[[0.392, 0.356, 0.268], [0.275, 0.392, 0.268], [0.392, 0.392, 0.268], 0.392])
 def tuned_on_what_it_is_scored_on(answer: Answer) -> str:
     """Return a hint, or "" for a right answer."""
-    if isinstance(answer, list) and len(answer) == 3 and isinstance(answer[1], float) and abs(answer[1] - 0.356) < 0.003:
-        return "The second is tuned on the test records, which makes it as flattering as the first: choose on validation."
-    hint = "In each fold, choose thresholds once, from validation records, and use the same ones on both parts; then 0.5."
+    if not close(answer, [0.392, 0.356, 0.268], within=0.003, hint="not these"):
+        return "The second is tuned on the test records, which flatters as much as the first: choose on validation."
+    hint = "In each fold choose thresholds once, on validation records, and use them on both parts. Then use one half."
     return close(answer, [0.3923, 0.2747, 0.2678], within=0.002, hint=hint)
 
 

@@ -30,7 +30,7 @@ def easy_ones(answer: Answer) -> str:
 def bright_against_it(answer: Answer) -> str:
     """Return a hint, or "" for a right answer."""
     hint = (
-        "Multiply the attention by whether the contribution is below 0, sum over cells, and take two means: over the "
+        "Multiply the attention by whether the contribution is negative, sum over cells, and take two means: over the "
         "pairs of record and class in `there`, then over all others."
     )
     return close(answer, [0.085, 0.927], within=0.01, hint=hint)

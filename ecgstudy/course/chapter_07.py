@@ -10,7 +10,7 @@ def on_paper(answer: Answer) -> str:
         return "That is the signed map; one step is missing."
     if answer == [2.0, 4.0, 0.0, 0.0]:
         return "The head reads a mean: by how much does the logit change when one cell of a channel does?"
-    hint = "Add the channels up first, each times its own derivative, and only then drop what is below 0."
+    hint = "Add the channels up first, each times its own derivative, and only then drop what is negative."
     return close(answer, [0.5, 1.0, 0.0, 0.0], within=0.005, hint=hint)
 
 
@@ -18,8 +18,8 @@ def on_paper(answer: Answer) -> str:
 def one_state(answer: Answer) -> str:
     """Return a hint, or "" for a right answer."""
     hint = (
-        "head_gradient gives a share for each segment: take the last one of either network. For the third, subtract the "
-        "normalised maps of the two networks. A number for each channel is all that Grad-CAM keeps of a gradient."
+        "head_gradient gives a share for each segment: take the last one of either network. For the third, subtract "
+        "the normalised maps of the two networks. A number for each channel is all that Grad-CAM keeps of a gradient."
     )
     return close(answer, [1 / 11, 1.0, 0.0], within=0.01, hint=hint)
 
@@ -29,7 +29,7 @@ def on_both_sides(answer: Answer) -> str:
     """Return a hint, or "" for a right answer."""
     if isinstance(answer, list) and len(answer) == 2 and answer[0] == 0.96:
         return "Those look like accuracies, which the normal beats decide: macro-F1 is the mean of the classes' F1."
-    hint = "Fit KNeighborsClassifier(1) on the first half and score the second, for both splits, the one at random first."
+    hint = "Fit KNeighborsClassifier(1) on one half and score the other, for both splits, the one at random first."
     return close(answer, [0.91, 0.63], within=0.015, hint=hint)
 
 
@@ -37,7 +37,7 @@ def on_both_sides(answer: Answer) -> str:
 def learnt_nothing(answer: Answer) -> str:
     """Return a hint, or "" for a right answer."""
     hint = (
-        "Set the seed, make a network, make its maps, take np.nanmean of window_mass; four times. Did you expect chance? "
+        "Set the seed, make a network, make its maps, take the mean of window_mass; four times. Did you expect chance? "
         "Convolutions pass on where the signal is large, whatever their weights."
     )
     return close(answer, [0.30, 0.32, 0.39, 0.50], within=0.015, hint=hint)
