@@ -10,7 +10,10 @@ def easy_and_hard(answer: Answer) -> str:
     if not isinstance(answer, list) or len(answer) != len(wanted):
         return close(answer, wanted, 0, "")
     return close(
-        answer[0], wanted[0], 0.01 * wanted[0], "Divide the hard record's loss, −log 0.2, by an easy record's, −log 0.95."
+        answer[0],
+        wanted[0],
+        0.01 * wanted[0],
+        "Divide the hard record's loss, −log 0.2, by an easy record's, −log 0.95.",
     ) or close(
         answer[1],
         wanted[1],
@@ -65,7 +68,9 @@ def corrected(answer: Answer) -> str:
             "The factors fall from the number of arms to 1, which is where Holm differs from Bonferroni. Then go through them "
             "in order: none may be smaller than the one before.",
         )
-    return close(answer[4], wanted[4], 0.0005, "How many arms are in the family now, and which factor does the smallest p get?")
+    return close(
+        answer[4], wanted[4], 0.0005, "How many arms are in the family now, and which factor does the smallest p get?"
+    )
 
 
 @exercise("08-5", wrong=["a", "c", "d"])
