@@ -18,7 +18,8 @@ def easy_and_hard(answer: Answer) -> str:
         answer[1],
         wanted[1],
         0.01 * wanted[1],
-        "Cross-entropy is right. Under the focal loss each of the two costs still has to be multiplied by its own (1 − p)².",
+        "Cross-entropy is right. Under the focal loss each of the two costs still has to be multiplied by its "
+        "own (1 − p)².",
     )
 
 
@@ -29,7 +30,8 @@ def cautious(answer: Answer) -> str:
         answer,
         [0.38194, 0.29347],
         0.002,
-        "Count tp, fp and fn of each class, take F2 of each, then the mean. The expert has no false positives, and its "
+        "Count tp, fp and fn of each class, take F2 of each, then the mean. The expert has no false "
+        "positives, and its "
         "fn are the positives that it does not call.",
     )
 
@@ -41,7 +43,8 @@ def seen(answer: Answer) -> str:
         answer,
         [0.3823, 0.5127, 0.2936],
         0.003,
-        "Take best_thresholds(targets, probabilities, f2) of each fold's own test records, call from them, and take the mean "
+        "Take best_thresholds(targets, probabilities, f2) of each fold's own test records, call from them, "
+        "and take the mean "
         "of macro_f2 over the folds; the third number does the same with `shuffled`.",
     )
 
@@ -65,7 +68,8 @@ def corrected(answer: Answer) -> str:
             answer[:4],
             wanted[:4],
             0.0005,
-            "The factors fall from the number of arms to 1, which is where Holm differs from Bonferroni. Then go through them "
+            "The factors fall from the number of arms to 1, which is where Holm differs from Bonferroni. Then go "
+            "through them "
             "in order: none may be smaller than the one before.",
         )
     return close(

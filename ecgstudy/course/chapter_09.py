@@ -28,7 +28,8 @@ def one_class(answer: Answer) -> str:
         answer,
         [0.1404, 0.1577, 0.1318, 0.0524],
         0.001,
-        "The contributions come first each time. For the last two numbers leave out the class whose evidence holds every QRS: "
+        "The contributions come first each time. For the last two numbers leave out the class whose evidence "
+        "holds every QRS: "
         "which class has its evidence in all of every beat?",
     )
 
@@ -40,7 +41,8 @@ def picked(answer: Answer) -> str:
         answer,
         [-0.0109, 0.5731],
         0.004,
-        "localisation(maps, key)['excess mass'] has one number a record. The first answer is their mean, the second is for "
+        "localisation(maps, key)['excess mass'] has one number a record. The first answer is their mean, the "
+        "second is for "
         "the figure that you would choose.",
     )
 
@@ -63,13 +65,15 @@ def two_beats(answer: Answer) -> str:
         answer[:2],
         wanted[:2],
         0.005,
-        "Deletion: write the probability after 0, 1, … 5 segments are gone. It stays high as long as C or E is left. Then "
+        "Deletion: write the probability after 0, 1, … 5 segments are gone. It stays high as long as C or E "
+        "is left. Then "
         "take trapezia: half of the first and the last value.",
     ) or close(
         answer[2:],
         wanted[2:],
         0.005,
-        "Insertion: start from the empty record. Which segment do both maps put back first, and does the network need more?",
+        "Insertion: start from the empty record. Which segment do both maps put back first, and does the "
+        "network need more?",
     )
 
 
@@ -80,5 +84,6 @@ def right_and_empty(answer: Answer) -> str:
         answer,
         [0.97866, 0.05344, 0.05229],
         0.0006,
-        "The second number is of the called records only: the share of them that have the label. Shares lie between 0 and 1.",
+        "The second number is of the called records only: the share of them that have the label. Shares lie "
+        "between 0 and 1.",
     )

@@ -18,7 +18,8 @@ def pooled(answer: Answer) -> str:
         answer[2],
         wanted[2],
         0.001,
-        "Of all pairs of a positive and a negative record, how many have the positive one in A and the negative one in B? "
+        "Of all pairs of a positive and a negative record, how many have the positive one in A and the "
+        "negative one in B? "
         "Pairs from one hospital are ties and count half.",
     )
 
@@ -30,7 +31,8 @@ def widths(answer: Answer) -> str:
         answer,
         [0.041, 0.0173, 0.041],
         0.002,
-        "The groups decide: np.arange(len(windows)) makes a group of each window, patients_of_windows keeps those of a "
+        "The groups decide: np.arange(len(windows)) makes a group of each window, patients_of_windows keeps "
+        "those of a "
         "patient together. A width is high less low.",
     )
 
@@ -59,7 +61,8 @@ def trainings(answer: Answer) -> str:
         answer[2:],
         wanted[2:],
         0.001,
-        "Variances add, not standard deviations: the root of three squares, times 1.96, on either side of difference.value.",
+        "Variances add, not standard deviations: the root of three squares, times 1.96, on either side of "
+        "difference.value.",
     )
 
 
@@ -70,7 +73,8 @@ def teams(answer: Answer) -> str:
         answer,
         [0.00849, -0.00122],
         0.0008,
-        "For each fold: choose the team by its score there, then take that same team's score less the trees', on this fold "
+        "For each fold: choose the team by its score there, then take that same team's score less the trees', "
+        "on this fold "
         "and on all records of the others.",
     )
 
@@ -82,6 +86,7 @@ def overlapping(answer: Answer) -> str:
         answer,
         [0.0284, 0.0104],
         0.001,
-        "Half a width is (high less low) / 2. Unpaired: the root of the sum of squares of the two halves. Paired: from the "
+        "Half a width is (high less low) / 2. Unpaired: the root of the sum of squares of the two halves. "
+        "Paired: from the "
         "limits that bootstrap_difference gives.",
     )

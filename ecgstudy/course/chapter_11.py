@@ -10,7 +10,8 @@ def changed(answer: Answer) -> str:
         answer,
         [0.123, 0.360, 0.797],
         0.01,
-        "A moment counts if any of the twelve leads differs by 0.02 mV or more; take the share of such moments in each of "
+        "A moment counts if any of the twelve leads differs by 0.02 mV or more; take the share of such "
+        "moments in each of "
         "the records 0 to 19, then the mean. The order is PVC, PAC, AF.",
     )
 
@@ -22,7 +23,8 @@ def corrected(answer: Answer) -> str:
         answer,
         [0.02945, 0.06123],
         0.0005,
-        "Half the width grows by the square root of (1/5 + n_test/n_train) over 1/5. Three folds train and one is tested, so "
+        "Half the width grows by the square root of (1/5 + n_test/n_train) over 1/5. Three folds train and "
+        "one is tested, so "
         "that n_test/n_train is 1/3.",
     )
 
@@ -34,7 +36,8 @@ def tuned(answer: Answer) -> str:
         answer,
         [0.865, 0.7006, 0.7000],
         0.003,
-        "scores(*test) has a number for each setting; the largest is the reported one. Take the same setting's number from "
+        "scores(*test) has a number for each setting; the largest is the reported one. Take the same "
+        "setting's number from "
         "scores(*new), and then the mean of all of these.",
     )
 
@@ -54,7 +57,8 @@ def together(answer: Answer) -> str:
         answer[1],
         wanted[1],
         1.01,
-        "Turn .985 into a distance as well. By what factor is it larger than one feature's d, and what is that factor's square?",
+        "Turn .985 into a distance as well. By what factor is it larger than one feature's d, and what is "
+        "that factor's square?",
     )
 
 
@@ -65,6 +69,7 @@ def perfect(answer: Answer) -> str:
         answer,
         [0.95, 0.9767],
         0.002,
-        "metrics.exact_match and metrics.macro_auroc take the labels first. The perfect network's answers stand in `truth`, "
+        "metrics.exact_match and metrics.macro_auroc take the labels first. The perfect network's answers "
+        "stand in `truth`, "
         "and serve as calls and as scores.",
     )

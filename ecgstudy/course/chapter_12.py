@@ -14,7 +14,8 @@ def windows(answer: Answer) -> str:
         answer,
         wanted,
         0,
-        "Turn each interval into samples at 125 Hz and count both ends. The window must have at least so many samples; a depth "
+        "Turn each interval into samples at 125 Hz and count both ends. The window must have at least so many "
+        "samples; a depth "
         "is a whole number.",
     )
 
@@ -42,7 +43,8 @@ def zero(answer: Answer) -> str:
         answer,
         [0.8808, 1.0, 0.7443],
         0.003,
-        "The map is share times evidence, not the share alone. Move the evidence, compute shares and map anew, cut what is "
+        "The map is share times evidence, not the share alone. Move the evidence, compute shares and map "
+        "anew, cut what is "
         "negative, and divide the first cell by the sum. The order is c = 0, −1, 10.",
     )
 
@@ -68,7 +70,8 @@ def whose(answer: Answer) -> str:
     if not isinstance(answer, dict) or {*answer} != {*_PROBABILITIES}:
         return f"The answer is a dict with the keys {', '.join(_PROBABILITIES)}, and four numbers for each."
     hint = (
-        "{}: copy the input that gives the leads, and replace its rows 12 to 17 by the other's. The order is both, leads only, "
+        "{}: copy the input that gives the leads, and replace its rows 12 to 17 by the other's. The order is "
+        "both, leads only, "
         "intervals only, neither; the first input gives the leads."
     )
     found = (close(answer[name], four, 0.02, hint.format(name)) for name, four in _PROBABILITIES.items())
@@ -82,7 +85,10 @@ def taught(answer: Answer) -> str:
         answer,
         "c",
         {
-            "a": "Look at the AUROC of the taught network. How many samples does a cell see on either side of its own place?",
+            "a": (
+                "Look at the AUROC of the taught network. How many samples does a cell see on either side of its own "
+                "place?"
+            ),
             "b": "Look at the excess mass in the two keys. A cell sees more than its own place.",
             "d": "Compare the excess mass of the two networks in the right key.",
         },
