@@ -79,7 +79,7 @@ def whose(answer: Answer) -> str:
 
 
 @exercise("12-5", wrong=["a", "b", "d"])
-def taught(answer: Answer) -> str:
+def late_key(answer: Answer) -> str:
     """Check what a wrong key does to a map."""
     return choice(
         answer,
