@@ -7,12 +7,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from safetensors.torch import save_file
 
 from ecgstudy import training
 from ecgstudy.data.cohort import Cohort
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.paths import RESULTS, write_compact, written_whole
+from ecgstudy.paths import RESULTS, written_whole
 from ecgstudy.profiles import profile_values
 from ecgstudy.studies import ablations, chapters
 from ecgstudy.studies.trainings import Ensemble, Records, Task, in_order
@@ -74,17 +77,16 @@ def _records(task: Task) -> Records:
 def _shipped(run: training.Run, cohort: Cohort) -> Path:
     """Write a run with its weights in eight bits; what it predicts and its thresholds are those of these weights."""
     network = run.network()
-    kept = training.in_eight_bits(network.state_dict())
     table = run.predictions.copy()
     with written_whole(RESULTS / "runs" / run.folder.name) as partial:
         partial.mkdir(parents=True)
-        save_file(kept, partial / "weights.safetensors")
-        weights = training.read_weights(partial / "weights.safetensors")
+        save_file(training.packed(network), partial / "weights.safetensors")
+        weights = training.read_weights(partial / "weights.safetensors", network)
         network.load_state_dict(weights)
         # Half precision is enough for a probability, and takes half the bytes.
         p = training.predict(run.system, network, cohort, table["record"].to_numpy())
         table[list(CLASSES)] = p.astype(np.float16).astype(np.float32)
-        write_compact(table, partial / "predictions.parquet")
+        _write_small(table, partial / "predictions.parquet")
         scores, thresholds = {}, np.zeros(0)
         for part, rows in table.groupby("split"):
             targets, probabilities = cohort.labels[rows["record"]], rows[list(CLASSES)].to_numpy()
@@ -97,6 +99,15 @@ def _shipped(run: training.Run, cohort: Cohort) -> Path:
         card["sha256"] = {"predictions": training.fingerprint(table), "weights": training.fingerprint(weights)}
         texts = {"config": run.config, "metrics": scores, "card": card}
         for name, content in texts.items():
-            (partial / f"{name}.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+            (partial / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
         run.log.to_csv(partial / "log.csv", index=False)
     return RESULTS / "runs" / run.folder.name
+
+
+def _write_small(frame: pd.DataFrame, path: Path) -> None:
+    """Write a short table as ``paths.write_compact`` does, without statistics and notes that are longer than it."""
+    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    numbers = [name for name, kind in frame.dtypes.items() if kind.kind == "f"]
+    texts = [name for name in frame if name not in numbers]
+    options = {"use_dictionary": texts, "use_byte_stream_split": numbers, "write_statistics": False}
+    pq.write_table(table, path, compression="zstd", **options)

@@ -323,11 +323,11 @@ def _whole_run_faults(folder: Path) -> list[str]:
     said = card(at["card.json"], records=dict, sha256=dict, seconds=(int, float))
     log = read(at["log.csv"], pd.read_csv)
     table = read(at["predictions.parquet"], pd.read_parquet)
-    weights = read(at["weights.safetensors"], training.read_weights)
     if (made := training.name_of(config)) != folder.name:
         return [fault(folder, f"its configuration is that of {made}")]
     system = system_from({k: v for k, v in config.items() if k not in ("seed", "cohort", "split", "start")})
     network = system.network()
+    weights = read(at["weights.safetensors"], lambda path: training.read_weights(path, network))
 
     wrong = [fault(at["log.csv"], what) for what in log_faults(log)]
     shapes, own = ({k: tuple(v.shape) for k, v in state.items()} for state in (weights, network.state_dict()))
