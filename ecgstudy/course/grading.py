@@ -34,7 +34,7 @@ from ecgstudy.text import no_formula, printable
 from ecgstudy.workers import Bar
 
 COLUMNS = ("student", "file", "exercise", "right", "hint", "seconds", "status", "detail")
-ANSWERED, MISSING, MALFORMED = "answered", "not answered", "malformed"
+ANSWERED, MISSING, MALFORMED = "ok", "not answered", "malformed"
 _MOST_TOLD = 4 * 2**20  # bytes that a notebook may tell: hundreds of times what honest answers take
 _MOST_FILES = 256 * 2**20  # bytes that it may leave in its folder, and of one file
 _MOST_PROCESSES = 64
@@ -468,7 +468,7 @@ class Graded:
             exercises = {row["exercise"] for row in own if row["exercise"]}
             right = {row["exercise"] for row in own if row["right"]}
             files = list(dict.fromkeys(row["file"] for row in own))
-            bad = dict.fromkeys(row["status"] for row in own if row["status"] not in (ANSWERED, MISSING, "ok"))
+            bad = dict.fromkeys(row["status"] for row in own if row["status"] not in (ANSWERED, MISSING))
             more = f", {len(files)} files" if len(files) > 1 else ""
             told = f" ({', '.join(bad)})" if bad else ""
             lines.append(f"{student}: {len(right)} of {len(exercises)} right{more}{told}")
@@ -588,7 +588,7 @@ def _rows(one: Handed, ran: Ran, asked: Sequence[str]) -> list[dict[str, Any]]:
     rows = rows or [{"exercise": "", "right": False, "hint": "", "status": ran.status, "detail": ""}]
     about = {"student": one.student, "file": one.file, "seconds": ran.seconds}
     for row in rows:
-        if ran.status != "ok" and row["status"] in (ANSWERED, MISSING, ran.status):
+        if ran.status != "ok" and row["status"] in (MISSING, ran.status):  # what was answered before the end counts
             row["status"], row["detail"] = ran.status, ran.detail
     return [{**about, **row} for row in rows]
 
