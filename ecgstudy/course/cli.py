@@ -46,3 +46,16 @@ def check(
     for line in grading.grade(folder.expanduser(), out.expanduser(), limits, chapter, jobs, show).summary():
         show(line)
     show(f"{out}: a row for each student's exercise")
+
+
+@course.command("project")
+def project(
+    name: Annotated[str, typer.Argument(help="Of the new system: an upper-case letter, then letters and digits.")],
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+) -> None:
+    """Begin a project: a folder with a system that is complete, its chapter and its tests, to be changed."""
+    needs_checkout("`ecgstudy course project`")
+    from ecgstudy.course.project import make
+
+    for file in make(name, folder.expanduser()):
+        typer.echo(printable(str(file)))
