@@ -1,0 +1,101 @@
+"""What the guide and the project's page say is there: exercises, commands, files; and the template passes as it stands."""
+
+import os
+import re
+import subprocess
+import sys
+
+import click
+import pytest
+import typer
+import yaml
+
+from ecgstudy.cli import app
+from ecgstudy.course import exercises
+from ecgstudy.course import project as projects
+from ecgstudy.paths import REPOSITORY
+
+PAGES = {name: (REPOSITORY / "book" / "teaching" / f"{name}.md").read_text(encoding="utf-8") for name in ("guide", "project")}
+
+
+def test_every_exercise_that_the_guide_names_is_there():
+    there = {one.number for path in exercises.paths() for one in exercises.read(path)}
+    named = set(re.findall(r"\b\d\d-\d\b", PAGES["guide"]))
+    assert len(named) >= 20 and named <= there, sorted(named - there)
+
+
+def test_every_command_of_ours_is_one_with_these_options():
+    counted = 0
+    for page in PAGES.values():
+        for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL):
+            for line in block.splitlines():
+                if "bin/ecgstudy " not in line:
+                    continue
+                words = line.partition("#")[0].split()[1:]
+                command = typer.main.get_command(app)
+                while isinstance(command, click.Group):
+                    name = words.pop(0)
+                    assert name in command.commands, line
+                    command = command.commands[name]
+                command.make_parser(click.Context(command)).parse_args(list(words))
+                counted += 1
+    assert counted >= 5
+
+
+def test_the_points_add_up():
+    rows = re.findall(r"^\|.*\| (\d+) \|", PAGES["project"], re.MULTILINE)
+    assert sum(map(int, rows)) == 50
+    rows = re.findall(r"^\| [^|]+\| (\d+) \|", PAGES["guide"], re.MULTILINE)
+    assert sum(map(int, rows)) == 100
+
+
+def test_there_are_enough_misconceptions_each_with_an_answer():
+    part = PAGES["guide"].partition("## What students get wrong")[2].partition("\n## ")[0]
+    assert len(re.findall(r'^"[^"]+"\n: \S', part, re.MULTILINE)) >= 15
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("projects") / "mine"
+    projects.make("Lighthouse", folder)
+    return folder
+
+
+def test_a_project_has_the_files_of_the_page_and_the_students_name(project):
+    names = sorted(path.name for path in project.iterdir())
+    assert names == sorted(re.findall(r"^\| `([^`]+)` \|", PAGES["project"], re.MULTILINE))
+    for path in project.iterdir():
+        text = path.read_text(encoding="utf-8")
+        assert "eventh" not in text and "ighthouse" in text
+    blocks = yaml.safe_load((project / "profiles.yaml").read_text(encoding="utf-8"))
+    assert {"99_lighthouse", "03_cnn_gap"} <= set(blocks)
+
+
+def test_a_project_passes_its_tests_and_its_chapter_executes_as_the_page_says(project, tmp_path):
+    environment = os.environ | {
+        "ECGSTUDY_NOTEBOOKS": str(project),
+        "ECGSTUDY_CACHE": str(tmp_path / "cache"),
+        "PYTHONPATH": os.pathsep.join([str(project), str(REPOSITORY)]),
+    }
+    (words,) = re.findall(r"python -m (papermill [^\n]+)", PAGES["project"])
+    tests = ["pytest", "-q", "-p", "no:cacheprovider", "test_lighthouse.py"]
+    for command in (tests, words.split()):
+        done = subprocess.run(
+            [sys.executable, "-m", *command], env=environment, cwd=project, capture_output=True, text=True
+        )
+        assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    assert "excess mass" in (project / "out.ipynb").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "told"),
+    [
+        ("light house", ValueError, "cannot be the system's name"),
+        ("../X", ValueError, "cannot be the system's name"),
+        ("CnnGap", ValueError, "has a system 'CnnGap' already"),
+        ("Other", FileExistsError, "is not empty"),
+    ],
+)
+def test_a_project_that_does_not_suit_is_refused(project, name, error, told):
+    with pytest.raises(error, match=told):
+        projects.make(name, project)
