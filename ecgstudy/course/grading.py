@@ -115,8 +115,8 @@ class Ran:
 # Everything but the notebook's own folder becomes read-only, then the right to change that is given up.
 _CAGE = """\
 mount --bind "$1" "$1" || exit 97
-while read -r _ _ _ _ point _; do
-  [ "$point" = "$1" ] || mount -o remount,bind,ro "$point" 2>/dev/null
+while read -r _ _ _ _ point options _; do
+  [ "$point" = "$1" ] || mount -o "remount,bind,$options,ro" "$point" 2>/dev/null
 done < /proc/self/mountinfo
 cd "$1" || exit 97
 folder=$1; shift
@@ -179,9 +179,9 @@ def handed_in(folder: Path) -> list[Handed]:
         if not path.resolve().is_relative_to(root):
             continue
         file = path.relative_to(folder)
-        if path.suffix.lower() != ".ipynb" and len(list(path.parent.glob("*.ipynb"))):
-            continue  # beside a notebook: its data, a picture
         above = [part for part in file.parts[:-1] if not _CHAPTER.fullmatch(part)]
+        if above and path.suffix.lower() != ".ipynb" and any(path.parent.glob("*.ipynb")):
+            continue  # beside a student's notebook: its data, a picture
         found.append(Handed(path, file.as_posix(), above[0] if above else file.stem))
     if not found:
         raise FileNotFoundError(f"{folder} holds no notebook: put one file a student there, or a folder a student")
@@ -420,7 +420,9 @@ def checked(answers: Sequence[Any], known: Sequence[str]) -> dict[str, dict[str,
     for bundle in answers:
         number = bundle.get("exercise") if isinstance(bundle, dict) else None
         if number not in known or "answer" not in bundle:
-            fault = f"no exercise {str(number)[:40]!r} here" if isinstance(number, str) else "it names no exercise"
+            fault = "it names no exercise"
+            if isinstance(number, str):
+                fault = f"no answer to {number}" if number in known else f"no exercise {number[:40]!r} here"
             rows[f"?{len(rows)}"] = {"exercise": "", "right": False, "hint": "", "status": MALFORMED, "detail": fault}
             continue
         try:
@@ -515,9 +517,10 @@ def grade(
     if chapter is not None and (chapter := chapter[:2].zfill(2)) not in chapters():
         raise ValueError(f"no exercises for chapter {chapter!r}{nearest(chapter, chapters(), '.')}")
     out = out.resolve()
-    notebooks = [one for one in handed_in(folder) if one.path.resolve() != out]
     state = out.with_name(f"{out.name}.json")
-    kept, results = _kept(state), {}
+    notebooks = [one for one in handed_in(folder) if one.path.resolve() not in (out, state)]
+    before, results = _kept(state), {}
+    keep: dict[str, Any] = {}
     todo: dict[str, tuple[Handed, list[str], list[str], str]] = {}
     for one in notebooks:
         try:
@@ -529,13 +532,12 @@ def grade(
             continue
         asked = _asked(page, chapter)
         key = _key(code, asked, limits, cage)
-        if kept.get(one.file, {}).get("key") == key:
-            results[one.file] = kept[one.file]["rows"]
+        if before.get(one.file, {}).get("key") == key:
+            keep[one.file] = before[one.file]
+            results[one.file] = keep[one.file]["rows"]
         else:
             todo[one.file] = one, code, asked, key
-    again = sum(one.file in results and one.file in kept for one in notebooks)
-    stop, bar = threading.Event(), Bar(len(todo), note="notebooks", unit="notebook")
-    keep = {name: about for name, about in kept.items() if name in results}
+    again, stop, bar = len(keep), threading.Event(), Bar(len(todo), note="notebooks", unit="notebook")
     _write(out, state, results, keep)
     with ThreadPoolExecutor(jobs or _at_a_time(limits)) as pool:
         running = {pool.submit(run, code, limits, cage, stop): name for name, (_, code, _, _) in todo.items()}
