@@ -26,6 +26,9 @@ class _Shell(InteractiveShell):
     def enable_gui(self, gui: str | None = None) -> None:
         """Take figures as they are: nobody looks at them."""
 
+    def showtraceback(self, *args: Any, **kwargs: Any) -> None:
+        """Print nothing: the last line of an error is told."""
+
 
 def main(cells: str, pipe: str) -> None:
     """Run all cells; one that fails does not stop those after it."""
@@ -50,7 +53,6 @@ def main(cells: str, pipe: str) -> None:
 
     shell = _Shell.instance(displayhook_class=Hook, display_pub_class=Publisher)
     shell.history_manager.enabled = False
-    shell.showtraceback = lambda *_, **__: None
     for number, code in enumerate(json.loads(Path(cells).read_text(encoding="utf-8")), 1):
         tell(cell=number)
         result = shell.run_cell(code, store_history=False)
