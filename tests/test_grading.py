@@ -183,7 +183,8 @@ def test_a_folder_of_a_chapter_is_no_student(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"cells": 1}', '{"cells": [1]}', '{"cells": [{"cell_type": "code"}]}', "[" * 100_000, "\xff"]
+    "text",
+    ["", "[]", "{}", '{"cells": 1}', '{"cells": [1]}', '{"cells": [{"cell_type": "code"}]}', "[" * 100_000, "\xff"],
 )
 def test_what_is_no_notebook_is_told(tmp_path, text):
     path = tmp_path / "x.ipynb"
@@ -196,7 +197,9 @@ def test_an_answer_that_breaks_its_check_breaks_nothing_else(chapter):
     deep = 4
     for _ in range(100_000):
         deep = [deep]
-    rows = grading.checked([{"exercise": "98-1", "answer": deep}, {"exercise": "98-2", "answer": "a"}], ["98-1", "98-2"])
+    rows = grading.checked(
+        [{"exercise": "98-1", "answer": deep}, {"exercise": "98-2", "answer": "a"}], ["98-1", "98-2"]
+    )
     assert rows["98-1"]["status"] == "malformed" and not rows["98-1"]["right"] and rows["98-2"]["right"]
     while isinstance(deep, list):  # else it is the garbage collector that has to go so deep
         deep = deep.pop()
@@ -267,7 +270,7 @@ def test_the_command_writes_where_it_is_told_and_says_what_it_did(chapter, tmp_p
     out = tmp_path / "r.csv"
     told = CliRunner().invoke(course, ["check", str(tmp_path / "class"), "--chapter", "98", "--out", str(out)])
     assert told.exit_code == 0, told.output
-    assert "a: 1 of 2 right" in told.output and "other" not in told.output and "r.csv" in told.output
+    assert "a: 1 of 2 right" in told.output and "other.ipynb" not in told.output and "r.csv" in told.output
     assert out.read_text(encoding="utf-8").splitlines()[0] == ",".join(grading.COLUMNS)
     with pytest.raises(ValueError, match="no exercises for chapter '55'"):
         grading.grade(tmp_path / "class", out, chapter="55")

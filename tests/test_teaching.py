@@ -1,4 +1,4 @@
-"""What the guide and the project's page say is there: exercises, commands, files; and the template passes as it stands."""
+"""What the guide and the project's page name is there, and the template passes as it stands."""
 
 import os
 import re

@@ -143,7 +143,9 @@ class _Reader:
         exercises = [self.exercise(heading, tokens) for heading, tokens in parts]
         for place, one in enumerate(exercises, 1):
             if one.number != f"{self.path.stem[:2]}-{place}":
-                self.fail(one.line, f"{one.number} should be {self.path.stem[:2]}-{place}: the page's {place}. exercise")
+                self.fail(
+                    one.line, f"{one.number} should be {self.path.stem[:2]}-{place}: the page's {place}. exercise"
+                )
         if not exercises:
             self.fail(len(self.lines), "there is no exercise here: each begins with `## NN-K · Title`")
         return Page(self.path.stem, title, opening, exercises)
