@@ -58,7 +58,7 @@ data = typer.Typer(
 app.add_typer(data, name="data")
 app.add_typer(course, name="course")
 
-Profile = Annotated[str, typer.Option(help="smoke, demo, real or paper: a column of notebooks/profiles.yaml.")]
+Profile = Annotated[str, typer.Option(help="smoke, class, demo, real or paper: a column of notebooks/profiles.yaml.")]
 Parameters = Annotated[
     list[str] | None,
     typer.Option("-p", "--parameter", help="NAME=VALUE: a parameter that replaces the profile's (repeatable)."),

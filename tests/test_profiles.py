@@ -180,8 +180,9 @@ def test_a_profile_is_typed_as_what_is_passed(monkeypatch, tmp_path):
 def test_a_new_parameter_takes_what_its_block_is_like(monkeypatch, tmp_path):
     monkeypatch.setattr(profiles, "NOTEBOOKS", tmp_path)
     (tmp_path / "profiles.yaml").write_text(
-        "13_new:\n  heads: {smoke: 1, demo: 4, real: 4, paper: 8}\n  slope: {smoke: 0, demo: 0.5, real: 1, paper: 1}\n"
-        "  causal: true\n  window: null\n  shape: round\n  span: {smoke: null, demo: 3, real: 3, paper: 3}\n",
+        "13_new:\n  heads: {smoke: 1, class: 2, demo: 4, real: 4, paper: 8}\n"
+        "  slope: {smoke: 0, class: 0.5, demo: 0.5, real: 1, paper: 1}\n"
+        "  causal: true\n  window: null\n  shape: round\n  span: {smoke: null, class: 3, demo: 3, real: 3, paper: 3}\n",
         encoding="utf-8",
     )
     new = profile_values("smoke", "13_new")
@@ -202,7 +203,7 @@ def test_a_new_parameter_takes_what_its_block_is_like(monkeypatch, tmp_path):
         typed("epohcs", "3", "13_new")
 
 
-NEW = "{smoke: 1, demo: 4, real: 4, paper: 8}"
+NEW = "{smoke: 1, class: 2, demo: 4, real: 4, paper: 8}"
 
 
 @pytest.mark.parametrize(
@@ -214,8 +215,8 @@ NEW = "{smoke: 1, demo: 4, real: 4, paper: 8}"
         ),
         (f"13_new:\n  heads: {NEW}\n13_new:\n  heads: {NEW}\n", "13_new stands twice"),
         ("13_new: hello\n", "13_new has 'hello'"),
-        ("13_new:\n  heads: {smoke: [8, 9], demo: 4, real: 4, paper: 8}\n", "'heads' needs values of one kind"),
-        ("13_new:\n  heads: {smoke: eight, demo: 4, real: 4, paper: 8}\n", "'heads' needs values of one kind"),
+        ("13_new:\n  heads: {smoke: [8, 9], class: 4, demo: 4, real: 4, paper: 8}\n", "'heads' needs values of one kind"),
+        ("13_new:\n  heads: {smoke: eight, class: 4, demo: 4, real: 4, paper: 8}\n", "'heads' needs values of one kind"),
         ("13_new:\n  heads:\n", "'heads' needs values of one kind"),
     ],
 )
@@ -238,7 +239,7 @@ def test_what_a_block_lacks_is_told_with_the_file(monkeypatch, tmp_path):
 
 def test_a_new_parameter_has_the_bounds_of_its_block(monkeypatch, tmp_path):
     monkeypatch.setattr(profiles, "NOTEBOOKS", tmp_path)
-    lines = f"13_new:\n  heads: {NEW}\n  delay: {{smoke: 0, demo: 0.5, real: 1, paper: 1}}\n  bias: -1\n"
+    lines = f"13_new:\n  heads: {NEW}\n  delay: {{smoke: 0, class: 0.5, demo: 0.5, real: 1, paper: 1}}\n  bias: -1\n"
     (tmp_path / "profiles.yaml").write_text(lines, encoding="utf-8")
     assert typed("bias", "-3", "13_new") == -3 and typed("delay", "0", "13_new") == 0
     for name, text, wanted in (("heads", "0", "above 0"), ("heads", "-3", "above 0"), ("delay", "-1", "0 or more")):

@@ -89,7 +89,7 @@ def run_notebooks(
     Parameters
     ----------
     profile
-        ``smoke``, ``demo``, ``real`` or ``paper``.
+        ``smoke``, ``class``, ``demo``, ``real`` or ``paper``.
     names
         Names of the notebooks (without ``.ipynb``); all of them if None.
     parameters
