@@ -215,8 +215,14 @@ NEW = "{smoke: 1, class: 2, demo: 4, real: 4, paper: 8}"
         ),
         (f"13_new:\n  heads: {NEW}\n13_new:\n  heads: {NEW}\n", "13_new stands twice"),
         ("13_new: hello\n", "13_new has 'hello'"),
-        ("13_new:\n  heads: {smoke: [8, 9], class: 4, demo: 4, real: 4, paper: 8}\n", "'heads' needs values of one kind"),
-        ("13_new:\n  heads: {smoke: eight, class: 4, demo: 4, real: 4, paper: 8}\n", "'heads' needs values of one kind"),
+        (
+            "13_new:\n  heads: {smoke: [8, 9], class: 4, demo: 4, real: 4, paper: 8}\n",
+            "'heads' needs values of one kind",
+        ),
+        (
+            "13_new:\n  heads: {smoke: eight, class: 4, demo: 4, real: 4, paper: 8}\n",
+            "'heads' needs values of one kind",
+        ),
         ("13_new:\n  heads:\n", "'heads' needs values of one kind"),
     ],
 )

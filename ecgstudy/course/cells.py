@@ -1,7 +1,7 @@
 """Runs the cells of a student's notebook in this process and tells, line by line, which answers they displayed.
 
-``python -m ecgstudy.course.cells CELLS FD``: a JSON list of code, and the number of a pipe. Nothing here is trusted: the
-student's code can do to it what it likes, and the grader checks every answer again.
+``python -m ecgstudy.course.cells CELLS FD``: a JSON list of code, and the number of a pipe. Nothing here is trusted:
+the student's code can do to it what it likes, and the grader checks every answer again.
 """
 
 import json

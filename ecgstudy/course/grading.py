@@ -1,4 +1,4 @@
-"""Grades a class: every notebook of a folder runs in a process of its own, with limits, and its answers are checked here.
+"""Grades a class: each notebook of a folder runs in a process of its own, with limits; its answers are checked here.
 
 Of a student's notebook nothing is believed but the answers that it displayed, and these are checked again in the
 grader's process. What it prints goes nowhere.
@@ -148,7 +148,7 @@ def isolation() -> Isolation:
     return Isolation()
 
 
-# --- which notebooks there are -----------------------------------------------------------------------------------------
+# --- which notebooks there are --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def code_of(path: Path) -> tuple[list[str], str]:
     return code, page if isinstance(page, str) else ""
 
 
-# --- one notebook ------------------------------------------------------------------------------------------------------
+# --- one notebook ---------------------------------------------------------------------------------------------------
 
 
 def run(code: Sequence[str], limits: Limits, cage: Isolation, stop: threading.Event | None = None) -> Ran:
@@ -415,7 +415,7 @@ def _ran(told: bytes, broken: str, code: int, limits: Limits) -> Ran:
     return ran
 
 
-# --- its answers -------------------------------------------------------------------------------------------------------
+# --- its answers ----------------------------------------------------------------------------------------------------
 
 
 def checked(answers: Sequence[Any], known: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -453,7 +453,7 @@ def _asked(page: str, chapter: str | None) -> list[str]:
     return [*checks_of(wanted)] if wanted else []
 
 
-# --- a class -----------------------------------------------------------------------------------------------------------
+# --- a class --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

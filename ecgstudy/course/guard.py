@@ -1,7 +1,7 @@
 """Between the grader and a notebook that is not trusted: sets limits, starts it, and ends whatever it has started.
 
-Run by its path, with nothing but the standard library: ``python -I guard.py LIMITS COMMAND ...``. It ends what it started
-when the command ends, or when its standard input is closed, as it is when the grader is killed.
+Run by its path, with nothing but the standard library: ``python -I guard.py LIMITS COMMAND ...``. It ends what it
+started when the command ends, or when its standard input is closed, as it is when the grader is killed.
 """
 
 import contextlib

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from ecgstudy.paths import NOTEBOOKS, REPOSITORY, written_whole
-from ecgstudy.systems import CATALOGUE
+from ecgstudy.systems.catalogue import CATALOGUE
 from ecgstudy.text import quoted
 
 TEMPLATE = REPOSITORY / "book" / "teaching" / "template"

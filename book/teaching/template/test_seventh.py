@@ -41,7 +41,7 @@ def test_it_can_learn_eight_records_by_heart(system, cases):
     y = torch.from_numpy(cases.labels[:8]).float()
     optimiser = torch.optim.Adam(network.parameters(), lr=0.01)
     losses = []
-    for _ in range(200):
+    for _ in range(100):
         loss = torch.nn.functional.binary_cross_entropy_with_logits(network(x), y)
         optimiser.zero_grad()
         loss.backward()
