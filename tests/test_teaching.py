@@ -91,7 +91,7 @@ def known(project, monkeypatch):
 
 def test_a_project_passes_its_tests_as_it_stands(known):
     suite = importlib.import_module("test_lighthouse")
-    system = CATALOGUE["Lighthouse"]()
+    system = suite.LighthouseSystem()
     given = {"system": system, "cases": synthetic_cases(system.fs, 1, seed=1000)}
     tests = [function for name, function in vars(suite).items() if name.startswith("test_")]
     assert len(tests) == 5

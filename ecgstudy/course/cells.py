@@ -52,7 +52,8 @@ def main(cells: str, pipe: str) -> None:
             answered(data)
 
     shell = _Shell.instance(displayhook_class=Hook, display_pub_class=Publisher)
-    shell.history_manager.enabled = False
+    if shell.history_manager is not None:
+        shell.history_manager.enabled = False
     for number, code in enumerate(json.loads(Path(cells).read_text(encoding="utf-8")), 1):
         tell(cell=number)
         result = shell.run_cell(code, store_history=False)

@@ -431,7 +431,7 @@ def checked(answers: Sequence[Any], known: Sequence[str]) -> dict[str, dict[str,
     rows: dict[str, dict[str, Any]] = {}
     for bundle in answers:
         number = bundle.get("exercise") if isinstance(bundle, dict) else None
-        if number not in known or "answer" not in bundle:
+        if not isinstance(number, str) or number not in known or "answer" not in bundle:
             fault = "it names no exercise"
             if isinstance(number, str):
                 fault = f"no answer to {number}" if number in known else f"no exercise {number[:40]!r} here"
