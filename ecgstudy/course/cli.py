@@ -1,0 +1,27 @@
+"""The commands of the course: ``ecgstudy course``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ecgstudy.paths import needs_checkout
+from ecgstudy.text import printable
+
+course = typer.Typer(no_args_is_help=True, help="Teach from the book: notebooks of its exercises.")
+
+
+@course.command("notebooks")
+def notebooks(
+    folder: Annotated[Path, typer.Argument(help="Where to put them; made if it is not there.")],
+    solutions: Annotated[bool, typer.Option("--solutions", help="Those with solutions, NN_name_solved.ipynb.")] = False,
+    chapter: Annotated[str | None, typer.Option(help="Only this chapter's: 03, or 03_cnn_gap.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what somebody has worked in.")] = False,
+) -> None:
+    """Write a notebook of exercises for each chapter. One that somebody has worked in is kept."""
+    from ecgstudy.course.notebooks import write  # which loads nbformat
+
+    needs_checkout("`ecgstudy course notebooks`")
+    kept = "kept, since somebody has worked in it (--force overwrites it)"
+    for file, state in write(folder.expanduser(), solutions=solutions, chapter=chapter, force=force).items():
+        typer.echo(printable(f"{file}: {kept if state == 'kept' else state}"))
