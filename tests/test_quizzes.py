@@ -69,7 +69,9 @@ def test_numbers_are_those_of_the_rows():
     assert f"{board['features and trees']:.3f}" in first.text
     ablations = pd.read_csv(RESULTS / "ablations.csv")
     is_half = (ablations["question"] == "loss of CNN-GAP") & (ablations["arm"] == "macro-F2")
-    gain = ablations[is_half & (ablations["metric"] == "F2") & (ablations["cohort"] == "synthetic")]["difference"].item()
+    gain = ablations[is_half & (ablations["metric"] == "F2") & (ablations["cohort"] == "synthetic")][
+        "difference"
+    ].item()
     assert f"{gain:.2f} (" in quizzes.read(quizzes.FOLDER / "08_ablations.yaml")[0].text
 
 
@@ -93,8 +95,12 @@ def test_a_number_that_no_row_gives_is_named(number, said):
 
 def test_a_number_is_written_as_asked():
     real = {"fact": "real records"}
-    assert rows.text(real | {"show": "whole"}) == f"{len(pd.read_parquet(RESULTS / 'leaderboard/real/records.parquet'))}"
-    assert rows.text({"less": [real, real]}) == "0.00" and rows.text({"over": [real, real], "show": "percent"}) == "100 %"
+    assert (
+        rows.text(real | {"show": "whole"}) == f"{len(pd.read_parquet(RESULTS / 'leaderboard/real/records.parquet'))}"
+    )
+    assert (
+        rows.text({"less": [real, real]}) == "0.00" and rows.text({"over": [real, real], "show": "percent"}) == "100 %"
+    )
 
 
 @pytest.mark.parametrize(

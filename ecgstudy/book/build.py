@@ -271,7 +271,9 @@ def render(profile: str) -> Path:
         explorer.write(staging / "book" / "static" / "explorer")
         game.write(staging / "book" / "static" / "game")
         # Besides their sources, these shape the pages.
-        digest = hashlib.sha256(b"".join((PACKAGE / "book" / name).read_bytes() for name in ("pages.py", "markup.py", "quiz.py")))
+        digest = hashlib.sha256(
+            b"".join((PACKAGE / "book" / name).read_bytes() for name in ("pages.py", "markup.py", "quiz.py"))
+        )
         digest.update((REPOSITORY / "requirements.lock").read_bytes())
         digest.update(_content(staging))
     staged = digest.hexdigest()
