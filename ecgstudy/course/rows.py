@@ -9,8 +9,8 @@ A number is written as what it is, and a text has its name in double braces::
 It is one of
 
 - ``rows``: a table of ``TABLES``, with ``where`` (column: value, or a list of values) and ``column`` (``value`` unless
-  it is given). Exactly one row must fit, or ``take: largest`` or ``smallest`` says which of them. Rows of a table with a
-  column ``class`` are those of all classes together unless ``where`` names one;
+  it is given). Exactly one row must fit, or ``take: largest`` or ``smallest`` says which of them. Of a table with a
+  column ``class`` the rows are those of all classes together unless ``where`` names one;
 - ``count``: how many rows of a table fit ``where``;
 - ``fact``: one of ``FACTS``;
 - ``less`` or ``over``: the first of two numbers less the second, or divided by it.
