@@ -132,8 +132,10 @@ def _drawing(build: Path, name: str) -> tuple[bytes, str, str]:
 
 def _figure(build: Path, name: str) -> tuple[bytes, str, str]:
     """A figure of an executed chapter: its content, its ending, its alternative text."""
-    for notebook in notebook_names():
-        for cell in json.loads((build / "notebooks" / f"{notebook}.ipynb").read_text(encoding="utf-8"))["cells"]:
+    for path in [build / "notebooks" / f"{notebook}.ipynb" for notebook in notebook_names()]:
+        if not path.exists():
+            raise BookError(f"{path} is not there: run `ecgstudy book --profile {build.name}` first")
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
             about = cell["metadata"].get("mystnb", {})
             if about.get("figure", {}).get("name") == name:
                 for output in cell.get("outputs", []):
