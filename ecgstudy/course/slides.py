@@ -53,6 +53,10 @@ revealjs_script_conf = {{
     "width": {WIDTH}, "height": {HEIGHT}, "margin": 0.02, "center": False, "hash": True, "slideNumber": "c/t",
     "transition": "none", "pdfSeparateFragments": False,
 }}
+
+def setup(app):
+    from ecgstudy.book.pages import math
+    app.add_html_math_renderer("mathml", (math, None), (math, None))
 """
 
 
