@@ -241,13 +241,15 @@ def _print(folder: Path) -> None:
     if program is None:
         print("no Chromium, so no PDF: a browser prints a deck that is opened with ?print-pdf at its address's end")
         return
-    for name in names():
-        with tempfile.TemporaryDirectory() as profile:
-            result = subprocess.run(
-                [program, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}",
-                 "--virtual-time-budget=20000", "--no-pdf-header-footer", f"--print-to-pdf={folder / name}.pdf",
-                 f"{(folder / name).as_uri()}.html?print-pdf"],
-                capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=300,
-            )  # fmt: skip
-        if result.returncode or not (folder / f"{name}.pdf").exists():
-            raise BookError(f"{program} made no PDF of {name}.html:\n{result.stderr.strip()[-1000:]}")
+    from playwright.sync_api import sync_playwright
+
+    # Chromium's own --print-to-pdf does not wait until reveal.js has laid out its pages.
+    laid_out = "document.querySelector('.pdf-page') && [...document.images].every((one) => one.complete)"
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        page = opened.new_page()
+        for name in names():
+            page.goto(f"{(folder / name).as_uri()}.html?print-pdf")
+            page.wait_for_function(laid_out)
+            page.pdf(path=f"{folder / name}.pdf", prefer_css_page_size=True, print_background=True)
+        opened.close()
