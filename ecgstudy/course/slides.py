@@ -51,7 +51,7 @@ revealjs_css_files = ["slides.css"]
 revealjs_script_plugins = [{{"name": "RevealNotes", "src": "revealjs/plugin/notes/notes.js"}}]
 revealjs_script_conf = {{
     "width": {WIDTH}, "height": {HEIGHT}, "margin": 0.02, "center": False, "hash": True, "slideNumber": "c/t",
-    "transition": "none", "pdfSeparateFragments": False,
+    "transition": "none", "pdfSeparateFragments": False, "pdfMaxPagesPerSlide": 1,
 }}
 
 def setup(app):
@@ -161,7 +161,9 @@ def stage(profile: str, folder: Path) -> None:
     """
     build = build_folder(profile)
     if not (build / "source").exists():
-        raise BookError(f"{build} holds no book: run `ecgstudy book --profile {profile}` first, slides show its figures")
+        raise BookError(
+            f"{build} holds no book: run `ecgstudy book --profile {profile}` first, slides show its figures"
+        )
     (folder / "pictures").mkdir()
     shutil.copytree(FOLDER / "static", folder / "static")
     (folder / "conf.py").write_text(CONF, encoding="utf-8")
