@@ -44,7 +44,7 @@ class RowError(ValueError):
 def _few() -> int:
     """Simulated records that a network of the small board learns from: all but one of its folds."""
     folds = leaderboard.BOARDS["synthetic"].folds
-    return round(len(leaderboard.records_of("synthetic")) * (folds - 1) / folds, -2)
+    return 100 * round(len(leaderboard.records_of("synthetic")) * (folds - 1) / folds / 100)
 
 
 def _many() -> int:

@@ -1,4 +1,4 @@
-"""Slides made of the book's own figures and rows: ``slides/*.md`` → ``_build/PROFILE/slides``, as HTML and PDF.
+"""Slides of the book's own figures and rows: ``slides/*.md`` → ``_build/PROFILE/slides``, as HTML and PDF.
 
 A deck is a page of Markdown: ``# Title``, then a slide for each ``## Heading``, and at its top the numbers that it names
 (``course.rows``). Besides Markdown it has
@@ -86,7 +86,8 @@ def read(name: str) -> Deck:
     path = FOLDER / f"{name}.md"
     if not path.exists():
         raise BookError(f"{path}: there is no such deck; there are: {', '.join(names())}")
-    text, header = path.read_text(encoding="utf-8"), {}
+    text = path.read_text(encoding="utf-8")
+    header: dict[str, Any] = {}
     if match := re.match(r"---\n(.*?)\n---\n", text, re.DOTALL):
         try:
             header = yaml.safe_load(match[1]) or {}
