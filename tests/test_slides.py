@@ -13,7 +13,7 @@ from tests.test_book import built as built
 
 NAMES = slides.names()
 # Names of numbers and pictures, formulas, counted lists, chapters.
-NOT_RESULTS = r"\{\{.*?\}\}|!\[\]\(.*?\)|\$\$.*?\$\$|^@.*$|^\d+\. |chapters?\s[\d,\s to and]*\d"
+NOT_RESULTS = r"\{\{.*?\}\}|!\[\]\(.*?\)|\$\$.*?\$\$|^@.*$|^\d+\. |[Cc]hapters?\s[\d,\s to and]*\d"
 
 
 def test_there_is_a_deck_for_each_session():

@@ -1,7 +1,7 @@
 """Slides of the book's own figures and rows: ``slides/*.md`` → ``_build/PROFILE/slides``, as HTML and PDF.
 
-A deck is a page of Markdown: ``# Title``, then a slide for each ``## Heading``, and at its top the numbers that it names
-(``course.rows``). Besides Markdown it has
+A deck is a page of Markdown: ``# Title``, then a slide for each ``## Heading``, and at its top the numbers that it
+names (``course.rows``). Besides Markdown it has
 
 - ``![](drawing:NAME)``: a drawing that pages of the book compute, with the alternative text that it has there;
 - ``![](figure:fig-NAME)``: a figure of an executed chapter, with its alternative text;
@@ -212,8 +212,8 @@ def make(profile: str, *, pdf: bool = True) -> list[Path]:
         source.mkdir()
         stage(profile, source)
         result = subprocess.run(
-            [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "revealjs", "-d", f"{temporary}/doctrees",
-             str(source), str(made)],
+            [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "revealjs", "-d",
+             f"{temporary}/doctrees", str(source), str(made)],
             capture_output=True, encoding="utf-8", errors="replace", check=False, env=os.environ | {"PYTHONUTF8": "1"},
         )  # fmt: skip
         if result.returncode:
