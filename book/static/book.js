@@ -129,7 +129,7 @@
       const right = told?.hasAttribute("data-right");
       const verdict = document.createElement("strong");
       verdict.textContent = !told ? "Choose an answer first." : right ? "Right. " : "Not this one. ";
-      said.replaceChildren(verdict, ...(told ? [...told.querySelector("span").cloneNode(true).childNodes] : []));
+      said.replaceChildren(verdict, ...(told ? [...told.querySelector("span.quiz-feedback").cloneNode(true).childNodes] : []));
       said.className = `quiz-said ${!told ? "" : right ? "quiz-right" : "quiz-wrong"}`;
       if (right) answers.hidden = false;
     });

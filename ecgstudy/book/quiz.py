@@ -49,9 +49,13 @@ class Quiz(SphinxDirective):
         found += [_html(f'{check}<div class="quiz-said" role="status"></div>')]
         found += [_html(f'<details class="quiz-answers"><summary>The answer to question {place}</summary><ul>')]
         for letter, choice in zip("abcd", question.choices, strict=False):
-            right = " data-right" if choice.right else ""
-            found += [_html(f'<li data-letter="{letter}"{right}><strong>'), *self._inline(choice.text)]
-            found += [_html("</strong> <span>"), *self._inline(choice.feedback), _html("</span></li>")]
+            right, mark = (" data-right", "✓ Right: ") if choice.right else ("", "")
+            found += [_html(f'<li data-letter="{letter}"{right}><strong>{mark}'), *self._inline(choice.text)]
+            found += [
+                _html('</strong> <span class="quiz-feedback">'),
+                *self._inline(choice.feedback),
+                _html("</span></li>"),
+            ]
         return [*found, _html("</ul></details></fieldset>")]
 
     def _inline(self, text: str) -> list[nodes.Node]:
