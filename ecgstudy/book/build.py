@@ -247,6 +247,7 @@ def render(profile: str) -> Path:
     if whole and before.get("made of") == made_of:
         return page
     from ecgstudy.book import computed, explorer, game, live, opening, own_ecg  # with torch, which takes seconds
+    from ecgstudy.course import quizzes
 
     with written_whole(source) as staging:
         # The staging tree mirrors the repository, so that links to the source of a page are right.
@@ -263,12 +264,16 @@ def render(profile: str) -> Path:
             (staging / "book" / "computed" / f"{name}.md").write_text(write(), encoding="utf-8")
         for name, draw in computed.DRAWINGS.items():
             (staging / "book" / "computed" / f"{name}.svg").write_text(draw(), encoding="utf-8")
+        for path in quizzes.FOLDER.glob("*.yaml"):
+            (staging / "book" / "quizzes" / path.name).write_text(quizzes.resolved(path), encoding="utf-8")
         own_ecg.write_reports(staging / "book" / "static" / "reports")
         live.write(staging / "book" / "static" / "live")
         explorer.write(staging / "book" / "static" / "explorer")
         game.write(staging / "book" / "static" / "game")
         # Besides their sources, these shape the pages.
-        digest = hashlib.sha256(b"".join((PACKAGE / "book" / name).read_bytes() for name in ("pages.py", "markup.py")))
+        digest = hashlib.sha256(
+            b"".join((PACKAGE / "book" / name).read_bytes() for name in ("pages.py", "markup.py", "quiz.py"))
+        )
         digest.update((REPOSITORY / "requirements.lock").read_bytes())
         digest.update(_content(staging))
     staged = digest.hexdigest()

@@ -120,7 +120,8 @@ def mathml(formula: str, *, block: bool = False) -> str:
     return re.sub("<mo([^>]*)>([∑∏])</mo>", r'<mo largeop="false" class="large"\1>\2</mo>', found) if block else found
 
 
-def _math(self: HTML5Translator, node: nodes.math | nodes.math_block) -> None:
+def math(self: HTML5Translator, node: nodes.math | nodes.math_block) -> None:
+    """Sphinx calls this for a formula."""
     block = isinstance(node, nodes.math_block)
     try:
         formula = mathml(node.astext(), block=block)
@@ -148,7 +149,7 @@ def _finish(app: Sphinx, exception: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Sphinx calls this."""
     app.add_js_file("book.js", loading_method="defer")
-    app.add_html_math_renderer("mathml", (_math, None), (_math, None))
+    app.add_html_math_renderer("mathml", (math, None), (math, None))
     app.connect("config-inited", _launch)
     app.connect("source-read", _fold)
     app.connect("html-page-context", _clean, priority=900)

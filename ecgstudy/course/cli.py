@@ -59,3 +59,18 @@ def project(
 
     for file in make(name, folder.expanduser()):
         typer.echo(printable(str(file)))
+
+
+@course.command("slides")
+def slides(
+    profile: Annotated[str, typer.Option(help="The book whose figures are shown.")] = "demo",
+    pdf: Annotated[bool, typer.Option(help="Print each deck as a PDF, too (with Chromium).")] = True,
+) -> None:
+    """Make the slides of all sessions from the book that was built last: HTML and PDF in _build/PROFILE/slides."""
+    from ecgstudy.course.slides import make  # which loads pandas
+    from ecgstudy.profiles import check_profile
+
+    needs_checkout("`ecgstudy course slides`")
+    check_profile(profile)
+    for path in make(profile, pdf=pdf):
+        typer.echo(printable(f"{path}"))
