@@ -13,8 +13,8 @@ def the_st_level(answer: Answer) -> str:
 @exercise("02-2", wrong=[[0.1, 0.0, 0.0], [0.092, 0.092, 0.092], [0.5, 0.5, 0.05], 0.09])
 def the_monitor(answer: Answer) -> str:
     """Return a hint, or "" for a right answer."""
-    hint = "Three calls of `moved`: 0.5 Hz with lfilter, 0.5 Hz with filtfilt, 0.05 Hz with lfilter. No size of them is zero."
-    return close(answer, [0.0, 0.0, 0.0], within=0.003, hint=hint)
+    hint = "Three calls of `moved`: 0.5 Hz with lfilter, 0.5 Hz with filtfilt, 0.05 Hz with lfilter. None of them gives zero."
+    return close(answer, [0.099, 0.022, 0.013], within=0.003, hint=hint)
 
 
 @exercise("02-3", wrong=[60, 50, 12, 0])
@@ -27,8 +27,8 @@ def the_hum(answer: Answer) -> str:
 @exercise("02-4", wrong=[0.0, 0.05, 0.8, 1.0])
 def windows(answer: Answer) -> str:
     """Return a hint, or "" for a right answer."""
-    hint = "A window is empty if the key of PVC is False in all of its leads and samples. Count the empty ones of all 300."
-    return close(answer, 0.0, within=0.01, hint=hint)
+    hint = "A window is empty if the key of PVC is False in all of its leads and samples. Count those among all 300 windows."
+    return close(answer, 0.633, within=0.01, hint=hint)
 
 
 @exercise("02-5", wrong=["a", "c", "d"])
