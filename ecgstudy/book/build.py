@@ -247,7 +247,7 @@ def render(profile: str) -> Path:
     if whole and before.get("made of") == made_of:
         return page
     from ecgstudy.book import computed, explorer, game, live, opening, own_ecg  # with torch, which takes seconds
-    from ecgstudy.course import quizzes
+    from ecgstudy.course import notebooks, quizzes
 
     with written_whole(source) as staging:
         # The staging tree mirrors the repository, so that links to the source of a page are right.
@@ -270,6 +270,7 @@ def render(profile: str) -> Path:
         live.write(staging / "book" / "static" / "live")
         explorer.write(staging / "book" / "static" / "explorer")
         game.write(staging / "book" / "static" / "game")
+        notebooks.write(staging / "book" / "static" / "exercises")
         # Besides their sources, these shape the pages.
         digest = hashlib.sha256(
             b"".join((PACKAGE / "book" / name).read_bytes() for name in ("pages.py", "markup.py", "quiz.py"))
