@@ -6,7 +6,9 @@ from ecgstudy.course.checks import Answer, choice, close, exercise
 @exercise("02-1", wrong=[0.0, 0.1, 0.15, -0.1])
 def the_st_level(answer: Answer) -> str:
     """Return a hint, or "" for a right answer."""
-    hint = "A level is a difference of two points of the ECG. What does the filter do to the one, and what to the other?"
+    hint = (
+        "A level is a difference of two points of the ECG. What does the filter do to the one, and what to the other?"
+    )
     return close(answer, 0.25, within=0.01, hint=hint)
 
 
