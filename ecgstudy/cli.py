@@ -1,4 +1,4 @@
-"""The command line: ``ecgstudy run``, ``book``, ``train``, ``plan``, ``explain``, ``data``, ``course`` and the others."""
+"""The command line: ``ecgstudy run``, ``book``, ``train``, ``explain``, ``data``, ``course`` and the others."""
 
 import csv
 import errno

@@ -148,7 +148,7 @@ def _names(soup: BeautifulSoup) -> None:
 
 
 def _solutions(soup: BeautifulSoup) -> None:
-    """Fold solutions of exercises without a script, name each by its exercise, and give no two parts of them one name."""
+    """Fold the solutions of exercises without a script, name each by its exercise, and leave no id that two have."""
     for part in soup.select("#exercise-content, #solution-content"):
         del part["id"]
         part.name = "div"  # a section is a landmark without a name

@@ -15,7 +15,7 @@ def the_st_level(answer: Answer) -> str:
 @exercise("02-2", wrong=[[0.1, 0.0, 0.0], [0.092, 0.092, 0.092], [0.5, 0.5, 0.05], 0.09])
 def the_monitor(answer: Answer) -> str:
     """Return a hint, or "" for a right answer."""
-    hint = "Three calls of `moved`: 0.5 Hz with lfilter, 0.5 Hz with filtfilt, 0.05 Hz with lfilter. None of them gives zero."
+    hint = "Three calls of `moved`: 0.5 Hz with lfilter, 0.5 Hz with filtfilt, 0.05 Hz with lfilter. No two are equal."
     return close(answer, [0.099, 0.022, 0.013], within=0.003, hint=hint)
 
 
@@ -29,7 +29,7 @@ def the_hum(answer: Answer) -> str:
 @exercise("02-4", wrong=[0.0, 0.05, 0.8, 1.0])
 def windows(answer: Answer) -> str:
     """Return a hint, or "" for a right answer."""
-    hint = "A window is empty if the key of PVC is False in all of its leads and samples. Count those among all 300 windows."
+    hint = "A window counts if the key of PVC is False in all of its leads and samples. How many of the 300 windows are that?"
     return close(answer, 0.633, within=0.01, hint=hint)
 
 

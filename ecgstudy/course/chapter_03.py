@@ -30,7 +30,7 @@ def what_the_loss_wants(answer: Answer) -> str:
 @exercise("03-4", wrong=[0.0064, 0.0, 0.5, 1.0])
 def how_local(answer: Answer) -> str:
     """Return a hint, or "" for a right answer."""
-    hint = "Compare `maps.cam` of both inputs cell by cell: in how many differs any class? A share of all cells is asked for."
+    hint = "Compare `maps.cam` of both inputs cell by cell: where does any class differ? Give the share of cells."
     return close(answer, 0.9, within=0.02, hint=hint)
 
 
