@@ -29,7 +29,7 @@ def the_hum(answer: Answer) -> str:
 @exercise("02-4", wrong=[0.0, 0.05, 0.8, 1.0])
 def windows(answer: Answer) -> str:
     """Return a hint, or "" for a right answer."""
-    hint = "A window counts if the key of PVC is False in all of its leads and samples. How many of the 300 windows are that?"
+    hint = "A window counts if the key of PVC is False in all its leads and samples. How many of 300 windows do?"
     return close(answer, 0.633, within=0.01, hint=hint)
 
 

@@ -1,6 +1,6 @@
 """Checks of answers: right, or a hint that does not give the answer away.
 
-A module for each chapter, ``ecgstudy.course.chapter_03``, holds its checks. It is imported when one of them is asked for.
+A module for each chapter, such as ``ecgstudy.course.chapter_03``, holds its checks and is imported when it is wanted.
 """
 
 import importlib

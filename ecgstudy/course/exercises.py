@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import NoReturn
 
@@ -125,7 +126,7 @@ class _Reader:
         tokens = MarkdownIt("commonmark").parse("\n".join(self.lines))
         self.tokens = [token for token in tokens if token.level == 0 and token.nesting >= 0]
         # A heading's text is in the token that follows it.
-        self.headings = {id(a): b.content for a, b in zip(tokens, tokens[1:], strict=False) if a.type == "heading_open"}
+        self.headings = {id(a): b.content for a, b in pairwise(tokens) if a.type == "heading_open"}
 
     def fail(self, line: int, what: str) -> NoReturn:
         path = self.path.relative_to(REPOSITORY) if self.path.is_relative_to(REPOSITORY) else self.path
@@ -156,7 +157,7 @@ class _Reader:
         heads = [*heads, len(self.tokens)]
         first = self.tokens[1 : heads[0]]
         yield self.text(first), [token for token in first if token.type == "fence"]
-        for head, end in zip(heads, heads[1:], strict=False):
+        for head, end in pairwise(heads):
             if self.headings[id(self.tokens[head])] == "Quiz":
                 return
             yield self.tokens[head], self.tokens[head + 1 : end]
@@ -195,14 +196,11 @@ class _Reader:
 
     def block(self, token: Token) -> _Block:
         """A directive's options, and what stands below them."""
-        lines, options = token.content.split("\n"), {}
-        start = 0
-        for start, line in enumerate(lines):
-            if not (option := _OPTION.fullmatch(line.strip())):
-                break
-            options[option[1]] = option[2].strip()
-        while start < len(lines) and not lines[start].strip():
-            start += 1
+        lines = token.content.split("\n")
+        found = list(takewhile(bool, (_OPTION.fullmatch(line.strip()) for line in lines)))
+        options = {option[1]: option[2].strip() for option in found if option}
+        blank = list(takewhile(lambda line: not line.strip(), lines[len(found) :]))
+        start = len(found) + len(blank)
         return _Block(options, "\n".join(lines[start:]).rstrip(), _line(token) + 1 + start)
 
     def question(self, number: str, text: str, line: int) -> tuple[str, str]:
