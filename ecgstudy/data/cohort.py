@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
-from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -152,6 +151,8 @@ class Cohort:
         y = np.column_stack([members, ~members.any(axis=1)]).astype(int)
         if len(y) < k:
             raise ValueError(f"{len(y)} patients cannot be split into {k} folds: take a larger cohort or fewer folds")
+        from iterstrat.ml_stratifiers import MultilabelStratifiedKFold  # takes scikit-learn a second to load
+
         fold_of_group = np.empty(len(y), dtype=np.intp)
         stratifier = MultilabelStratifiedKFold(n_splits=k, shuffle=True, random_state=seed)
         for number, (_, test) in enumerate(stratifier.split(y, y)):

@@ -7,6 +7,8 @@ import copy
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -18,14 +20,6 @@ from torch.overrides import TorchFunctionMode
 from ecgstudy import maps
 from ecgstudy.data.records import LEADS
 from ecgstudy.systems import Explained
-
-with warnings.catch_warnings():  # in a notebook without ipywidgets, captum's progress bar complains when it is imported
-    warnings.filterwarnings("ignore", message="IProgress not found")
-    from captum import attr
-    from captum.attr._core.deep_lift import SUPPORTED_NON_LINEAR
-
-# Modules with a rule of DeepLIFT; captum's for softmax takes the mean over the whole batch, which no time axis is.
-_RULED = set(SUPPORTED_NON_LINEAR) - {nn.Softmax}
 
 # Methods that promise maps whose sum is f(x) − f(0), the change of the logit from a flat line; how much of it one may
 # miss, that change taken as at least FLOOR (logits); and at how many steps integrated gradients give up. GradientSHAP
@@ -254,6 +248,7 @@ def captum_map(
     with maps.gradients(network), warnings.catch_warnings():
         # That it sets hooks and wants gradients of its input.
         warnings.filterwarnings("ignore", module="captum")
+        attr = _captum()
         joined = _Joined(_for_rules(network))
         leads, rest = x[:, : len(LEADS)].detach().clone(), x[:, len(LEADS) :]
         if not joined(leads[:1].requires_grad_(), rest[:1]).requires_grad:
@@ -294,6 +289,23 @@ def captum_map(
     return m.detach()
 
 
+def _captum() -> ModuleType:
+    """captum.attr, loaded when it is first asked for: it brings IPython and pyplot, almost a second."""
+    with warnings.catch_warnings():  # in a notebook without ipywidgets its progress bar complains
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        from captum import attr
+    return attr
+
+
+@cache
+def _ruled() -> set[type[nn.Module]]:
+    """Modules with a rule of DeepLIFT. captum's for softmax takes the mean over the batch, which no time axis is."""
+    _captum()
+    from captum.attr._core.deep_lift import SUPPORTED_NON_LINEAR
+
+    return set(SUPPORTED_NON_LINEAR) - {nn.Softmax}
+
+
 class _Joined(nn.Module):
     """The network with its validity row apart, so that no method changes or explains it."""
 
@@ -317,7 +329,7 @@ def _for_rules(network: nn.Module) -> nn.Module:
     for module in network.modules():
         if isinstance(module, nn.MaxPool1d):
             module.__class__ = nn.MaxPool1d
-        if type(module) in _RULED:
+        if type(module) in _ruled():
             module.register_forward_pre_hook(lambda _, inputs: tuple(x.clone() for x in inputs))
         if getattr(module, "inplace", False):
             module.inplace = False
@@ -463,7 +475,7 @@ def _check_rules(joined: nn.Module, leads: Tensor, rest: Tensor) -> None:
         last = module.forward(places.expand(1, *places.shape)).flatten().long()
         return x.flatten(2)[..., last].reshape(output.shape)
 
-    hooks = [m.register_forward_hook(linear) for m in joined.modules() if type(m) in _RULED]
+    hooks = [m.register_forward_hook(linear) for m in joined.modules() if type(m) in _ruled()]
 
     def at(x: Tensor) -> Tensor:
         called.clear()

@@ -14,9 +14,6 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy import signal, stats
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.inspection import permutation_importance
-from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -220,6 +217,10 @@ def tell_apart(
 
     Returns scores (records,) of the held-out folds, and for each feature how much AUROC they lose when it is shuffled.
     """
+    from sklearn.ensemble import HistGradientBoostingClassifier  # takes a second to load
+    from sklearn.inspection import permutation_importance
+    from sklearn.model_selection import StratifiedGroupKFold
+
     scores, lost = np.zeros(len(x)), np.zeros(x.shape[1])
     for train, test in StratifiedGroupKFold(5, shuffle=True, random_state=seed).split(x, real, patients):
         trees = HistGradientBoostingClassifier(max_iter=100, max_leaf_nodes=8, random_state=seed)
@@ -300,6 +301,8 @@ def tell_apart_by_network(
     seed: int = 0,
 ) -> NDArray[np.float64]:
     """Tell real from simulated records (n, 12, samples) with the plain network; scores of the held-out three folds."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
     inputs, scores = torch.from_numpy(x), np.zeros(len(x))
     y = torch.from_numpy(real).float()
     for train, test in StratifiedGroupKFold(3, shuffle=True, random_state=seed).split(x, real, patients):

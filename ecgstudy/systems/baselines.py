@@ -11,8 +11,6 @@ from typing import Self
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
-from sklearn.ensemble import ExtraTreesClassifier
 
 from ecgstudy.data import qrs
 from ecgstudy.data.cohort import Cohort
@@ -164,11 +162,15 @@ class FeatureBaseline:
     """
 
     def __init__(self, *, trees: int = 500, components: int = 6, seed: int = 0) -> None:
+        from sklearn.ensemble import ExtraTreesClassifier  # takes a second to load
+
         self.components = components
         self.forest = ExtraTreesClassifier(trees, min_samples_leaf=2, random_state=seed)
 
     def fit(self, cohort: Cohort, records: NDArray[np.intp]) -> Self:
         """Learn from these records; components are those of their beats alone."""
+        from sklearn.decomposition import PCA
+
         beats = cohort_features(cohort)[1][records]
         kept = min(self.components, len(records))
         self.axes = [PCA(kept, svd_solver="full").fit(beats[:, lead]) for lead in range(beats.shape[1])]
