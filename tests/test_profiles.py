@@ -204,6 +204,7 @@ def test_a_new_parameter_takes_what_its_block_is_like(monkeypatch, tmp_path):
 
 
 NEW = "{smoke: 1, class: 2, demo: 4, real: 4, paper: 8}"
+NEW_BLOCK = "13_new:\n  heads: {{smoke: {}, class: 4, demo: 4, real: 4, paper: 8}}\n"
 
 
 @pytest.mark.parametrize(
