@@ -152,8 +152,8 @@ def _solutions(soup: BeautifulSoup) -> None:
     for part in soup.select("#exercise-content, #solution-content"):
         del part["id"]
         part.name = "div"  # a section is a landmark without a name
-    for title in soup.select("div.exercise > p.admonition-title"):
-        title.decompose()  # the heading above says it
+    for shown in soup.select("div.exercise > p.admonition-title"):
+        shown.decompose()  # the heading above says it
     for solution in soup.select("div.solution.dropdown"):
         title = solution.select_one("p.admonition-title")
         exercise = solution.find_previous("div", class_="exercise")
