@@ -17,7 +17,7 @@ import torch
 from typer.testing import CliRunner
 
 from ecgstudy.book import exercise_pages
-from ecgstudy.book.build import notebook_names
+from ecgstudy.book.build import chapter_names
 from ecgstudy.cli import app
 from ecgstudy.course import check_exercise, checks, exercises, notebooks
 from ecgstudy.paths import REPOSITORY
@@ -45,7 +45,7 @@ def last_digit(written):
 
 
 def test_every_chapter_has_exercises():
-    assert list(PAGES) == notebook_names()
+    assert list(PAGES) == chapter_names()
     assert len(EVERY) >= 40 and min(len(page.exercises) for page in PAGES.values()) >= 4
     assert set(Counter(one.level for one in EVERY.values())) == {1, 2, 3}
     assert {one.kind for one in EVERY.values()} == set(exercises.KINDS)

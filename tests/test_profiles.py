@@ -9,7 +9,7 @@ from papermill.translators import PythonTranslator
 
 from ecgstudy import profiles
 from ecgstudy.book import build
-from ecgstudy.book.build import notebook_names
+from ecgstudy.book.build import chapter_names
 from ecgstudy.explain.methods import METHODS
 from ecgstudy.losses import LOSSES
 from ecgstudy.paths import NOTEBOOKS
@@ -27,7 +27,7 @@ def declared(name, injected=""):
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("name", notebook_names())
+@pytest.mark.parametrize("name", chapter_names())
 def test_a_profile_gives_exactly_the_declared_parameters(profile, name):
     assert set(profile_values(profile, name)) == set(declared(name)) - {"profile"}
 
@@ -38,12 +38,12 @@ def blocks():
 
 
 def test_profiles_tell_of_no_notebook_that_is_not_there():
-    assert set(blocks()) - {"all"} <= set(notebook_names())
+    assert set(blocks()) - {"all"} <= set(chapter_names())
 
 
 def test_the_first_code_cell_holds_the_parameters():
     # settings() takes every name it finds for a parameter that was passed in.
-    for name in notebook_names():
+    for name in chapter_names():
         cells = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
         first = next(c for c in cells if c["cell_type"] == "code")
         assert first["metadata"].get("tags") == ["parameters"], name
@@ -260,7 +260,7 @@ def test_profiles_read_as_yaml_reads_them():
     # Their own typing must leave every value, and so every run's name, as it was.
     found = blocks()
     for profile in PROFILES:
-        for name in notebook_names():
+        for name in chapter_names():
             block = found["all"] | found.get(name, {})
             expected = {key: value[profile] if isinstance(value, dict) else value for key, value in block.items()}
             assert json.dumps(profile_values(profile, name)) == json.dumps(expected), (profile, name)

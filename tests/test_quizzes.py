@@ -8,7 +8,7 @@ import pytest
 import yaml
 from sphinx.cmd.build import build_main
 
-from ecgstudy.book.build import notebook_names
+from ecgstudy.book.build import chapter_names
 from ecgstudy.course import quizzes, rows
 from ecgstudy.paths import REPOSITORY, RESULTS
 from tests.test_book import browser as browser
@@ -25,7 +25,7 @@ GOOD = {
 
 
 def test_every_chapter_has_its_five_questions():
-    assert [path.stem for path in PATHS] == notebook_names()
+    assert [path.stem for path in PATHS] == chapter_names()
     texts = [question.text for path in PATHS for question in quizzes.read(path)]
     assert len(texts) == len(set(texts)) == quizzes.QUESTIONS * len(PATHS)
 

@@ -33,9 +33,14 @@ if TYPE_CHECKING:
     from ecgstudy.studies.trainings import Task
 
 
-def notebook_names() -> list[str]:
-    """Names of the notebooks in the order in which they are executed."""
+def chapter_names() -> list[str]:
+    """Names of the chapters' notebooks, by their numbers."""
     return sorted(path.stem for path in NOTEBOOKS.glob("[0-9]*.ipynb"))
+
+
+def notebook_names() -> list[str]:
+    """Names of the notebooks in the order in which they are executed: the chapters, then the class's."""
+    return chapter_names() + sorted(path.stem for path in NOTEBOOKS.glob("class.ipynb"))
 
 
 def build_folder(profile: str) -> Path:
@@ -142,7 +147,7 @@ def _pending(
     profile: str, names: Iterable[str] | None, parameters: Mapping[str, Any] | None, force: bool
 ) -> tuple[dict[str, Path], Todo]:
     """Where each notebook goes that was named, and what is to be done for those that have changed."""
-    if not notebook_names():
+    if not chapter_names():
         raise ProfileError(
             f"{NOTEBOOKS} holds no chapter (NN_NAME.ipynb): let ECGSTUDY_NOTEBOOKS name a folder that does"
         )
@@ -166,9 +171,11 @@ def _pending(
     done = {name: build_folder(profile) / "notebooks" / f"{name}.ipynb" for name in names}
     todo: Todo = {}
     for name in names:
+        source = NOTEBOOKS / f"{name}.ipynb"
         given = {"profile": profile} | passed[name]
         values = known[name] | given
-        source = NOTEBOOKS / f"{name}.ipynb"
+        if name not in chapter_names():  # the class's is the same in every profile: it has no parameters
+            given = {}
         cohort = values.get("cohort", "")
         mine = _state_of_own(cohort) if cohort in own_cohorts() else b""
         key = hashlib.sha256(
