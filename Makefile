@@ -31,7 +31,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Of two locks the second, without what is in the first.
 BESIDES := awk 'NR == FNR {if (/^[^ ]/) known[$$1]; next} /^[^ ]/ {keep = !($$1 in known)} keep'
 
-.PHONY: book test smoke serve env env-cluster env-test lint lock licences bench attack clean
+.PHONY: book test smoke slides serve env env-cluster env-test lint lock licences bench attack clean
 .DELETE_ON_ERROR:
 
 book: $(READY)  ## run the study (PROFILE=demo) and render the book
@@ -42,6 +42,9 @@ test: $(TESTS)  ## the whole suite, a process for each core
 
 smoke: $(READY)  ## every notebook and page in a few minutes, as CI does
 	$(BIN)/ecgstudy book --profile smoke
+
+slides: $(TESTS)  ## the slides of the course, from the book of PROFILE, with a PDF of each deck
+	$(BIN)/ecgstudy course slides --profile $(PROFILE)
 
 serve: $(READY)  ## show the built book on localhost
 	$(BIN)/ecgstudy serve --profile $(PROFILE) --port $(PORT)

@@ -1,4 +1,4 @@
-"""The command line: ``ecgstudy run``, ``book``, ``train``, ``plan``, ``explain``, ``data`` and the others."""
+"""The command line: ``ecgstudy run``, ``book``, ``train``, ``explain``, ``data``, ``course`` and the others."""
 
 import csv
 import errno
@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from ecgstudy import __version__
+from ecgstudy.course.cli import course
 from ecgstudy.data.manifest import DataError
 from ecgstudy.paths import RESULTS, data_root, needs_checkout, own_cohorts, written_whole
 from ecgstudy.profiles import BookError, ProfileError, check_profile, nearest
@@ -55,8 +56,9 @@ data = typer.Typer(
     no_args_is_help=True, help="List, fetch and check the data sets of data_manifest.yaml; add cohorts of your own."
 )
 app.add_typer(data, name="data")
+app.add_typer(course, name="course")
 
-Profile = Annotated[str, typer.Option(help="smoke, demo, real or paper: a column of notebooks/profiles.yaml.")]
+Profile = Annotated[str, typer.Option(help="smoke, class, demo, real or paper: a column of notebooks/profiles.yaml.")]
 Parameters = Annotated[
     list[str] | None,
     typer.Option("-p", "--parameter", help="NAME=VALUE: a parameter that replaces the profile's (repeatable)."),

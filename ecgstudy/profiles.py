@@ -13,7 +13,7 @@ import yaml
 
 from ecgstudy.paths import NOTEBOOKS, own_cohorts
 
-PROFILES = ("smoke", "demo", "real", "paper")
+PROFILES = ("smoke", "class", "demo", "real", "paper")
 # What IPython itself puts into a notebook's namespace; everything else there was declared or passed in.
 _SHELL = {"In", "Out", "get_ipython", "exit", "quit", "open", "papermill"}
 

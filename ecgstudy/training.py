@@ -88,8 +88,59 @@ class Run:
         """Load the trained network, in evaluation mode."""
         network = self.system.network(len(self.classes))
         with told_if_broken(self.folder):
-            network.load_state_dict(load_file(self.folder / "weights.safetensors"))
+            network.load_state_dict(read_weights(self.folder / "weights.safetensors", network))
         return network.eval()
+
+
+def read_weights(path: Path, network: nn.Module) -> dict[str, Tensor]:
+    """Read the weights of a network; those that were packed (``packed``) are told apart by the network's own."""
+    kept = load_file(path)
+    if set(kept) != {"rows", "halves", "whole"}:
+        return kept
+    weights, place = {}, dict.fromkeys(kept, 0)
+
+    def taken(what: str, number: int) -> Tensor:
+        first = place[what]
+        place[what] = first + number
+        if place[what] > kept[what].numel():
+            raise ValueError("its weights are fewer than the network has")
+        return kept[what][first : first + number]
+
+    for name, value in network.state_dict().items():
+        if not value.is_floating_point():
+            weights[name] = taken("whole", value.numel()).reshape(value.shape)
+        elif _in_rows(value):
+            scale = taken("halves", len(value)).float()[:, None]
+            weights[name] = (taken("rows", value.numel()).reshape(len(value), -1) * scale).reshape(value.shape)
+        else:
+            weights[name] = taken("halves", value.numel()).float().reshape(value.shape)
+    return weights
+
+
+def _in_rows(value: Tensor) -> bool:
+    return value.dim() > 1 and value.numel() >= 512
+
+
+def packed(network: nn.Module) -> dict[str, Tensor]:
+    """Weights of a network in a quarter of their bytes, for ``read_weights``.
+
+    Kernels are int8 (``rows``) with a scale for each output channel, all that is small is in half precision
+    (``halves``, scales among it), counters are as they were (``whole``). A weight of a kernel differs by at most 1/254
+    of the largest of its channel.
+    """
+    parts: dict[str, list[Tensor]] = {"rows": [], "halves": [], "whole": []}
+    for value in network.state_dict().values():
+        if not value.is_floating_point():
+            parts["whole"].append(value.flatten())
+        elif _in_rows(value):
+            rows = value.reshape(len(value), -1)
+            scale = (rows.abs().amax(dim=1) / 127).clamp(min=1e-6).half()
+            parts["halves"].append(scale)
+            parts["rows"].append((rows / scale.float()[:, None]).round().clamp(-127, 127).to(torch.int8).flatten())
+        else:
+            parts["halves"].append(value.half().flatten())
+    kinds = {"rows": torch.int8, "halves": torch.half, "whole": torch.int64}
+    return {name: torch.cat([torch.zeros(0, dtype=kinds[name]), *values]) for name, values in parts.items()}
 
 
 def train(

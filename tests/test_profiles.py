@@ -9,7 +9,7 @@ from papermill.translators import PythonTranslator
 
 from ecgstudy import profiles
 from ecgstudy.book import build
-from ecgstudy.book.build import notebook_names
+from ecgstudy.book.build import chapter_names
 from ecgstudy.explain.methods import METHODS
 from ecgstudy.losses import LOSSES
 from ecgstudy.paths import NOTEBOOKS
@@ -27,7 +27,7 @@ def declared(name, injected=""):
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("name", notebook_names())
+@pytest.mark.parametrize("name", chapter_names())
 def test_a_profile_gives_exactly_the_declared_parameters(profile, name):
     assert set(profile_values(profile, name)) == set(declared(name)) - {"profile"}
 
@@ -38,12 +38,12 @@ def blocks():
 
 
 def test_profiles_tell_of_no_notebook_that_is_not_there():
-    assert set(blocks()) - {"all"} <= set(notebook_names())
+    assert set(blocks()) - {"all"} <= set(chapter_names())
 
 
 def test_the_first_code_cell_holds_the_parameters():
     # settings() takes every name it finds for a parameter that was passed in.
-    for name in notebook_names():
+    for name in chapter_names():
         cells = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
         first = next(c for c in cells if c["cell_type"] == "code")
         assert first["metadata"].get("tags") == ["parameters"], name
@@ -180,8 +180,9 @@ def test_a_profile_is_typed_as_what_is_passed(monkeypatch, tmp_path):
 def test_a_new_parameter_takes_what_its_block_is_like(monkeypatch, tmp_path):
     monkeypatch.setattr(profiles, "NOTEBOOKS", tmp_path)
     (tmp_path / "profiles.yaml").write_text(
-        "13_new:\n  heads: {smoke: 1, demo: 4, real: 4, paper: 8}\n  slope: {smoke: 0, demo: 0.5, real: 1, paper: 1}\n"
-        "  causal: true\n  window: null\n  shape: round\n  span: {smoke: null, demo: 3, real: 3, paper: 3}\n",
+        "13_new:\n  heads: {smoke: 1, class: 2, demo: 4, real: 4, paper: 8}\n"
+        "  slope: {smoke: 0, class: 0.5, demo: 0.5, real: 1, paper: 1}\n"
+        "  causal: true\n  window: null\n  shape: round\n  span: {smoke: null, class: 3, demo: 3, real: 3, paper: 3}\n",
         encoding="utf-8",
     )
     new = profile_values("smoke", "13_new")
@@ -202,7 +203,8 @@ def test_a_new_parameter_takes_what_its_block_is_like(monkeypatch, tmp_path):
         typed("epohcs", "3", "13_new")
 
 
-NEW = "{smoke: 1, demo: 4, real: 4, paper: 8}"
+NEW = "{smoke: 1, class: 2, demo: 4, real: 4, paper: 8}"
+NEW_BLOCK = "13_new:\n  heads: {{smoke: {}, class: 4, demo: 4, real: 4, paper: 8}}\n"
 
 
 @pytest.mark.parametrize(
@@ -214,8 +216,14 @@ NEW = "{smoke: 1, demo: 4, real: 4, paper: 8}"
         ),
         (f"13_new:\n  heads: {NEW}\n13_new:\n  heads: {NEW}\n", "13_new stands twice"),
         ("13_new: hello\n", "13_new has 'hello'"),
-        ("13_new:\n  heads: {smoke: [8, 9], demo: 4, real: 4, paper: 8}\n", "'heads' needs values of one kind"),
-        ("13_new:\n  heads: {smoke: eight, demo: 4, real: 4, paper: 8}\n", "'heads' needs values of one kind"),
+        (
+            "13_new:\n  heads: {smoke: [8, 9], class: 4, demo: 4, real: 4, paper: 8}\n",
+            "'heads' needs values of one kind",
+        ),
+        (
+            "13_new:\n  heads: {smoke: eight, class: 4, demo: 4, real: 4, paper: 8}\n",
+            "'heads' needs values of one kind",
+        ),
         ("13_new:\n  heads:\n", "'heads' needs values of one kind"),
     ],
 )
@@ -238,7 +246,7 @@ def test_what_a_block_lacks_is_told_with_the_file(monkeypatch, tmp_path):
 
 def test_a_new_parameter_has_the_bounds_of_its_block(monkeypatch, tmp_path):
     monkeypatch.setattr(profiles, "NOTEBOOKS", tmp_path)
-    lines = f"13_new:\n  heads: {NEW}\n  delay: {{smoke: 0, demo: 0.5, real: 1, paper: 1}}\n  bias: -1\n"
+    lines = f"13_new:\n  heads: {NEW}\n  delay: {{smoke: 0, class: 0.5, demo: 0.5, real: 1, paper: 1}}\n  bias: -1\n"
     (tmp_path / "profiles.yaml").write_text(lines, encoding="utf-8")
     assert typed("bias", "-3", "13_new") == -3 and typed("delay", "0", "13_new") == 0
     for name, text, wanted in (("heads", "0", "above 0"), ("heads", "-3", "above 0"), ("delay", "-1", "0 or more")):
@@ -252,7 +260,7 @@ def test_profiles_read_as_yaml_reads_them():
     # Their own typing must leave every value, and so every run's name, as it was.
     found = blocks()
     for profile in PROFILES:
-        for name in notebook_names():
+        for name in chapter_names():
             block = found["all"] | found.get(name, {})
             expected = {key: value[profile] if isinstance(value, dict) else value for key, value in block.items()}
             assert json.dumps(profile_values(profile, name)) == json.dumps(expected), (profile, name)

@@ -111,4 +111,31 @@
   document.addEventListener("focusout", hide);
   document.addEventListener("keydown", (event) => event.key === "Escape" && hide());
   addEventListener("scroll", () => word && place(), { passive: true });
+
+  // A quiz: what is said to one's choice, and all of it once the right one was found. Without scripts it is folded.
+  for (const question of document.querySelectorAll("fieldset.quiz-question")) {
+    const check = question.querySelector("button.quiz-check");
+    const said = question.querySelector(".quiz-said");
+    const answers = question.querySelector("details.quiz-answers");
+    check.hidden = false;
+    answers.hidden = true;
+    question.addEventListener("change", () => {
+      said.replaceChildren();
+      said.className = "quiz-said";
+    });
+    check.addEventListener("click", () => {
+      const chosen = question.querySelector("input:checked");
+      const told = chosen && answers.querySelector(`li[data-letter="${chosen.value}"]`);
+      const right = told?.hasAttribute("data-right");
+      const verdict = document.createElement("strong");
+      verdict.textContent = !told ? "Choose an answer first." : right ? "Right. " : "Not this one. ";
+      said.replaceChildren(verdict, ...(told ? [...told.querySelector("span.quiz-feedback").cloneNode(true).childNodes] : []));
+      said.className = `quiz-said ${!told ? "" : right ? "quiz-right" : "quiz-wrong"}`;
+      if (right) answers.hidden = false;
+    });
+    addEventListener("beforeprint", () => {
+      answers.hidden = false;
+      answers.open = true;
+    });
+  }
 })();

@@ -33,9 +33,14 @@ if TYPE_CHECKING:
     from ecgstudy.studies.trainings import Task
 
 
-def notebook_names() -> list[str]:
-    """Names of the notebooks in the order in which they are executed."""
+def chapter_names() -> list[str]:
+    """Names of the chapters' notebooks, by their numbers."""
     return sorted(path.stem for path in NOTEBOOKS.glob("[0-9]*.ipynb"))
+
+
+def notebook_names() -> list[str]:
+    """Names of the notebooks in the order in which they are executed: the chapters, then the class's."""
+    return chapter_names() + sorted(path.stem for path in NOTEBOOKS.glob("class.ipynb"))
 
 
 def build_folder(profile: str) -> Path:
@@ -89,7 +94,7 @@ def run_notebooks(
     Parameters
     ----------
     profile
-        ``smoke``, ``demo``, ``real`` or ``paper``.
+        ``smoke``, ``class``, ``demo``, ``real`` or ``paper``.
     names
         Names of the notebooks (without ``.ipynb``); all of them if None.
     parameters
@@ -142,7 +147,7 @@ def _pending(
     profile: str, names: Iterable[str] | None, parameters: Mapping[str, Any] | None, force: bool
 ) -> tuple[dict[str, Path], Todo]:
     """Where each notebook goes that was named, and what is to be done for those that have changed."""
-    if not notebook_names():
+    if not chapter_names():
         raise ProfileError(
             f"{NOTEBOOKS} holds no chapter (NN_NAME.ipynb): let ECGSTUDY_NOTEBOOKS name a folder that does"
         )
@@ -166,9 +171,11 @@ def _pending(
     done = {name: build_folder(profile) / "notebooks" / f"{name}.ipynb" for name in names}
     todo: Todo = {}
     for name in names:
+        source = NOTEBOOKS / f"{name}.ipynb"
         given = {"profile": profile} | passed[name]
         values = known[name] | given
-        source = NOTEBOOKS / f"{name}.ipynb"
+        if name not in chapter_names():  # the class's is the same in every profile: it has no parameters
+            given = {}
         cohort = values.get("cohort", "")
         mine = _state_of_own(cohort) if cohort in own_cohorts() else b""
         key = hashlib.sha256(
@@ -247,6 +254,7 @@ def render(profile: str) -> Path:
     if whole and before.get("made of") == made_of:
         return page
     from ecgstudy.book import computed, explorer, game, live, opening, own_ecg  # with torch, which takes seconds
+    from ecgstudy.course import notebooks, quizzes
 
     with written_whole(source) as staging:
         # The staging tree mirrors the repository, so that links to the source of a page are right.
@@ -263,12 +271,17 @@ def render(profile: str) -> Path:
             (staging / "book" / "computed" / f"{name}.md").write_text(write(), encoding="utf-8")
         for name, draw in computed.DRAWINGS.items():
             (staging / "book" / "computed" / f"{name}.svg").write_text(draw(), encoding="utf-8")
+        for path in quizzes.FOLDER.glob("*.yaml"):
+            (staging / "book" / "quizzes" / path.name).write_text(quizzes.resolved(path), encoding="utf-8")
         own_ecg.write_reports(staging / "book" / "static" / "reports")
         live.write(staging / "book" / "static" / "live")
         explorer.write(staging / "book" / "static" / "explorer")
         game.write(staging / "book" / "static" / "game")
+        notebooks.write(staging / "book" / "static" / "exercises")
         # Besides their sources, these shape the pages.
-        digest = hashlib.sha256(b"".join((PACKAGE / "book" / name).read_bytes() for name in ("pages.py", "markup.py")))
+        digest = hashlib.sha256(
+            b"".join((PACKAGE / "book" / name).read_bytes() for name in ("pages.py", "markup.py", "quiz.py"))
+        )
         digest.update((REPOSITORY / "requirements.lock").read_bytes())
         digest.update(_content(staging))
     staged = digest.hexdigest()

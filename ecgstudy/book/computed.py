@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from ecgstudy.book import (
     cost_pages,
+    exercise_pages,
     explorer,
     game,
     hearts,
@@ -163,6 +164,7 @@ COMPUTED: dict[str, Callable[[], str]] = {
     "cost_side_by_side": cost_pages.side_by_side_table,
     "cost_stored": cost_pages.stored_or_simulated,
     "exceptions": exceptions,
+    "exercises": exercise_pages.table,
     "explorer": explorer.still,
     "faults": own_ecg.faults_table,
     "findings": summary_pages.findings,

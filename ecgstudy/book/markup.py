@@ -95,6 +95,7 @@ def mended(html: str, folder: Path, terms: Mapping[str, str], *, chapter: bool =
     soup = BeautifulSoup(html, "html.parser")
     _head(soup)
     _landmarks(soup)
+    _solutions(soup)
     _names(soup)
     _figures(soup, folder)
     if chapter:
@@ -144,6 +145,24 @@ def _names(soup: BeautifulSoup) -> None:
         if not head.get_text(strip=True) and not head.find("img"):
             head.name = "td"
             head.attrs.pop("scope", None)
+
+
+def _solutions(soup: BeautifulSoup) -> None:
+    """Fold the solutions of exercises without a script, name each by its exercise, and leave no id that two have."""
+    for part in soup.select("#exercise-content, #solution-content"):
+        del part["id"]
+        part.name = "div"  # a section is a landmark without a name
+    for shown in soup.select("div.exercise > p.admonition-title"):
+        shown.decompose()  # the heading above says it
+    for solution in soup.select("div.solution.dropdown"):
+        title = solution.select_one("p.admonition-title")
+        exercise = solution.find_previous("div", class_="exercise")
+        if title is None or exercise is None:
+            continue
+        number = str(exercise["id"]).removeprefix("ex-")
+        title.replace_with(soup.new_tag("summary", string=f"Solution of {number}"))
+        solution.name = "details"
+        solution["class"] = "solution ecgstudy-fold"
 
 
 def _figures(soup: BeautifulSoup, folder: Path) -> None:

@@ -35,22 +35,34 @@ def _clean(app: Sphinx, page: str, template: str, context: dict[str, Any], doctr
 
 
 def _link(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
-    """Below the title of each chapter: its paper in brief, if there is one, and pages on which one can try its maps."""
-    chapter, pathto = page.removeprefix("notebooks/"), context["pathto"]
-    if chapter == page or "body" not in context:
+    """Below the title of each chapter: its paper in brief, if there is one, and pages on which one can try its maps.
+
+    And its exercises, there and at its end; below the title of these the chapter, and a notebook to work in.
+    """
+    folder, _, chapter = page.rpartition("/")
+    if "body" not in context or not re.match(r"\d\d_", chapter) or folder not in ("notebooks", "book/exercises"):
         return
+    pathto, links = context["pathto"], []
+    exercises = f"book/exercises/{chapter}"
     pages = {
         f"book/papers/{chapter.partition('_')[2]}": "The paper in brief",
         "book/explorer": "Explorer",
         "book/game": "Where would you look?",
+        exercises: "Exercises",
     }
-    links = [
+    if page == exercises:
+        file = pathto(f"_static/exercises/{chapter}.ipynb", 1)
+        links.append(f'<a href="{file}" download>A notebook of this page, with cells for your answers</a>')
+        pages = {f"notebooks/{chapter}": "The chapter", "book/exercises/index": "All exercises"}
+    links += [
         f'<a href="{pathto(name)}{f"#chapter={chapter}" if name == "book/explorer" else ""}">{title}</a>'
         for name, title in pages.items()
         if name in app.env.found_docs
     ]
     before, heading, after = context["body"].partition("</h1>")
     shown = f"<p><small>See also: {', '.join(links)}</small></p>" if heading and links else ""
+    if page != exercises and exercises in app.env.found_docs:
+        after += f'<p>Now you: <a href="{pathto(exercises)}">the exercises of this chapter</a>.</p>'
     context["body"] = f"{before}{heading}{shown}{after}"
 
 
@@ -120,7 +132,8 @@ def mathml(formula: str, *, block: bool = False) -> str:
     return re.sub("<mo([^>]*)>([∑∏])</mo>", r'<mo largeop="false" class="large"\1>\2</mo>', found) if block else found
 
 
-def _math(self: HTML5Translator, node: nodes.math | nodes.math_block) -> None:
+def math(self: HTML5Translator, node: nodes.math | nodes.math_block) -> None:
+    """Sphinx calls this for a formula."""
     block = isinstance(node, nodes.math_block)
     try:
         formula = mathml(node.astext(), block=block)
@@ -148,7 +161,7 @@ def _finish(app: Sphinx, exception: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Sphinx calls this."""
     app.add_js_file("book.js", loading_method="defer")
-    app.add_html_math_renderer("mathml", (_math, None), (_math, None))
+    app.add_html_math_renderer("mathml", (math, None), (math, None))
     app.connect("config-inited", _launch)
     app.connect("source-read", _fold)
     app.connect("html-page-context", _clean, priority=900)
