@@ -1,5 +1,6 @@
 """The commands of the course: ``ecgstudy course``."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +9,7 @@ import typer
 from ecgstudy.paths import needs_checkout
 from ecgstudy.text import printable
 
-course = typer.Typer(no_args_is_help=True, help="Teach from the book: notebooks of its exercises.")
+course = typer.Typer(no_args_is_help=True, help="Teach from the book: notebooks, checks of exercises, slides.")
 
 
 @course.command("notebooks")
@@ -22,8 +23,28 @@ def notebooks(
     from ecgstudy.course.notebooks import write  # which loads nbformat
 
     needs_checkout("`ecgstudy course notebooks`")
+    _told(write(folder.expanduser(), solutions=solutions, chapter=chapter, force=force))
+
+
+@course.command("chapters")
+def chapters(
+    folder: Annotated[Path, typer.Argument(help="Where to put them; made if it is not there.")],
+    profile: Annotated[str, typer.Option(help="The built book that they come from.")] = "class",
+    outputs: Annotated[bool, typer.Option("--outputs", help="With the figures and tables of that book.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what somebody has worked in.")] = False,
+) -> None:
+    """Write the chapters and the class's notebook for JupyterLab: the built book's numbers stand in their text."""
+    from ecgstudy.course.notebooks import write_chapters
+    from ecgstudy.profiles import check_profile
+
+    needs_checkout("`ecgstudy course chapters`")
+    check_profile(profile)
+    _told(write_chapters(folder.expanduser(), profile, outputs=outputs, force=force))
+
+
+def _told(made: Mapping[Path, str]) -> None:
     kept = "kept, since somebody has worked in it (--force overwrites it)"
-    for file, state in write(folder.expanduser(), solutions=solutions, chapter=chapter, force=force).items():
+    for file, state in made.items():
         typer.echo(printable(f"{file}: {kept if state == 'kept' else state}"))
 
 
