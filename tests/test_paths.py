@@ -293,6 +293,9 @@ NOT_WHOLE = {
     ("07_beat_gradcam.ipynb", ""),  # calls single_beats.save, which writes whole
     ("pages.py", "_finish"),  # _build
     ("grading.py", "run"),  # a temporary folder
+    ("slides.py", "stage"),  # the same
+    ("slides.py", "shown"),  # the same
+    ("slides.py", "_finish"),  # into what `make` writes whole
 }
 
 

@@ -29,6 +29,17 @@ def test_every_exercise_that_the_guide_names_is_there():
     assert len(named) >= 20 and named <= there, sorted(named - there)
 
 
+def test_the_class_gives_each_step_of_its_notebook_the_minutes_that_it_states():
+    timetable = PAGES["guide"].partition("## A class of 90 minutes")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (\d+)–(\d+) \| (?:Step (\d))?", timetable, re.MULTILINE)
+    assert [row[0] for row in rows] == ["0", *(row[1] for row in rows[:-1])] and rows[-1][1] == "90"
+    given = {int(step): int(end) - int(begin) for begin, end, step in rows if step}
+    cells = nbformat.read(REPOSITORY / "notebooks" / "class.ipynb", as_version=4).cells
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    for stated in (r"^## (\d)\. .* \((\d+) minutes\)$", r"^\| (\d)\. .* \| (\d+) \|$"):
+        assert {int(step): int(minutes) for step, minutes in re.findall(stated, text, re.MULTILINE)} == given
+
+
 def test_every_command_of_ours_is_one_with_these_options():
     counted = 0
     for page in PAGES.values():
