@@ -95,3 +95,22 @@ def slides(
     check_profile(profile)
     for path in make(profile, pdf=pdf):
         typer.echo(printable(f"{path}"))
+
+
+@course.command("bundle")
+def bundle(
+    file: Annotated[Path, typer.Argument(help="Of the zip.")],
+    profile: Annotated[str, typer.Option(help="The built book that it holds.")] = "class",
+    wheels: Annotated[bool, typer.Option(help="With the packages, for this system and Python.")] = True,
+) -> None:
+    """Make a zip for a room without a network: the book, notebooks, what they want simulated, packages, the source."""
+    from ecgstudy.course.bundle import make
+    from ecgstudy.profiles import check_profile
+
+    needs_checkout("`ecgstudy course bundle`")
+    check_profile(profile)
+    file = file.expanduser()
+    for part in make(file, profile, wheels=wheels, show=typer.echo):
+        megabytes = f"{part.packed / 1e6:,.1f} MB ({part.unpacked / 1e6:,.1f} MB unpacked)"
+        typer.echo(f"{part.name}: {part.files:,} files, {megabytes}")
+    typer.echo(printable(f"{file}: {file.stat().st_size / 1e6:,.1f} MB"))
