@@ -217,7 +217,5 @@ def readme(profile: str, *, wheels: bool) -> str:
     python = f"python{sys.version_info.major}.{sys.version_info.minor}"
     said = f"The wheels in here are for {platform()}. Another system needs a zip that was made there."
     if not wheels:
-        said = (
-            "This zip holds no wheels: with a network, `make env-class` in repository stands for the first three lines."
-        )
+        said = "This zip holds no wheels: with a network, `make env-class` in repository does the first three lines."
     return README.format(profile=profile, python=python, wheels=f"    {said}\n")
