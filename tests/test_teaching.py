@@ -66,7 +66,10 @@ def test_every_chapter_has_goals_prerequisites_and_its_time():
     seen = set()
     for name, chapter in about.items():
         assert set(chapter) == {"know", "can", "seconds"}
-        assert 2 <= len(chapter["can"]) <= 3 and chapter["know"] and 0 < chapter["seconds"] <= 60
+        assert 2 <= len(chapter["can"]) <= 3 and chapter["know"]
+        # A minute at most, but for those that the guide names.
+        longer = re.search(rf"Chapters [^.]*\b{name[:2]}\b[^.]* first train", PAGES["guide"])
+        assert 0 < chapter["seconds"] <= 60 or longer
         assert not seen & set(chapter["can"])
         seen |= set(chapter["can"])
         for page in chapter["know"]:
