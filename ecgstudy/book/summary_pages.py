@@ -349,7 +349,7 @@ def more_figure() -> Figure:
     """A line a system from few training records to many."""
     rows = more()
     plots.style()
-    figure, ax = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+    figure, ax = plt.subplots(figsize=(7.6, 4.2), layout="constrained")
     low, high = rows.min(axis=None) - 0.03, rows.max(axis=None) + 0.03
     away = {end: plots.apart((rows[end] - low) / (high - low), 0.017 / (high - low)) for end in rows}
     ends = {end: low + (high - low) * np.array(places) for end, places in away.items()}
@@ -360,7 +360,7 @@ def more_figure() -> Figure:
         few = f"{_plain(str(name))} {number(row['few'], 2)}"
         ax.text(-0.04, ends["few"][place], few, va="center", ha="right", fontsize=9.5)
     learned = _learned()
-    ax.set(xlim=(-0.95, 1.95), ylabel=f"macro-AUROC on {len(leaderboard.records_of('synthetic')):,} others")
+    ax.set(xlim=(-1.4, 2.2), ylabel=f"macro-AUROC on {len(leaderboard.records_of('synthetic')):,} unseen records")
     ax.set_xticks([0, 1], [f"trained on {learned[0]:,}", f"on {learned[1]:,} records"])
     ax.spines["bottom"].set_visible(False)
     return figure
