@@ -32,11 +32,15 @@ unexport PYTHONDONTWRITEBYTECODE
 # Of two locks the second, without what is in the first.
 BESIDES := awk 'NR == FNR {if (/^[^ ]/) known[$$1]; next} /^[^ ]/ {keep = !($$1 in known)} keep'
 
-.PHONY: book test smoke slides serve env env-class env-cluster env-test lint lock licences bench attack clean
+.PHONY: book class test smoke slides serve env env-class env-cluster env-test lint lock licences bench attack clean
 .DELETE_ON_ERROR:
 
 book: $(READY)  ## run the study (PROFILE=demo) and render the book
 	$(BIN)/ecgstudy book --profile $(PROFILE)
+
+class: $(CLASS)  ## the students' notebooks in JupyterLab
+	$(BIN)/ecgstudy course notebooks handout
+	$(BIN)/jupyter lab handout
 
 test: $(TESTS)  ## the whole suite, a process for each core
 	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import json
 import re
 import sys
 
@@ -12,15 +13,16 @@ import typer
 import yaml
 
 from ecgstudy import profiles
+from ecgstudy.book import build, opening, teaching_pages
 from ecgstudy.cli import app
 from ecgstudy.course import exercises
 from ecgstudy.course import project as projects
 from ecgstudy.explain.cases import synthetic_cases
-from ecgstudy.paths import REPOSITORY
+from ecgstudy.paths import NOTEBOOKS, REPOSITORY
 from ecgstudy.systems import CATALOGUE
 
 FOLDER = REPOSITORY / "book" / "teaching"
-PAGES = {name: (FOLDER / f"{name}.md").read_text(encoding="utf-8") for name in ("guide", "project")}
+PAGES = {name: (FOLDER / f"{name}.md").read_text(encoding="utf-8") for name in ("guide", "project", "setup")}
 
 
 def test_every_exercise_that_the_guide_names_is_there():
@@ -56,6 +58,28 @@ def test_every_command_of_ours_is_one_with_these_options():
                 command.make_context(name, words)  # which refuses an option that there is not
                 counted += 1
     assert counted >= 5
+
+
+def test_every_chapter_has_goals_prerequisites_and_its_time():
+    about = teaching_pages.chapters()
+    assert sorted(about) == build.chapter_names()
+    seen = set()
+    for name, chapter in about.items():
+        assert set(chapter) == {"know", "can", "seconds"}
+        assert 2 <= len(chapter["can"]) <= 3 and chapter["know"] and 0 < chapter["seconds"] <= 60
+        assert not seen & set(chapter["can"])
+        seen |= set(chapter["can"])
+        for page in chapter["know"]:
+            kind = "ipynb" if page.startswith("notebooks/") else "md"
+            assert (REPOSITORY / f"{page}.{kind}").exists() and page != f"notebooks/{name}"
+    table = teaching_pages.table()
+    rows = re.findall(r"^\| \[(\d\d)\]\(.*\) \| .* \| (\d+) \| (\d+) \| (\d+) \|$", table, re.MULTILINE)
+    assert [row[0] for row in rows] == [name[:2] for name in build.chapter_names()]
+    for (_, read, exercised, seconds), name in zip(rows, build.chapter_names(), strict=True):
+        assert int(read) == opening.minutes_to_read(json.loads((NOTEBOOKS / f"{name}.ipynb").read_text("utf-8")))
+        told = (exercises.FOLDER / f"{name}.md").read_text(encoding="utf-8")
+        assert int(exercised) == sum(map(int, re.findall(r"^\*\w+ · level \d · (\d+) minutes?", told, re.MULTILINE)))
+        assert int(seconds) == about[name]["seconds"]
 
 
 def test_the_points_add_up():

@@ -22,6 +22,7 @@ from ecgstudy.book import (
     primer_figures,
     real_records,
     summary_pages,
+    teaching_pages,
 )
 from ecgstudy.book.report import interval, number, p_value
 from ecgstudy.data.labels import CLASSES
@@ -155,6 +156,7 @@ COMPUTED: dict[str, Callable[[], str]] = {
     "claims": claims_table,
     "claims_summary": claims_summary,
     "clone": summary_pages.clone,
+    "course_chapters": teaching_pages.table,
     "cost_assumptions": cost_pages.assumptions,
     "cost_estimates": cost_pages.estimates_table,
     "cost_figure": cost_pages.growth_figure,
