@@ -84,10 +84,10 @@ def licences():
     text = [
         "# Licences of what the study stands on",
         "",
-        "The packages that `make book`, `make env-class`, `make env-cluster` and `make test` install on Linux, each with",
-        "the licence that it states for itself. The command `make licences` writes this page. `LICENSE` has the study's own",
-        "licence, `data_manifest.yaml` those of the recordings. [Real ECGs that come with the book](real_records.md)",
-        "have the licences that their page names.",
+        "The packages that `make book`, `make env-class`, `make env-cluster` and `make test` install on Linux, each",
+        "with the licence that it states for itself. The command `make licences` writes this page. `LICENSE` has the",
+        "study's own licence, `data_manifest.yaml` those of the recordings. [Real ECGs that come with the",
+        "book](real_records.md) have the licences that their page names.",
     ]
     titles = ("The book", "A class, besides", "Jobs on a cluster, besides", "Slides, tests and linting, besides")
     for title, name in zip(titles, LOCKS, strict=False):
