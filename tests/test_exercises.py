@@ -389,6 +389,18 @@ def test_links_and_roles_become_words():
     assert notebooks.in_notebook(text) == "See chapter 03, lin2020, it, [the web](https://a.org), ![](x.png)"
 
 
+def test_the_class_notebook_is_handed_out_as_students_can_read_and_run_it():
+    source = nbformat.read(REPOSITORY / "notebooks" / "class.ipynb", as_version=4)
+    made = notebooks.of_class()
+    nbformat.validate(made)
+    code = [cell.source for cell in made.cells if cell.cell_type == "code"]
+    assert code == [cell.source for cell in source.cells if cell.cell_type == "code"]
+    (named,) = [cell for cell in made.cells if cell.cell_type == "code" and cell.source.startswith("NAME = ")]
+    assert "source_hidden" not in named.metadata.get("jupyter", {})  # what students are to change is seen
+    texts = "\n".join(cell.source for cell in made.cells if cell.cell_type == "markdown")
+    assert "make class" in texts and not re.search(r"\{\w+\}`|```\{|\.ipynb\)", texts)
+
+
 def test_a_notebook_that_somebody_worked_in_is_kept(tmp_path):
     call = CliRunner().invoke
     folder = tmp_path / "new" / "class"
@@ -413,7 +425,7 @@ def test_a_notebook_that_somebody_worked_in_is_kept(tmp_path):
     solved = call(app, [*command, "--solutions"])
     assert solved.stdout == f"{folder / '03_cnn_gap_solved.ipynb'}: made\n"
     assert "Why: " in (folder / "03_cnn_gap_solved.ipynb").read_text(encoding="utf-8")
-    assert len(call(app, ["course", "notebooks", str(tmp_path / "all")]).stdout.splitlines()) == len(PAGES)
+    assert len(call(app, ["course", "notebooks", str(tmp_path / "all")]).stdout.splitlines()) == len(PAGES) + 1
 
 
 def test_a_chapter_that_is_not_there():

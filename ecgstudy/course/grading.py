@@ -437,6 +437,9 @@ def checked(answers: Sequence[Any], known: Sequence[str]) -> dict[str, dict[str,
                 fault = f"no answer to {number}" if number in known else f"no exercise {number[:40]!r} here"
             rows[f"?{len(rows)}"] = {"exercise": "", "right": False, "hint": "", "status": MALFORMED, "detail": fault}
             continue
+        if bundle["answer"] is None:  # the cell is as it was handed out
+            rows[number] = {"exercise": number, "right": False, "hint": "", "status": MISSING, "detail": ""}
+            continue
         try:
             outcome = check_exercise(number, bundle["answer"])
             right, hint, status = outcome.right, outcome.hint, ANSWERED
@@ -602,8 +605,10 @@ def _rows(one: Handed, ran: Ran, asked: Sequence[str]) -> list[dict[str, Any]]:
     rows = rows or [{"exercise": "", "right": False, "hint": "", "status": ran.status, "detail": ""}]
     about = {"student": one.student, "file": one.file, "seconds": ran.seconds}
     for row in rows:
-        if ran.status != "ok" and row["status"] in (MISSING, ran.status):  # what was answered before the end counts
-            row["status"], row["detail"] = ran.status, ran.detail
+        if ran.status != "ok":
+            row["detail"] = row["detail"] or ran.detail
+            if row["status"] == MISSING:  # what was answered before the end counts
+                row["status"] = ran.status
     return [{**about, **row} for row in rows]
 
 

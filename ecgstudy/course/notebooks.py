@@ -13,11 +13,12 @@ import nbformat
 from nbformat import NotebookNode, v4
 
 from ecgstudy.book.build import build_folder, notebook_names
-from ecgstudy.book.readable import LINK, ROLE
+from ecgstudy.book.readable import LINK, ROLE, readable
 from ecgstudy.course.exercises import Exercise, Page, paths, read_page
 from ecgstudy.paths import written_whole
-from ecgstudy.profiles import BookError, nearest
+from ecgstudy.profiles import NOTEBOOKS, BookError, nearest
 
+CLASS = "class"
 SETUP = "from ecgstudy.course import check_exercise"
 
 
@@ -84,16 +85,16 @@ def text(notebook: NotebookNode) -> str:
 
 
 def write(folder: Path, *, solutions: bool = False, chapter: str | None = None, force: bool = False) -> dict[Path, str]:
-    """Write the notebooks of the book's exercises into a folder.
+    """Write the class's notebook and those of the book's exercises into a folder.
 
     Parameters
     ----------
     folder
         Made if it is not there.
     solutions
-        Write ``NN_name_solved.ipynb`` in place of students' ``NN_name.ipynb``.
+        Write ``NN_name_solved.ipynb`` in place of students' ``NN_name.ipynb``, and not the class's.
     chapter
-        Its number (``03``) or the name of its notebook; all of them if None.
+        Its number (``03``) or the name of its notebook, without the class's; all of them if None.
     force
         Also overwrite a notebook that somebody has worked in.
 
@@ -114,7 +115,16 @@ def write(folder: Path, *, solutions: bool = False, chapter: str | None = None, 
         page = read_page(source)
         notebook = solved(page) if solutions else student(page)
         contents[folder / f"{page.name}{'_solved' if solutions else ''}.ipynb"] = text(notebook)
+    if chapter is None and not solutions:
+        contents[folder / f"{CLASS}.ipynb"] = text(of_class())
     return _written(contents, force)
+
+
+def of_class() -> NotebookNode:
+    """Make the notebook of the class as students get it: it has nothing that only a built book knows."""
+    notebook = nbformat.from_dict(readable(nbformat.read(NOTEBOOKS / f"{CLASS}.ipynb", as_version=4), {}))
+    notebook.metadata["ecgstudy"] = {"chapter": CLASS, "made": fingerprint(notebook.cells)}
+    return notebook
 
 
 def write_chapters(folder: Path, profile: str, *, outputs: bool = False, force: bool = False) -> dict[Path, str]:
