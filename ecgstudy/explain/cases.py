@@ -4,7 +4,7 @@ The answer key is exact for simulated records. For LUDB's it follows from the wa
 real records with ST changes from the QRS complexes that a detector finds.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -263,27 +263,34 @@ def wave_key(waves: pd.DataFrame, name: str, leads: Sequence[str], samples: int)
         raise ValueError(f"waves do not say where {name} is; they do for {', '.join(_SPANS)}")
     key = np.zeros((len(leads), samples), dtype=bool)
     (first, edge, _), (last, edge_last, step) = _SPANS[name]
+    table = waves.dropna(subset=["onset", "offset"]).sort_values("peak", kind="stable")
+    lead_of, wave_of = table["lead"].to_numpy(dtype=object), table["wave"].to_numpy(dtype=object)
+    places = {column: table[column].to_numpy(dtype=float) for column in ("onset", "peak", "offset")}
     for row, lead in enumerate(leads):
-        own = waves[waves["lead"] == lead].dropna(subset=["onset", "offset"])
-        peaks = {wave: own[own["wave"] == wave].sort_values("peak") for wave in ("P", "QRS", "T")}
-        qrs = peaks["QRS"]["peak"].to_numpy(dtype=float)
+        of_lead = lead_of == lead
+        own = {
+            wave: {column: values[of_lead & (wave_of == wave)] for column, values in places.items()}
+            for wave in ("P", "QRS", "T")
+        }
+        qrs = own["QRS"]["peak"]
         for beat, at in enumerate(qrs):
             around = (qrs[beat - 1] if beat else -np.inf, at, qrs[beat + 1] if beat + 1 < len(qrs) else np.inf)
-            start = _edge(peaks[first], first, edge, around)
+            start = _edge(own[first], first, edge, around)
             if step:
-                stop = peaks["QRS"]["onset"].iloc[beat + 1] if beat + 1 < len(qrs) else None
+                stop = own["QRS"]["onset"][beat + 1] if beat + 1 < len(qrs) else None
             else:
-                stop = _edge(peaks[last], last, edge_last, around)
+                stop = _edge(own[last], last, edge_last, around)
             if start is not None and stop is not None:
                 key[row, int(start) : int(stop) + (edge_last == "offset")] = True
     return key
 
 
-def _edge(waves: pd.DataFrame, wave: str, edge: str, around: tuple[float, float, float]) -> int | None:
+def _edge(
+    own: Mapping[str, NDArray[np.float64]], wave: str, edge: str, around: tuple[float, float, float]
+) -> float | None:
     """On- or offset of the beat's wave: the last P before its QRS, the first T after it, itself."""
-    before, at, after = around
-    peak = waves["peak"].to_numpy(dtype=float)
+    (before, at, after), peak = around, own["peak"]
     chosen = {"P": (peak > before) & (peak < at), "QRS": peak == at, "T": (peak > at) & (peak < after)}[wave]
     if not chosen.any():
         return None
-    return int(waves[edge].to_numpy()[np.flatnonzero(chosen)[-1 if wave == "P" else 0]])
+    return own[edge][np.flatnonzero(chosen)[-1 if wave == "P" else 0]]
