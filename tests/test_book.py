@@ -122,47 +122,6 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.mark.slow
-def test_every_page_opens_cleanly(built, served, browser):
-    html = built / "_build" / "html"
-    pages = sorted({p for p in html.rglob("*.html") if "_static" not in p.parts} - {html / "index.html"})
-    assert len(pages) >= 3 + len(build.notebook_names())
-    # One tab for all of them: the browser keeps the scripts and fonts that pages share.
-    page = browser.new_page(viewport={"width": 1400, "height": 900})
-    errors, requests = [], []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
-    page.on("request", lambda request: requests.append(request.url))
-    page.on("requestfailed", lambda request: errors.append(f"failed: {request.url}"))
-    for page_file in pages:
-        errors.clear()
-        requests.clear()
-        name = page_file.relative_to(html)
-        page.set_viewport_size({"width": 1400, "height": 900})
-        page.goto(served + name.as_posix())
-        page.evaluate(LOAD_ALL)
-        page.wait_for_load_state("networkidle")
-        assert not errors, (name, errors)
-        assert not [u for u in requests if not u.startswith((served, "data:", "blob:"))], (name, requests)
-        images = page.eval_on_selector_all("img", "all => all.map(i => [i.src, i.alt, i.naturalWidth])")
-        assert all(loaded for _, _, loaded in images), (name, images)
-        figures = page.eval_on_selector_all("article img", "all => all.map(i => i.alt)")
-        assert all(len(alt) > 15 and not alt.endswith(".png") for alt in figures), (name, figures)
-        assert page.locator("h1").count() or name.name in {"genindex.html", "search.html"}, name
-        for width in (1400, 390):
-            page.set_viewport_size({"width": width, "height": 900})
-            wider = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-            assert wider <= 1, (name, f"{wider} px wider than a screen of {width} px")
-    page.close()
-
-
-# Pictures further down are loaded when one comes near them.
-LOAD_ALL = """() => Promise.all([...document.images].map(image => {
-    image.loading = "eager";
-    return image.decode().catch(() => {});
-}))"""
-
-
-@pytest.mark.slow
 def test_the_address_alone_leads_to_the_first_page(built, served, browser):
     redirect = (built / "_build" / "html" / "index.html").read_text()
     # Without one a browser asks, now and then, for an icon that is not there.
