@@ -13,8 +13,9 @@ TORCH := $(shell grep -oE 'torch==[0-9.]+' pyproject.toml)
 LOCAL_TORCH := $(wildcard $(addsuffix /torch-*.whl,$(PIP_FIND_LINKS)))
 UV_TORCH := $(if $(LOCAL_TORCH),--find-links $(PIP_FIND_LINKS),--torch-backend $(TORCH_BACKEND))
 BIN := $(VENV)/bin
-# The environment of the book; jobs on a cluster want more, and tests and linting more than that.
+# The environment of the book; a class and jobs on a cluster want more, slides, tests and linting more than the latter.
 READY := $(VENV)/.ready
+CLASS := $(VENV)/.ready-class
 CLUSTER := $(VENV)/.ready-cluster
 TESTS := $(VENV)/.ready-test
 # --no-build: what is built from source would bring build tools that no lock knows.
@@ -31,11 +32,15 @@ unexport PYTHONDONTWRITEBYTECODE
 # Of two locks the second, without what is in the first.
 BESIDES := awk 'NR == FNR {if (/^[^ ]/) known[$$1]; next} /^[^ ]/ {keep = !($$1 in known)} keep'
 
-.PHONY: book test smoke slides serve env env-cluster env-test lint lock licences bench attack clean
+.PHONY: book class test smoke slides serve env env-class env-cluster env-test lint lock licences bench attack clean
 .DELETE_ON_ERROR:
 
 book: $(READY)  ## run the study (PROFILE=demo) and render the book
 	$(BIN)/ecgstudy book --profile $(PROFILE)
+
+class: $(CLASS)  ## the students' notebooks in JupyterLab
+	$(BIN)/ecgstudy course notebooks handout
+	$(BIN)/jupyter lab handout
 
 test: $(TESTS)  ## the whole suite, a process for each core
 	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
@@ -76,6 +81,11 @@ $(CLUSTER): $(READY) requirements-cluster.lock
 	$(LOCKED:--no-build=$(BUILD_ONE)) requirements-cluster.lock
 	@touch $@
 
+env-class: $(CLASS)  ## with JupyterLab
+$(CLASS): $(READY) requirements-class.lock
+	$(LOCKED) requirements-class.lock
+	@touch $@
+
 env-test: $(TESTS)
 $(TESTS): $(CLUSTER) requirements-test.lock
 	$(LOCKED) requirements-test.lock
@@ -88,13 +98,17 @@ lock: $(TESTS)  ## pin the newest versions that pyproject.toml allows
 	$(COMPILE) --upgrade --extra devices --extra cluster --constraint requirements-all.new pyproject.toml \
 	    -o requirements-cluster.new
 	$(BESIDES) requirements-all.new requirements-cluster.new > requirements-cluster.lock
-	$(COMPILE) --upgrade --all-extras --constraint requirements-cluster.new pyproject.toml -o requirements-test.new
+	$(COMPILE) --upgrade --all-extras --constraint requirements-cluster.new pyproject.toml -o requirements-every.new
+	$(COMPILE) --extra devices --extra class --constraint requirements-every.new pyproject.toml -o requirements-class.new
+	$(BESIDES) requirements-all.new requirements-class.new > requirements-class.lock
+	$(COMPILE) --extra devices --extra cluster --extra slides --extra test --constraint requirements-every.new \
+	    pyproject.toml -o requirements-test.new
 	$(BESIDES) requirements-cluster.new requirements-test.new > requirements-test.lock
 	rm requirements-*.new
 	echo uv==$(UV_VERSION) | $(COMPILE) - -o requirements-uv.lock
 	$(BIN)/python -m tests.test_environment > environment.yml
 
-licences: $(TESTS)  ## write book/licences.md: what each installed package may be used under
+licences: $(CLASS) $(TESTS)  ## write book/licences.md: what each installed package may be used under
 	$(BIN)/python -m tests.test_environment licences > book/licences.md
 
 clean:  ## the built book and the caches; .venv, data/ and results/ stay

@@ -334,15 +334,26 @@ def alone(folder: Path, waiting: str = "") -> Iterator[None]:
     """Hold the lock of a cached folder. Of several processes that want it, one makes it; the others wait and open it.
 
     ``waiting`` is printed if this process has to wait.
+
+    Raises
+    ------
+    PermissionError
+        when the cache may not be written to; the message names it and says what to do.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder.with_name(f"{folder.name}.lock"))
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         if waiting:
             print(waiting, file=sys.stderr, flush=True)
         lock.acquire()
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        lacks = f"{folder.parent} lacks {folder.name}, and may not be written to"
+        remedy = "let ECGSTUDY_CACHE name a folder of yours, into which you may copy that one"
+        raise PermissionError(error.errno, f"{lacks}: {remedy}") from error
     try:
         yield
     finally:

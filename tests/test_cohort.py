@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ecgstudy import paths
 from ecgstudy.data import cohort
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.manifest import DataError
@@ -98,6 +99,20 @@ def test_the_cache_is_opened_not_built_again():
     assert first.checksum == again.checksum
     np.testing.assert_array_equal(first[0], again[0])
     assert build([record("a", 0)], identity=identity, dtype="int16").folder != first.folder
+
+
+def test_a_cache_that_may_only_be_read_is_shared(monkeypatch):
+    """As a class's is on a hub; to root, who runs tests in a container, no folder is read-only."""
+    there = {"identity": {"shared": time.time_ns()}}
+    build([record("a", 0)], **there)
+
+    def refused(*_, **__):
+        raise PermissionError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(paths.FileLock, "acquire", refused)
+    assert len(build([record("a", 0)], **there)) == 1
+    with pytest.raises(PermissionError, match=r"cohorts lacks \w+, and may not be written to: let ECGSTUDY_CACHE name"):
+        build([record("a", 0)])
 
 
 def test_checksum_is_of_content():

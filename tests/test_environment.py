@@ -22,7 +22,7 @@ from ecgstudy.data import audit
 from ecgstudy.paths import REPOSITORY, RESULTS, listed
 from ecgstudy.studies import claims, explanations, leaderboard
 
-LOCKS = ("requirements.lock", "requirements-cluster.lock", "requirements-test.lock", "requirements-uv.lock")
+LOCKS = tuple(f"requirements{name}.lock" for name in ("", "-class", "-cluster", "-test", "-uv"))
 
 
 def project():
@@ -84,12 +84,12 @@ def licences():
     text = [
         "# Licences of what the study stands on",
         "",
-        "The packages that `make book`, `make env-cluster` and `make test` install on Linux, each with the licence",
-        "that it states for itself. The command `make licences` writes this page. `LICENSE` has the study's own",
-        "licence, `data_manifest.yaml` those of the recordings. [Real ECGs that come with the book](real_records.md)",
-        "have the licences that their page names.",
+        "The packages that `make book`, `make env-class`, `make env-cluster` and `make test` install on Linux, each",
+        "with the licence that it states for itself. The command `make licences` writes this page. `LICENSE` has the",
+        "study's own licence, `data_manifest.yaml` those of the recordings. [Real ECGs that come with the",
+        "book](real_records.md) have the licences that their page names.",
     ]
-    titles = ("The book", "Jobs on a cluster, besides", "Tests and linting, besides")
+    titles = ("The book", "A class, besides", "Jobs on a cluster, besides", "Slides, tests and linting, besides")
     for title, name in zip(titles, LOCKS, strict=False):
         packages = lock() if name == LOCKS[0] else dict(map(split, pins(name)))
         text += ["", f"## {title}", "", "| package | version | licence |", "|---|---|---|"]
@@ -126,9 +126,9 @@ def test_every_dependency_is_pinned():
     extras = project()["optional-dependencies"]
     names = {re.match(r"[\w.-]+", d).group().lower() for d in project()["dependencies"] + extras["devices"]}
     assert names <= set(lock())
-    for extra in ("cluster", "test"):
+    for extra, of in (("class", "class"), ("cluster", "cluster"), ("slides", "test"), ("test", "test")):
         names = {re.match(r"[\w.-]+", d).group().lower() for d in extras[extra]}
-        assert names <= set(lock(f"requirements-{extra}.lock"))
+        assert names <= set(lock(f"requirements-{of}.lock"))
 
 
 @pytest.mark.parametrize("name", LOCKS)
@@ -137,9 +137,10 @@ def test_every_pin_has_hashes(name):
     assert not [pin for pin, hashes in pins(name).items() if not hashes]
 
 
-def test_what_only_a_cluster_or_tests_want_is_not_in_the_books_environment():
-    names = [split(pin)[0] for lock_ in LOCKS[:3] for pin in pins(lock_)]
+def test_what_only_a_class_a_cluster_or_tests_want_is_not_in_the_books_environment():
+    names = [split(pin)[0] for lock_ in LOCKS[:1] + LOCKS[2:4] for pin in pins(lock_)]
     assert len(set(names)) == len(names)
+    assert "jupyterlab" not in lock() and "jupyterlab" in lock("requirements-class.lock")
     for name in ("snakemake", "kubernetes", "pulp"):
         assert name not in lock() and name in lock("requirements-cluster.lock")
     for name in ("quantus", "opencv-python", "scikit-image", "playwright", "hypothesis", "ruff", "pytest"):
@@ -169,15 +170,16 @@ def test_actions_are_pinned_by_their_commit():
 def test_the_page_of_licences_names_every_package():
     text = (REPOSITORY / "book" / "licences.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| ([\w.-]+) \| (\d\S*) \| [^|]{2,}\|$", text, re.M))
-    here = [pin for name in LOCKS[:3] for pin in pins(name) if ";" not in pin]  # a marker: not on every system
+    here = [pin for name in LOCKS[:4] for pin in pins(name) if ";" not in pin]  # a marker: not on every system
     assert rows.items() >= dict(map(split, [*here, torch()])).items()
-    assert rows.keys() <= lock(*LOCKS[:3]).keys()
+    assert rows.keys() <= lock(*LOCKS[:4]).keys()
     assert "UNKNOWN" not in text
 
 
-def test_what_is_imported_is_declared_for_the_book():
+def test_what_is_imported_is_declared_for_the_book_or_its_slides():
     found = packages_distributions()
-    declared = {plain(re.match(r"[\w.-]+", d).group()) for d in project()["dependencies"]}
+    stated = project()["dependencies"] + project()["optional-dependencies"]["slides"]
+    declared = {plain(re.match(r"[\w.-]+", d).group()) for d in stated}
     optional = {"torch_ecg", "deepecgkit"}  # of one bench each, which says so
     lacking = {m for m in imported() - optional - {"ecgstudy"} if not declared & set(map(plain, found.get(m, ())))}
     assert not lacking

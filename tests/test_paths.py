@@ -292,7 +292,11 @@ NOT_WHOLE = {
     ("live.py", "write"),  # the same
     ("07_beat_gradcam.ipynb", ""),  # calls single_beats.save, which writes whole
     ("pages.py", "_finish"),  # _build
+    ("pages.py", "_copies"),  # the same
     ("grading.py", "run"),  # a temporary folder
+    ("slides.py", "stage"),  # the same
+    ("slides.py", "shown"),  # the same
+    ("slides.py", "_finish"),  # into what `make` writes whole
 }
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import itertools
 import re
 from xml.etree import ElementTree
 
@@ -51,11 +52,12 @@ def test_the_findings_have_the_numbers_of_the_tables():
     )
     assert report.interval(*aside["features and trees"]) in second and report.interval(*real["source alone"]) in second
     mass = explained("excess mass")
-    top = max(mass[(*pair, "synthetic", "synthetic")] for pair in OWN_MAPS)
+    for trained in ("synthetic", "synthetic-large"):
+        assert report.interval(*max(mass[(*pair, "synthetic", trained)] for pair in OWN_MAPS), digits=2) in third
     detector = mass["ECGMaster", "QRS detector", "synthetic", "synthetic"]
-    assert report.interval(*top, digits=2) in third and report.interval(*detector, digits=2) in third
-    for cohort in ("synthetic", "LUDB"):
-        assert report.interval(*mass["Local evidence", "evidence", cohort, "synthetic"], digits=2) in fourth
+    assert report.interval(*detector, digits=2) in third
+    for cohort, trained in itertools.product(("synthetic", "LUDB"), ("synthetic", "synthetic-large")):
+        assert report.interval(*mass["Local evidence", "evidence", cohort, trained], digits=2) in fourth
     assert report.interval(*real["Local evidence, pre-trained"]) in fourth
     seeds = [v[0] for k, v in explained("seeds").items() if k[:2] in OWN_MAPS and k[2:] == ("synthetic", "synthetic")]
     assert f"correlate by {min(seeds):.2f} to {max(seeds):.2f}," in fifth
@@ -108,6 +110,20 @@ def test_the_maps_are_all_own_maps_and_two_that_know_nothing():
             own = rows[rows["name"] == f"{system}: {method}"].set_index("trained")
             for trained in ("synthetic", "synthetic-large"):
                 assert own.loc[trained, ["value", "low", "high"]].tolist() == mass[system, method, cohort, trained]
+
+
+def test_what_is_said_of_the_maps_are_the_tables_rows():
+    mass, said = explained("excess mass"), summary_pages.minute_maps()
+    best = max(OWN_MAPS, key=lambda pair: mass[(*pair, "synthetic", "synthetic-large")])
+    assert f"that of {best[0]} called *{best[1]}*" in said
+    for pair, cohort in itertools.product((best, ("Local evidence", "evidence")), ("synthetic", "LUDB")):
+        assert report.interval(*mass[(*pair, cohort, "synthetic-large")], digits=2) in said
+
+
+def test_the_source_alone_beats_whom_the_page_names():
+    real = areas("real")
+    worse = [name for name, row in real.items() if row[0] < real["source alone"][0] and not name.endswith(", one")]
+    assert worse and f"The source alone beats {' and '.join(worse)}:" in summary_pages.minute_readers()
 
 
 def test_the_readers_leave_out_single_members_and_stand_in_order():

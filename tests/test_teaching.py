@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import json
 import re
 import sys
 
@@ -12,21 +13,33 @@ import typer
 import yaml
 
 from ecgstudy import profiles
+from ecgstudy.book import build, opening, teaching_pages
 from ecgstudy.cli import app
 from ecgstudy.course import exercises
 from ecgstudy.course import project as projects
 from ecgstudy.explain.cases import synthetic_cases
-from ecgstudy.paths import REPOSITORY
+from ecgstudy.paths import NOTEBOOKS, REPOSITORY
 from ecgstudy.systems import CATALOGUE
 
 FOLDER = REPOSITORY / "book" / "teaching"
-PAGES = {name: (FOLDER / f"{name}.md").read_text(encoding="utf-8") for name in ("guide", "project")}
+PAGES = {name: (FOLDER / f"{name}.md").read_text(encoding="utf-8") for name in ("guide", "project", "setup")}
 
 
 def test_every_exercise_that_the_guide_names_is_there():
     there = {one.number for path in exercises.paths() for one in exercises.read(path)}
     named = set(re.findall(r"\b\d\d-\d\b", PAGES["guide"]))
     assert len(named) >= 20 and named <= there, sorted(named - there)
+
+
+def test_the_class_gives_each_step_of_its_notebook_the_minutes_that_it_states():
+    timetable = PAGES["guide"].partition("## A class of 90 minutes")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (\d+)–(\d+) \| (?:Step (\d))?", timetable, re.MULTILINE)
+    assert [row[0] for row in rows] == ["0", *(row[1] for row in rows[:-1])] and rows[-1][1] == "90"
+    given = {int(step): int(end) - int(begin) for begin, end, step in rows if step}
+    cells = nbformat.read(REPOSITORY / "notebooks" / "class.ipynb", as_version=4).cells
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    for stated in (r"^## (\d)\. .* \((\d+) minutes\)$", r"^\| (\d)\. .* \| (\d+) \|$"):
+        assert {int(step): int(minutes) for step, minutes in re.findall(stated, text, re.MULTILINE)} == given
 
 
 def test_every_command_of_ours_is_one_with_these_options():
@@ -45,6 +58,31 @@ def test_every_command_of_ours_is_one_with_these_options():
                 command.make_context(name, words)  # which refuses an option that there is not
                 counted += 1
     assert counted >= 5
+
+
+def test_every_chapter_has_goals_prerequisites_and_its_time():
+    about = teaching_pages.chapters()
+    assert sorted(about) == build.chapter_names()
+    seen = set()
+    for name, chapter in about.items():
+        assert set(chapter) == {"know", "can", "seconds"}
+        assert 2 <= len(chapter["can"]) <= 3 and chapter["know"]
+        # A minute at most, but for those that the guide names.
+        longer = re.search(rf"Chapters [^.]*\b{name[:2]}\b[^.]* first train", PAGES["guide"])
+        assert 0 < chapter["seconds"] <= 60 or longer
+        assert not seen & set(chapter["can"])
+        seen |= set(chapter["can"])
+        for page in chapter["know"]:
+            kind = "ipynb" if page.startswith("notebooks/") else "md"
+            assert (REPOSITORY / f"{page}.{kind}").exists() and page != f"notebooks/{name}"
+    table = teaching_pages.table()
+    rows = re.findall(r"^\| \[(\d\d)\]\(.*\) \| .* \| (\d+) \| (\d+) \| (\d+) \|$", table, re.MULTILINE)
+    assert [row[0] for row in rows] == [name[:2] for name in build.chapter_names()]
+    for (_, read, exercised, seconds), name in zip(rows, build.chapter_names(), strict=True):
+        assert int(read) == opening.minutes_to_read(json.loads((NOTEBOOKS / f"{name}.ipynb").read_text("utf-8")))
+        told = (exercises.FOLDER / f"{name}.md").read_text(encoding="utf-8")
+        assert int(exercised) == sum(map(int, re.findall(r"^\*\w+ · level \d · (\d+) minutes?", told, re.MULTILINE)))
+        assert int(seconds) == about[name]["seconds"]
 
 
 def test_the_points_add_up():

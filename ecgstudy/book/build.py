@@ -280,7 +280,9 @@ def render(profile: str) -> Path:
         notebooks.write(staging / "book" / "static" / "exercises")
         # Besides their sources, these shape the pages.
         digest = hashlib.sha256(
-            b"".join((PACKAGE / "book" / name).read_bytes() for name in ("pages.py", "markup.py", "quiz.py"))
+            b"".join(
+                (PACKAGE / "book" / name).read_bytes() for name in ("pages.py", "markup.py", "quiz.py", "readable.py")
+            )
         )
         digest.update((REPOSITORY / "requirements.lock").read_bytes())
         digest.update(_content(staging))

@@ -22,6 +22,7 @@ from ecgstudy.book import (
     primer_figures,
     real_records,
     summary_pages,
+    teaching_pages,
 )
 from ecgstudy.book.report import interval, number, p_value
 from ecgstudy.data.labels import CLASSES
@@ -45,7 +46,7 @@ def _count(of_kind: list[dict[str, Any]], whose: str) -> str:
     tested = {(claim["system"], claim["claim"]) for claim in of_kind if claim["verdict"] in claims.TESTED}
     if not of_kind:
         return ""
-    text = f"{sum(count[said] for said in claims.TESTED)} measurements put {len(tested)} {whose} "
+    text = f"{sum(count[said] for said in claims.TESTED)} measurements, each with a verdict, put {len(tested)} {whose} "
     text += " ".join(f"{said.capitalize()}: {count[said]}." for said in claims.TESTED)
     return text + (f" Not measured yet: {count['not measured']}." if count["not measured"] else "")
 
@@ -155,6 +156,7 @@ COMPUTED: dict[str, Callable[[], str]] = {
     "claims": claims_table,
     "claims_summary": claims_summary,
     "clone": summary_pages.clone,
+    "course_chapters": teaching_pages.table,
     "cost_assumptions": cost_pages.assumptions,
     "cost_estimates": cost_pages.estimates_table,
     "cost_figure": cost_pages.growth_figure,

@@ -139,6 +139,9 @@ def _names(soup: BeautifulSoup) -> None:
             del summary["aria-label"]
         elif link := summary.find_parent("details").find_previous("a"):  # type: ignore[union-attr]
             summary["aria-label"] = f"Pages of {link.get_text(strip=True)}"
+    for link in soup.select('a.btn-download-source-button[href$=".ipynb"]'):
+        link["download"] = ""  # else a browser shows its JSON
+        del link["target"]
     for entry in soup.select('[role="doc-biblioentry"]'):
         entry["role"] = "listitem"
     for head in soup.select("th"):

@@ -15,6 +15,7 @@ from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
 
 from ecgstudy.book.markup import definitions, mended
+from ecgstudy.book.readable import citation, readable
 
 
 def _launch(app: Sphinx, config: Config) -> None:
@@ -155,7 +156,18 @@ def _finish(app: Sphinx, exception: Exception | None) -> None:
             text = page.read_text(encoding="utf-8")
             better = mended(text, page.parent, terms, chapter=page.parent.name == "notebooks")
             page.write_text(better, encoding="utf-8")
+    _copies(app, out / "_sources" / "notebooks")
     (out / "index.html").write_text(REDIRECT.format(config=app.config), encoding="utf-8")
+
+
+def _copies(app: Sphinx, folder: Path) -> None:
+    """What the download button of a chapter gives: Sphinx has put the executed notebooks there as they are."""
+    entries = app.env.get_domain("cite").bibdata.data.entries  # type: ignore[attr-defined]
+    cited = {key: citation(entry) for key, entry in entries.items()}
+    files = sorted(folder.glob("*.ipynb"))
+    for file in files:
+        copy = readable(json.loads(file.read_text(encoding="utf-8")), cited, {other.name for other in files})
+        file.write_text(json.dumps(copy, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -1,5 +1,6 @@
 """The commands of the course: ``ecgstudy course``."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +9,7 @@ import typer
 from ecgstudy.paths import needs_checkout
 from ecgstudy.text import printable
 
-course = typer.Typer(no_args_is_help=True, help="Teach from the book: notebooks of its exercises.")
+course = typer.Typer(no_args_is_help=True, help="Teach from the book: notebooks, checks of exercises, slides.")
 
 
 @course.command("notebooks")
@@ -22,8 +23,28 @@ def notebooks(
     from ecgstudy.course.notebooks import write  # which loads nbformat
 
     needs_checkout("`ecgstudy course notebooks`")
+    _told(write(folder.expanduser(), solutions=solutions, chapter=chapter, force=force))
+
+
+@course.command("chapters")
+def chapters(
+    folder: Annotated[Path, typer.Argument(help="Where to put them; made if it is not there.")],
+    profile: Annotated[str, typer.Option(help="The built book that they come from.")] = "class",
+    outputs: Annotated[bool, typer.Option("--outputs", help="With the figures and tables of that book.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what somebody has worked in.")] = False,
+) -> None:
+    """Write the chapters and the class's notebook for JupyterLab: the built book's numbers stand in their text."""
+    from ecgstudy.course.notebooks import write_chapters
+    from ecgstudy.profiles import check_profile
+
+    needs_checkout("`ecgstudy course chapters`")
+    check_profile(profile)
+    _told(write_chapters(folder.expanduser(), profile, outputs=outputs, force=force))
+
+
+def _told(made: Mapping[Path, str]) -> None:
     kept = "kept, since somebody has worked in it (--force overwrites it)"
-    for file, state in write(folder.expanduser(), solutions=solutions, chapter=chapter, force=force).items():
+    for file, state in made.items():
         typer.echo(printable(f"{file}: {kept if state == 'kept' else state}"))
 
 
@@ -74,3 +95,22 @@ def slides(
     check_profile(profile)
     for path in make(profile, pdf=pdf):
         typer.echo(printable(f"{path}"))
+
+
+@course.command("bundle")
+def bundle(
+    file: Annotated[Path, typer.Argument(help="Of the zip.")],
+    profile: Annotated[str, typer.Option(help="The built book that it holds.")] = "class",
+    wheels: Annotated[bool, typer.Option(help="With the packages, for this system and Python.")] = True,
+) -> None:
+    """Make a zip for a room without a network: the book, notebooks, what they want simulated, packages, the source."""
+    from ecgstudy.course.bundle import make
+    from ecgstudy.profiles import check_profile
+
+    needs_checkout("`ecgstudy course bundle`")
+    check_profile(profile)
+    file = file.expanduser()
+    for part in make(file, profile, wheels=wheels, show=typer.echo):
+        megabytes = f"{part.packed / 1e6:,.1f} MB ({part.unpacked / 1e6:,.1f} MB unpacked)"
+        typer.echo(f"{part.name}: {part.files:,} files, {megabytes}")
+    typer.echo(printable(f"{file}: {file.stat().st_size / 1e6:,.1f} MB"))

@@ -1,22 +1,24 @@
-"""Notebooks of exercises: a student's, and one with the solutions. Both are the same whenever they are made."""
+"""Notebooks for a class: of exercises, a student's and one with the solutions, and of the chapters.
+
+Those of exercises are the same whenever they are made.
+"""
 
 import hashlib
 import json
-import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import nbformat
 from nbformat import NotebookNode, v4
 
+from ecgstudy.book.build import build_folder, notebook_names
+from ecgstudy.book.readable import LINK, ROLE
 from ecgstudy.course.exercises import Exercise, Page, paths, read_page
 from ecgstudy.paths import written_whole
-from ecgstudy.profiles import nearest
+from ecgstudy.profiles import BookError, nearest
 
 SETUP = "from ecgstudy.course import check_exercise"
-# Links to pages of the book lead nowhere beside it; what they say stays. A role of MyST shows its text.
-_LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?![a-z]+:)[^)]*\)")
-_ROLE = re.compile(r"\{[\w:-]+\}`([^`<]*?)\s*(?:<[^`]*>)?`")
 
 
 def student(page: Page) -> NotebookNode:
@@ -67,7 +69,7 @@ def _cell(kind: str, name: str, source: str) -> NotebookNode:
 
 def in_notebook(text: str) -> str:
     """Markdown of a page as a notebook shows it, far from the book: without its roles and its links to other pages."""
-    return _ROLE.sub(lambda role: role[1], _LINK.sub(lambda link: link[1], text))
+    return ROLE.sub(lambda role: role[2], LINK.sub(lambda link: link[1], text))
 
 
 def fingerprint(cells: list[Any]) -> str:
@@ -107,15 +109,62 @@ def write(folder: Path, *, solutions: bool = False, chapter: str | None = None, 
     OSError
         when the folder cannot be written to.
     """
-    made = {}
+    contents = {}
     for source in _chosen(chapter):
         page = read_page(source)
-        content = text(solved(page) if solutions else student(page))
-        file = folder / f"{page.name}{'_solved' if solutions else ''}.ipynb"
+        notebook = solved(page) if solutions else student(page)
+        contents[folder / f"{page.name}{'_solved' if solutions else ''}.ipynb"] = text(notebook)
+    return _written(contents, force)
+
+
+def write_chapters(folder: Path, profile: str, *, outputs: bool = False, force: bool = False) -> dict[Path, str]:
+    """Write the chapters and the class's notebook of a built book into a folder, its numbers filled in.
+
+    Parameters
+    ----------
+    folder
+        Made if it is not there.
+    profile
+        Of the book.
+    outputs
+        Keep the figures and tables of that book.
+    force
+        Also overwrite a notebook that somebody has worked in.
+
+    Returns
+    -------
+    dict of Path and str
+        As ``write`` does.
+
+    Raises
+    ------
+    BookError
+        when there is no such book; the message says how to build it.
+    OSError
+        when the folder cannot be written to.
+    """
+    contents = {}
+    for name in notebook_names():
+        source = build_folder(profile) / "_build" / "html" / "_sources" / "notebooks" / f"{name}.ipynb"
+        if not source.exists():
+            raise BookError(f"{source.name} of profile {profile} is not built: run `ecgstudy book --profile {profile}`")
+        notebook = nbformat.read(source, as_version=4)
+        for cell in notebook.cells if not outputs else ():
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+        notebook.metadata["ecgstudy"] = {"chapter": name, "made": fingerprint(notebook.cells)}
+        contents[folder / source.name] = text(notebook)
+    return _written(contents, force)
+
+
+def _written(contents: Mapping[Path, str], force: bool) -> dict[Path, str]:
+    """Write notebooks, but for those that are there or that somebody has worked in; return what became of each."""
+    made = {}
+    for file, content in contents.items():
         made[file] = _state(file, content)
         if made[file] == "made" or (force and made[file] == "kept"):
             made[file] = "made"
-            folder.mkdir(parents=True, exist_ok=True)
+            file.parent.mkdir(parents=True, exist_ok=True)
             with written_whole(file) as partial:
                 partial.write_text(content, encoding="utf-8", newline="\n")
     return made

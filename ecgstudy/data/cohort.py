@@ -318,21 +318,36 @@ def build_cohort(
     known, records = _in_memory(records)
     for named in (config, config | {"in_memory": known}):
         folder = _folder(named)
-        # Of two processes that want the same cohort the second waits for the first instead of building it again.
-        with alone(folder):
-            if not (folder / "cohort.json").exists():
-                parts = shards.all_of(folder, number) if (number := shards.begun(folder)) else ()
-                with written_whole(folder) as partial:
-                    partial.mkdir()
-                    if parts:
-                        about = _join(partial, parts, config, by_content)
-                    else:
-                        about = _write(partial, records, config, by_content, total, progress)
-                    write_sealed(partial / "cohort.json", config | {"in_memory": known} | about)
+        # What is there is opened without its lock: a class may share a cache that it cannot write to. Of two processes
+        # that want the same cohort the second waits for the first instead of building it again.
+        if not (folder / "cohort.json").exists():
+            with alone(folder):
+                if not (folder / "cohort.json").exists():
+                    _make(folder, records, config, known, by_content, total, progress)
         about = read_sealed(folder / "cohort.json")
         if known in (None, about.get("in_memory")) or "checksum" not in about:  # which _open reports
             break  # else the cache of this identity was made from other records, or from the same with other labels
     return _open(folder)
+
+
+def _make(
+    folder: Path,
+    records: Iterable[Record | tuple[str, Exception]],
+    config: dict[str, Any],
+    known: str | None,
+    by_content: bool,
+    total: int | None,
+    progress: Callable[[int, int | None], None] | None,
+) -> None:
+    """Write the cache of a cohort, from its shards where it was begun in shards."""
+    parts = shards.all_of(folder, number) if (number := shards.begun(folder)) else ()
+    with written_whole(folder) as partial:
+        partial.mkdir()
+        if parts:
+            about = _join(partial, parts, config, by_content)
+        else:
+            about = _write(partial, records, config, by_content, total, progress)
+        write_sealed(partial / "cohort.json", config | {"in_memory": known} | about)
 
 
 def _config(

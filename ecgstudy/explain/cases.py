@@ -263,34 +263,34 @@ def wave_key(waves: pd.DataFrame, name: str, leads: Sequence[str], samples: int)
         raise ValueError(f"waves do not say where {name} is; they do for {', '.join(_SPANS)}")
     key = np.zeros((len(leads), samples), dtype=bool)
     (first, edge, _), (last, edge_last, step) = _SPANS[name]
-    table = waves.dropna(subset=["onset", "offset"]).sort_values("peak", kind="stable")
-    lead_of, wave_of = table["lead"].to_numpy(dtype=object), table["wave"].to_numpy(dtype=object)
-    places = {column: table[column].to_numpy(dtype=float) for column in ("onset", "peak", "offset")}
+    whole = waves.dropna(subset=["onset", "offset"])
+    of_lead, of_wave = whole["lead"].to_numpy(dtype=object), whole["wave"].to_numpy(dtype=object)
+    edges = {edge: whole[edge].to_numpy(dtype=float) for edge in ("onset", "peak", "offset")}
+    order = np.argsort(edges["peak"], kind="stable")  # what has no peak comes last
     for row, lead in enumerate(leads):
-        of_lead = lead_of == lead
-        own = {
-            wave: {column: values[of_lead & (wave_of == wave)] for column, values in places.items()}
-            for wave in ("P", "QRS", "T")
-        }
-        qrs = own["QRS"]["peak"]
+        own = order[of_lead[order] == lead]
+        # Arrays, since a table would be asked hundreds of times.
+        parts = {wave: {e: v[own[of_wave[own] == wave]] for e, v in edges.items()} for wave in ("P", "QRS", "T")}
+        qrs = parts["QRS"]["peak"]
         for beat, at in enumerate(qrs):
             around = (qrs[beat - 1] if beat else -np.inf, at, qrs[beat + 1] if beat + 1 < len(qrs) else np.inf)
-            start = _edge(own[first], first, edge, around)
+            start = _edge(parts[first], first, edge, around)
             if step:
-                stop = own["QRS"]["onset"][beat + 1] if beat + 1 < len(qrs) else None
+                stop = parts["QRS"]["onset"][beat + 1] if beat + 1 < len(qrs) else None
             else:
-                stop = _edge(own[last], last, edge_last, around)
+                stop = _edge(parts[last], last, edge_last, around)
             if start is not None and stop is not None:
                 key[row, int(start) : int(stop) + (edge_last == "offset")] = True
     return key
 
 
 def _edge(
-    own: Mapping[str, NDArray[np.float64]], wave: str, edge: str, around: tuple[float, float, float]
-) -> float | None:
+    waves: Mapping[str, NDArray[np.floating]], wave: str, edge: str, around: tuple[float, float, float]
+) -> int | None:
     """On- or offset of the beat's wave: the last P before its QRS, the first T after it, itself."""
-    (before, at, after), peak = around, own["peak"]
+    before, at, after = around
+    peak = waves["peak"]
     chosen = {"P": (peak > before) & (peak < at), "QRS": peak == at, "T": (peak > at) & (peak < after)}[wave]
     if not chosen.any():
         return None
-    return own[edge][np.flatnonzero(chosen)[-1 if wave == "P" else 0]]
+    return int(waves[edge][np.flatnonzero(chosen)[-1 if wave == "P" else 0]])
