@@ -14,6 +14,14 @@ import scipy.io
 from ecgstudy import workers
 from ecgstudy.data.records import LEADS
 
+# Begun last, any of these would leave the other cores idle for minutes.
+LONGEST = ("test_workflow", "test_access", "test_distributed", "test_own_cohort", "test_sixth_paper", "test_trainings")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files with the longest tests first; all others keep their order."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:

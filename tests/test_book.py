@@ -14,8 +14,11 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+from typer.testing import CliRunner
 
 from ecgstudy.book import build, computed, execute, explorer, game, live, own_ecg
+from ecgstudy.cli import app
+from ecgstudy.course import notebooks, quizzes
 from ecgstudy.paths import NOTEBOOKS, REPOSITORY, alone
 from ecgstudy.profiles import ProfileError
 
@@ -119,47 +122,6 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.mark.slow
-def test_every_page_opens_cleanly(built, served, browser):
-    html = built / "_build" / "html"
-    pages = sorted({p for p in html.rglob("*.html") if "_static" not in p.parts} - {html / "index.html"})
-    assert len(pages) >= 3 + len(build.notebook_names())
-    # One tab for all of them: the browser keeps the scripts and fonts that pages share.
-    page = browser.new_page(viewport={"width": 1400, "height": 900})
-    errors, requests = [], []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
-    page.on("request", lambda request: requests.append(request.url))
-    page.on("requestfailed", lambda request: errors.append(f"failed: {request.url}"))
-    for page_file in pages:
-        errors.clear()
-        requests.clear()
-        name = page_file.relative_to(html)
-        page.set_viewport_size({"width": 1400, "height": 900})
-        page.goto(served + name.as_posix())
-        page.evaluate(LOAD_ALL)
-        page.wait_for_load_state("networkidle")
-        assert not errors, (name, errors)
-        assert not [u for u in requests if not u.startswith((served, "data:", "blob:"))], (name, requests)
-        images = page.eval_on_selector_all("img", "all => all.map(i => [i.src, i.alt, i.naturalWidth])")
-        assert all(loaded for _, _, loaded in images), (name, images)
-        figures = page.eval_on_selector_all("article img", "all => all.map(i => i.alt)")
-        assert all(len(alt) > 15 and not alt.endswith(".png") for alt in figures), (name, figures)
-        assert page.locator("h1").count() or name.name in {"genindex.html", "search.html"}, name
-        for width in (1400, 390):
-            page.set_viewport_size({"width": width, "height": 900})
-            wider = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-            assert wider <= 1, (name, f"{wider} px wider than a screen of {width} px")
-    page.close()
-
-
-# Pictures further down are loaded when one comes near them.
-LOAD_ALL = """() => Promise.all([...document.images].map(image => {
-    image.loading = "eager";
-    return image.decode().catch(() => {});
-}))"""
-
-
-@pytest.mark.slow
 def test_the_address_alone_leads_to_the_first_page(built, served, browser):
     redirect = (built / "_build" / "html" / "index.html").read_text()
     # Without one a browser asks, now and then, for an icon that is not there.
@@ -209,23 +171,6 @@ def test_what_does_not_exist_is_told_before_anything_runs():
         build.run_notebooks("smoke", parameters={"epoks": 1})
 
 
-@pytest.mark.slow
-def test_a_failing_notebook_is_told_with_its_cell(tmp_path, monkeypatch):
-    source = json.loads((NOTEBOOKS / "02_preprocessing.ipynb").read_text())
-    source["cells"] = [
-        *source["cells"][:4],
-        {**source["cells"][3], "id": "another", "source": ["raise RuntimeError('on purpose')"]},
-    ]
-    (tmp_path / "02_preprocessing.ipynb").write_text(json.dumps(source))
-    shutil.copy(NOTEBOOKS / "profiles.yaml", tmp_path)
-    monkeypatch.setattr(build, "NOTEBOOKS", tmp_path)
-    monkeypatch.setattr(build, "build_folder", lambda profile: tmp_path / "build" / profile)
-    with pytest.raises(build.BookError, match=r"02_preprocessing\.ipynb failed in cell \d+: RuntimeError: on purpose"):
-        build.run_notebooks("smoke")
-    assert (tmp_path / "build" / "smoke" / "notebooks" / "02_preprocessing.failed.ipynb").exists()
-    assert not (tmp_path / "build" / "smoke" / "notebooks" / "02_preprocessing.ipynb").exists()
-
-
 @pytest.fixture
 def bare(tmp_path, monkeypatch):
     """Makes chapter 02 a notebook of the given cells, in a folder whose name papermill would fill in."""
@@ -249,6 +194,13 @@ def bare(tmp_path, monkeypatch):
 def outputs(path):
     cells = nbformat.read(path, as_version=4).cells
     return [o["text"] for cell in cells for o in cell.get("outputs", ()) if o.output_type == "stream"]
+
+
+def test_a_failing_notebook_is_told_with_its_cell(bare):
+    target = bare("seed = 0", "raise RuntimeError('on purpose')")
+    with pytest.raises(build.BookError, match=r"02_preprocessing\.ipynb failed in cell 3: RuntimeError: on purpose"):
+        build.run_notebooks("smoke")
+    assert [path.name for path in target.parent.iterdir()] == ["02_preprocessing.failed.ipynb"]
 
 
 LEAVES = r"cell 3 ends the notebook \(exit, quit or SystemExit\)"
@@ -324,11 +276,12 @@ def test_an_interrupt_keeps_what_was_done_and_stamps_nothing(bare, monkeypatch):
 def test_what_a_killed_run_left_is_removed_by_the_next(bare, tmp_path):
     target = bare("seed = 0", "import os, signal; os.kill(os.getppid(), signal.SIGKILL)")
     run = (
-        "import sys; from pathlib import Path; from ecgstudy.book import build; here = Path(sys.argv[1])\n"
-        "build.NOTEBOOKS, build.build_folder, build._state = here, lambda profile: here / 'build' / profile, bytes\n"
-        "build.run_notebooks('smoke', ['02_preprocessing'])"
+        "import sys; from pathlib import Path; from ecgstudy.book.execute import execute\n"
+        "execute(*map(Path, sys.argv[1:]), {}, '', {})"
     )
-    killed = subprocess.run([sys.executable, "-c", run, build.NOTEBOOKS], capture_output=True)
+    source = build.NOTEBOOKS / "02_preprocessing.ipynb"
+    target.parent.mkdir(parents=True)
+    killed = subprocess.run([sys.executable, "-c", run, source, target], capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert len(list(target.parent.iterdir())) == 1 and not target.exists()
     bare("seed = 0", "print('whole')")
@@ -414,15 +367,13 @@ def test_the_table_of_contents_names_every_page():
             assert f"{page.parent.name}/{page.stem}" in listed, page
 
 
-def test_profile_real_without_data_says_what_is_missing(tmp_path):
-    result = subprocess.run(
-        [sys.executable, "-m", "ecgstudy.cli", "run", "02_preprocessing", "--profile", "real"],
-        capture_output=True, text=True, env={**os.environ, "ECGSTUDY_DATA": str(tmp_path)},
-    )  # fmt: skip
-    assert result.returncode == 1
+def test_profile_real_without_data_says_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setenv("ECGSTUDY_DATA", str(tmp_path))
+    monkeypatch.setattr(build, "build_folder", lambda profile: tmp_path / "build" / profile)
+    result = CliRunner().invoke(app, ["run", "02_preprocessing", "--profile", "real"])
+    assert result.exit_code == 1
     for word in ("challenge-2021", f"looked in {tmp_path}", "ecgstudy data fetch challenge-2021"):
         assert word in result.stderr, result.stderr
-    (build.build_folder("real") / "notebooks" / "02_preprocessing.failed.ipynb").unlink(missing_ok=True)
 
 
 def test_folders_of_this_machine_are_in_no_output(tmp_path, monkeypatch):
@@ -465,8 +416,9 @@ def test_a_page_that_was_emptied_or_lost_is_rendered_again(tmp_path, monkeypatch
         (folder / "real.html").write_text(report[0])
 
     monkeypatch.setattr(own_ecg, "write_reports", write_reports)
-    for module in (explorer, game, live):
+    for module in (explorer, game, live, notebooks):
         monkeypatch.setattr(module, "write", Path.mkdir)
+    monkeypatch.setattr(quizzes, "FOLDER", tmp_path)
     monkeypatch.setattr(build.subprocess, "run", run)
     assert build.render("smoke") == build.render("smoke") == html / "index.html"
     assert len(rendered) == 1

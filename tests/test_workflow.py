@@ -330,31 +330,39 @@ SETTINGS = """
 import sys
 from snakemake.cli import parse_args
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
-_, given = parse_args(["--profile", sys.argv[1]])
-print(ExecutorPluginRegistry().get_plugin(given.executor or "local").get_settings(given), given.set_threads)
+for folder in sys.argv[1:]:
+    try:
+        _, given = parse_args(["--profile", folder])
+    except SystemExit as end:
+        print(end.code)
+    else:
+        print(ExecutorPluginRegistry().get_plugin(given.executor or "local").get_settings(given), given.set_threads)
 """
 
 
-@pytest.mark.parametrize(
-    ("profile", "settings"),
-    [
-        ("local", "SettingsBase"),
-        ("slurm", "status_command='sacct'"),
-        ("kubernetes", "persistent_volumes=[PersistentVolume(name='ecgstudy', path=PosixPath('/shared'))]"),
-    ],
-)
-def test_a_profile_is_read_by_snakemake_and_its_plugin(profile, settings, tmp_path):
+def test_every_profile_is_read_by_snakemake_and_its_plugin(tmp_path):
     """What runs a job is not asked: they refuse an option that neither knows."""
-    text = (WORKFLOW / "profiles" / profile / "config.yaml").read_text()
-    known = yaml.safe_load(text)
-    assert known["keep-going"] and known["rerun-incomplete"] and known["nolock"]
-    assert profile == known.get("executor", "local")
-    for more, code in (("", 0), ("keep-goin: true\n", 2)):
-        (tmp_path / "config.yaml").write_text(text + more)
-        command = [sys.executable, "-c", SETTINGS, str(tmp_path)]
-        said = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-        assert said.returncode == code, said.stderr
-        assert (settings in said.stdout) == (code == 0)
+    wanted = {
+        "local": "SettingsBase",
+        "slurm": "status_command='sacct'",
+        "kubernetes": "persistent_volumes=[PersistentVolume(name='ecgstudy', path=PosixPath('/shared'))]",
+    }
+    assert {path.name for path in (WORKFLOW / "profiles").iterdir()} == set(wanted)
+    folders = []
+    for profile in wanted:
+        text = (WORKFLOW / "profiles" / profile / "config.yaml").read_text()
+        known = yaml.safe_load(text)
+        assert known["keep-going"] and known["rerun-incomplete"] and known["nolock"]
+        assert profile == known.get("executor", "local")
+        for name, more in ((profile, ""), (f"{profile} with an error", "keep-goin: true\n")):
+            folders.append(tmp_path / name)
+            folders[-1].mkdir()
+            (folders[-1] / "config.yaml").write_text(text + more)
+    # One process reads them all: to load Snakemake takes longer.
+    said = subprocess.run([sys.executable, "-c", SETTINGS, *folders], capture_output=True, text=True, cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    for (profile, settings), read, refused in zip(wanted.items(), *[iter(said.stdout.splitlines())] * 2, strict=True):
+        assert settings in read and refused == "2", (profile, said.stdout, said.stderr)
 
 
 @pytest.mark.slow

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from ecgstudy.data.formats import LEADS, read_annotation
+from ecgstudy.data.formats import LEADS, annotations
 
 _EXTENSIONS = {lead.lower(): lead for lead in LEADS}
 _WAVES = {"p": "P", "N": "QRS", "t": "T"}
@@ -37,19 +38,31 @@ def read_delineation(path: str | Path) -> pd.DataFrame:
     """
     path = Path(path)
     path = path.with_suffix("") if path.suffix[1:] in _EXTENSIONS else path
-    tables = [read_annotation(path, extension) for extension in _EXTENSIONS]
-    marks = pd.concat(tables, ignore_index=True)
-    marks["lead"] = np.repeat(list(_EXTENSIONS.values()), list(map(len, tables)))
-    before, after = marks.shift(1), marks.shift(-1)
-    opened = (before["symbol"] == "(") & (before["lead"] == marks["lead"])
-    closed = (after["symbol"] == ")") & (after["lead"] == marks["lead"])
-    waves = pd.DataFrame(
+    found = [annotations(path, extension) for extension in _EXTENSIONS]
+    sample, symbol = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+    lead = np.repeat(np.arange(len(found)), [len(one) for one, _ in found])
+    at = np.flatnonzero(np.isin(symbol, list(_WAVES)))
+    return pd.DataFrame(
         {
-            "lead": marks["lead"],
-            "wave": marks["symbol"].map(_WAVES),
-            "onset": before["sample"].where(opened).astype("Int64"),
-            "peak": marks["sample"],
-            "offset": after["sample"].where(closed).astype("Int64"),
+            "lead": np.array(list(_EXTENSIONS.values()))[lead[at]],
+            "wave": np.array([_WAVES[one] for one in symbol[at]], dtype=str),
+            "onset": _beside(at - 1, "(", at, lead, sample, symbol),
+            "peak": sample[at],
+            "offset": _beside(at + 1, ")", at, lead, sample, symbol),
         }
     )
-    return waves.dropna(subset="wave").reset_index(drop=True)
+
+
+def _beside(
+    place: NDArray[np.intp],
+    mark: str,
+    at: NDArray[np.intp],
+    lead: NDArray[np.intp],
+    sample: NDArray[np.int64],
+    symbol: NDArray[np.object_],
+) -> pd.api.extensions.ExtensionArray:
+    """Sample of the annotation next to each wave, where it is in the wave's lead and is that mark; else missing."""
+    there = (place >= 0) & (place < len(sample))
+    place = np.where(there, place, 0)
+    there &= (lead[place] == lead[at]) & (symbol[place] == mark)
+    return pd.arrays.IntegerArray(sample[place], ~there)

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ecgstudy.data.labels import CLASSES, MISSING, SCP_STATEMENTS, classes_of, codes_in, spelled
 from ecgstudy.data.leads import CANONICAL, LEADS, residuals
@@ -234,6 +235,12 @@ def read_annotation(path: str | Path, extension: str) -> pd.DataFrame:
     ----------
     The format: physionet.org/physiotools/wag/annot-5.htm.
     """
+    sample, symbol = annotations(path, extension)
+    return pd.DataFrame({"sample": sample, "symbol": pd.Series(symbol, dtype="str")})
+
+
+def annotations(path: str | Path, extension: str) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
+    """What ``read_annotation`` reads, as arrays: a table takes longer than the file, and a record may have twelve."""
     path = Path(path).absolute()
     record = path.with_suffix("") if path.suffix in (".hea", ".dat", ".mat", f".{extension}") else path
     file = Path(f"{record}.{extension}")
@@ -278,7 +285,7 @@ def read_annotation(path: str | Path, extension: str) -> pd.DataFrame:
     label, sample = label[~of_file], sample[~of_file]
     if resolution:
         sample = np.floor(sample * (_rate(record, file) / resolution) + 0.5).astype(np.int64)
-    return pd.DataFrame({"sample": sample, "symbol": pd.Series(symbols[label], dtype="str")})
+    return sample, symbols[label]
 
 
 def _definitions(notes: list[str]) -> tuple[np.ndarray, float | None]:
