@@ -68,6 +68,7 @@ def graded(chapter, tmp_path_factory):
         port = server.getsockname()[1]
         write(folder / "right.ipynb", answer("98-1", 4), answer("98-2", "A)"))
         write(folder / "wrong.ipynb", "1 / 0", answer("98-1", 5))
+        write(folder / "blank.ipynb", answer("98-1", None), answer("98-2", "a"))  # `answer = ...`, as it was handed out
         write(folder / "lying.ipynb", "print('98-1: right.')", raw('{"exercise": "98-1", "answer": 5, "right": True}'))
         write(folder / "hungry.ipynb", "held = []\nwhile True:\n    held.append(bytearray(b'x') * 50_000_000)")
         write(folder / "crashing.ipynb", answer("98-1", 4), "import os\nos._exit(0)")
@@ -119,6 +120,7 @@ def test_right_and_wrong_answers_are_told_apart_by_the_grader_alone(graded):
     assert of(graded, "right") == of(graded, "right", "98-2") == ("1", "ok")
     assert of(graded, "wrong") == ("0", "ok") and of(graded, "wrong", "98-2") == ("0", "error")
     assert of(graded, "lying") == ("0", "ok") and of(graded, "lying", "98-2") == ("0", "not answered")
+    assert of(graded, "blank") == ("0", "not answered") and of(graded, "blank", "98-2") == ("1", "ok")
     hints = {row["hint"] for row in graded[1] if row["student"] in ("wrong", "lying") and row["exercise"] == "98-1"}
     assert hints == {"Count again."}
     (detail,) = {row["detail"] for row in graded[1] if row["student"] == "wrong" and row["detail"]}
