@@ -91,7 +91,8 @@ $(TESTS): $(CLUSTER) requirements-test.lock
 	$(LOCKED) requirements-test.lock
 	@touch $@
 
-# What only CUDA builds of torch want is left out: such a build brings the exact packages it needs.
+# What only CUDA builds of torch want is left out: such a build brings the exact packages it needs. So is a grammar
+# of addresses, which JupyterLab can do without: each process that imports nbformat would parse it, for seconds.
 lock: $(TESTS)  ## pin the newest versions that pyproject.toml allows
 	$(COMPILE) --upgrade --extra devices pyproject.toml -o requirements-all.new
 	awk '/^[^ ]/ {keep = !/^(nvidia-|cuda-|triton|torch=)/} keep' requirements-all.new > requirements.lock
@@ -100,7 +101,8 @@ lock: $(TESTS)  ## pin the newest versions that pyproject.toml allows
 	$(BESIDES) requirements-all.new requirements-cluster.new > requirements-cluster.lock
 	$(COMPILE) --upgrade --all-extras --constraint requirements-cluster.new pyproject.toml -o requirements-every.new
 	$(COMPILE) --extra devices --extra class --constraint requirements-every.new pyproject.toml -o requirements-class.new
-	$(BESIDES) requirements-all.new requirements-class.new > requirements-class.lock
+	$(BESIDES) requirements-all.new requirements-class.new \
+	    | awk '/^[^ ]/ {keep = !/^(lark|rfc3987-syntax)=/} keep' > requirements-class.lock
 	$(COMPILE) --extra devices --extra cluster --extra slides --extra test --constraint requirements-every.new \
 	    pyproject.toml -o requirements-test.new
 	$(BESIDES) requirements-cluster.new requirements-test.new > requirements-test.lock
