@@ -66,11 +66,15 @@ def alone():
 @pytest.mark.usefixtures("wheels")
 def test_the_class_runs_from_the_unpacked_zip_without_a_network(built, tmp_path, monkeypatch):
     monkeypatch.setattr(bundle, "trainings", lambda *_, **__: [COHORT.task])
-    file = tmp_path / "class.zip"
+    file, room = tmp_path / "class.zip", tmp_path / "smoke"
+    (room / "slides").mkdir(parents=True)
+    (room / "slides" / "class.html").touch()
+    (room / "_build").symlink_to(built / "_build")
+    monkeypatch.setattr(bundle, "build_folder", lambda _: room)
     call = CliRunner().invoke(app, ["course", "bundle", str(file), "--profile", "smoke"])
     assert call.exit_code == 0, call.output
     told = dict(re.findall(r"^(\w+): ([\d,]+) files, [\d.,]+ MB \([\d.,]+ MB unpacked\)$", call.stdout, re.MULTILINE))
-    assert list(told) == ["book", "notebooks", "cache", "wheels", "repository"]
+    assert list(told) == ["book", "notebooks", "cache", "slides", "wheels", "repository"]
     with zipfile.ZipFile(file) as archive:
         names = archive.namelist()
         assert len(names) == len(set(names)) == 1 + sum(int(count.replace(",", "")) for count in told.values())
@@ -79,7 +83,7 @@ def test_the_class_runs_from_the_unpacked_zip_without_a_network(built, tmp_path,
     assert {path.name for path in top.iterdir()} == {"README.txt", *told}
     text = (top / "README.txt").read_text(encoding="utf-8")
     assert "wheels in here are for Python 3" in text and "{" not in text
-    for path in re.findall(r"(?:book|notebooks)/[\w/.]*\w", text):
+    for path in re.findall(r"(?:book|notebooks|slides)/[\w/.]*\w", text):
         assert (top / path).exists(), path
     assert not [name for name in names if name.endswith(".lock") and "/cache/" in name]
     html = built / "_build" / "html" / "notebooks"

@@ -33,7 +33,8 @@ ecgstudy: a class on explainable machine learning for ECGs, without a network
 =============================================================================
 
 In a browser alone
-    Open book/index.html. All pages, quizzes and games work from the folder.
+    Open book/index.html. All pages, quizzes and games work from the folder. The slides, if they were made, are in
+    slides: open slides/class.html.
 
 To run the notebooks
 {wheels}
@@ -54,6 +55,7 @@ Begin with notebooks/chapters/class.ipynb. Exercises are in notebooks/exercises.
 
 What is in here
     book/         the rendered book (profile {profile})
+    slides/       a deck for each session, as HTML and PDF, if they were made
     notebooks/    its chapters and the class's notebook, and the exercises, to work in
     cache/        simulated records and networks, which the notebooks would make otherwise
     wheels/       the packages that they want
@@ -101,6 +103,8 @@ def make(file: Path, profile: str, *, wheels: bool = True, show: Callable[[str],
         write(made / "exercises")
         write_chapters(made / "chapters", profile)
         folders = {"book": page.parent, "notebooks": made, "cache": filled_cache(profile, show)}
+        if (build / "slides").exists():
+            folders["slides"] = build / "slides"
         if wheels:
             folders["wheels"] = fetched_wheels(build / "wheels", show)
         contents = {name: [(p, p.relative_to(folder)) for p in files_of(folder)] for name, folder in folders.items()}

@@ -19,11 +19,14 @@ def notebooks(
     chapter: Annotated[str | None, typer.Option(help="Only this chapter's: 03, or 03_cnn_gap.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what somebody has worked in.")] = False,
 ) -> None:
-    """Write a notebook of exercises for each chapter. One that somebody has worked in is kept."""
-    from ecgstudy.course.notebooks import write  # which loads nbformat
+    """Write the class's notebook, and one of exercises for each chapter. One that somebody has worked in is kept."""
+    from ecgstudy.course.notebooks import write, write_class  # which load nbformat
 
     needs_checkout("`ecgstudy course notebooks`")
-    _told(write(folder.expanduser(), solutions=solutions, chapter=chapter, force=force))
+    made = write(folder.expanduser(), solutions=solutions, chapter=chapter, force=force)
+    if chapter is None and not solutions:
+        made |= write_class(folder.expanduser(), force=force)
+    _told(made)
 
 
 @course.command("chapters")

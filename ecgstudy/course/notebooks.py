@@ -85,16 +85,16 @@ def text(notebook: NotebookNode) -> str:
 
 
 def write(folder: Path, *, solutions: bool = False, chapter: str | None = None, force: bool = False) -> dict[Path, str]:
-    """Write the class's notebook and those of the book's exercises into a folder.
+    """Write the notebooks of the book's exercises into a folder.
 
     Parameters
     ----------
     folder
         Made if it is not there.
     solutions
-        Write ``NN_name_solved.ipynb`` in place of students' ``NN_name.ipynb``, and not the class's.
+        Write ``NN_name_solved.ipynb`` in place of students' ``NN_name.ipynb``.
     chapter
-        Its number (``03``) or the name of its notebook, without the class's; all of them if None.
+        Its number (``03``) or the name of its notebook; all of them if None.
     force
         Also overwrite a notebook that somebody has worked in.
 
@@ -115,9 +115,12 @@ def write(folder: Path, *, solutions: bool = False, chapter: str | None = None, 
         page = read_page(source)
         notebook = solved(page) if solutions else student(page)
         contents[folder / f"{page.name}{'_solved' if solutions else ''}.ipynb"] = text(notebook)
-    if chapter is None and not solutions:
-        contents[folder / f"{CLASS}.ipynb"] = text(of_class())
     return _written(contents, force)
+
+
+def write_class(folder: Path, *, force: bool = False) -> dict[Path, str]:
+    """Write the notebook of the class into a folder, as ``write`` does those of exercises; no book need be built."""
+    return _written({folder / f"{CLASS}.ipynb": text(of_class())}, force)
 
 
 def of_class() -> NotebookNode:
