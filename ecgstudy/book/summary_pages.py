@@ -487,9 +487,7 @@ def minute_maps() -> str:
     best = papers.loc[papers["value"].idxmax()]
     system, _, method = best["name"].partition(": ")
     there = real[(real["name"] == best["name"]) & (real["trained"] == explanations.MANY)].iloc[0]
-    own_here, own_there = (
-        of[(of["mark"] == OWN) & (of["trained"] == explanations.MANY)].iloc[0] for of in (rows, real)
-    )
+    own_here, own_there = (t[(t["mark"] == OWN) & (t["trained"] == explanations.MANY)].iloc[0] for t in (rows, real))
     few, many = _learned()
     return _figure(
         "maps",
