@@ -46,7 +46,7 @@ def _count(of_kind: list[dict[str, Any]], whose: str) -> str:
     tested = {(claim["system"], claim["claim"]) for claim in of_kind if claim["verdict"] in claims.TESTED}
     if not of_kind:
         return ""
-    text = f"{sum(count[said] for said in claims.TESTED)} measurements, each with a verdict, put {len(tested)} {whose} "
+    text = f"{sum(count[said] for said in claims.TESTED)} measurements put {len(tested)} {whose} "
     text += " ".join(f"{said.capitalize()}: {count[said]}." for said in claims.TESTED)
     return text + (f" Not measured yet: {count['not measured']}." if count["not measured"] else "")
 
