@@ -15,8 +15,8 @@ from nbformat import NotebookNode, v4
 from ecgstudy.book.build import build_folder, notebook_names
 from ecgstudy.book.readable import LINK, ROLE, readable
 from ecgstudy.course.exercises import Exercise, Page, paths, read_page
-from ecgstudy.paths import written_whole
-from ecgstudy.profiles import NOTEBOOKS, BookError, nearest
+from ecgstudy.paths import NOTEBOOKS, written_whole
+from ecgstudy.profiles import BookError, nearest
 
 CLASS = "class"
 SETUP = "from ecgstudy.course import check_exercise"
@@ -125,8 +125,13 @@ def write_class(folder: Path, *, force: bool = False) -> dict[Path, str]:
 
 def of_class() -> NotebookNode:
     """Make the notebook of the class as students get it: it has nothing that only a built book knows."""
-    notebook = nbformat.from_dict(readable(nbformat.read(NOTEBOOKS / f"{CLASS}.ipynb", as_version=4), {}))
-    notebook.metadata["ecgstudy"] = {"chapter": CLASS, "made": fingerprint(notebook.cells)}
+    copy = readable(nbformat.read(NOTEBOOKS / f"{CLASS}.ipynb", as_version=4), {})
+    return _named(nbformat.from_dict(copy), CLASS)
+
+
+def _named(notebook: NotebookNode, name: str) -> NotebookNode:
+    """Note in a copy of a chapter which it is, and what stood in it, so that a student's work is known later."""
+    notebook.metadata["ecgstudy"] = {"chapter": name, "made": fingerprint(notebook.cells)}
     return notebook
 
 
@@ -165,8 +170,7 @@ def write_chapters(folder: Path, profile: str, *, outputs: bool = False, force: 
         for cell in notebook.cells if not outputs else ():
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
-        notebook.metadata["ecgstudy"] = {"chapter": name, "made": fingerprint(notebook.cells)}
-        contents[folder / source.name] = text(notebook)
+        contents[folder / source.name] = text(_named(notebook, name))
     return _written(contents, force)
 
 
