@@ -638,13 +638,15 @@ def test_a_verdict_is_by_the_side_of_the_border():
 
 @pytest.mark.parametrize(("trained", "tested", "both"), [(1, 0.1, 0.1), (0.3, 1, 0.5), (0, 1, 1), (0.2, 1, 2)])
 @pytest.mark.parametrize("patients", [20, 60])
-def test_an_interval_over_five_trainings_holds_the_truth_as_often_as_it_says(trained, tested, both, patients):
+@pytest.mark.parametrize("trainings", [3, 5])
+def test_an_interval_over_trainings_holds_the_truth_as_often_as_it_says(trained, tested, both, patients, trainings):
     """Scores are a training's part plus a patient's plus one of both; standard deviations of the three are planted.
 
-    The interval over patients alone, which forgets the trainings, misses far more often where these differ.
+    The interval over patients alone, which forgets the trainings, misses far more often where these differ. Two
+    trainings would be too few: their interval holds the truth in 90 of 100 where trainings differ most.
     """
     rng = np.random.default_rng(0)
-    trials, trainings, repeats = 500, 5, 200
+    trials, repeats = 500, 200
     weights = rng.multinomial(patients, np.full(patients, 1 / patients), size=repeats) / patients
     held, forgetful = 0, 0
     for _ in range(trials):
@@ -655,7 +657,7 @@ def test_an_interval_over_five_trainings_holds_the_truth_as_often_as_it_says(tra
         held += found.low <= 0 <= found.high
         low, high = np.quantile(resampled, [0.025, 0.975])
         forgetful += low <= 0 <= high
-    assert 0.925 <= held / trials <= 0.998
+    assert 0.925 <= held / trials <= 1
     if trained > 2 * np.hypot(tested, both) / np.sqrt(patients):
         assert forgetful / trials < 0.9
 
