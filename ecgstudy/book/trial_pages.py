@@ -1,6 +1,6 @@
 """Tables, figures and sentences of the chapter in which the maps are on trial, from committed rows and the rules."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -16,11 +16,11 @@ from ecgstudy.data.labels import CLASSES
 from ecgstudy.explain import ceilings
 from ecgstudy.explain.cases import Cases
 from ecgstudy.explain.trials import GROUPS
-from ecgstudy.studies import fair_trial
+from ecgstudy.studies import fair_trial, leaderboard
 from ecgstudy.studies.fair_trial import MANY, SCORED, SEPARATOR
 from ecgstudy.systems import catalogue
 
-GROUP_TITLES = {"": "eight classes", **{group: group for group in GROUPS if group}}
+GROUP_TITLES = {"": "all but NSR", **{group: group for group in GROUPS if group}}
 KEY_TITLES = {
     "as defined": "key of AF: f waves alone",
     "AF with the QRS complexes": "key of AF: f waves and QRS",
@@ -70,11 +70,16 @@ def rows(
     return found.assign(share=share).sort_values("map", key=lambda m: m.map(names.index), kind="stable")
 
 
-def between(found: pd.DataFrame, titles: Mapping[str, str], *, columns: int = 0, xlabel: str = "excess mass") -> Figure:
+def between(
+    found: pd.DataFrame,
+    titles: Mapping[str, str],
+    *,
+    supported: Collection[tuple[str, str]] | None = None,
+    columns: int = 0,
+) -> Figure:
     """Draw each map's score between what is possible and what asks no network: a panel a class or group.
 
-    Of each map a grey bar from floor to ceiling on its own cells, and a dot with its interval over it, filled where
-    the interval lies above the floor.
+    Each map has a grey bar from floor (an upright line) to ceiling on its own cells, and a dot with its interval.
 
     Parameters
     ----------
@@ -82,9 +87,14 @@ def between(found: pd.DataFrame, titles: Mapping[str, str], *, columns: int = 0,
         Of ``rows``.
     titles
         Value of the column class → title of its panel.
+    supported
+        Map and class of the dots that are filled; by default those whose interval lies above the floor.
     columns
         Panels side by side; all of them, by default.
     """
+    if supported is None:
+        above = found[found["low"] > found["floor"]]
+        supported = set(zip(above["map"], above["class"], strict=True))
     shown = {name: found[found["class"] == name] for name in titles}
     shown = {name: some for name, some in shown.items() if len(some)}
     names = list(dict.fromkeys(found["map"]))
@@ -93,17 +103,17 @@ def between(found: pd.DataFrame, titles: Mapping[str, str], *, columns: int = 0,
     size = (9.5, 0.5 + high * (0.55 + _ROW * len(names)))
     figure, axes = plt.subplots(high, wide, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained")
     for ax, (name, some) in zip(axes.flat, shown.items(), strict=False):
-        _between(ax, some.set_index("map").reindex(names))
+        _between(ax, some.set_index("map").reindex(names), {one for one, group in supported if group == name})
         ax.set_title(titles[name], loc="left", fontsize=10)
     for ax in axes.flat[len(shown) :]:
         ax.set_visible(False)
     axes[0, 0].set_yticks(-np.arange(len(names)), [plots.plain(name.replace(SEPARATOR, ", ")) for name in names])
-    axes[0, 0].set_ylim(-len(names) + 0.4, 0.6)
-    figure.supxlabel(xlabel, fontsize=9)
+    axes[0, 0].set(ylim=(-len(names) + 0.4, 0.6), xlim=(-0.15, 1.07))
+    figure.supxlabel(f"{fair_trial.rules()['metric']} (0 is chance, 1 is perfect)", fontsize=9)
     return figure
 
 
-def _between(ax: Axes, some: pd.DataFrame) -> None:
+def _between(ax: Axes, some: pd.DataFrame, filled: Collection[str]) -> None:
     y = -np.arange(len(some))
     low, high = some["floor"].to_numpy(), some["ceiling"].to_numpy()
     ax.barh(y, high - low, left=low, height=0.62, color="0.87", zorder=1)
@@ -111,11 +121,17 @@ def _between(ax: Axes, some: pd.DataFrame) -> None:
     ax.axvline(0, color="0.7", linewidth=0.8, zorder=0)
     for place, row in zip(y, some.itertuples(), strict=True):
         ax.hlines(place, row.low, row.high, color=plots.INK, linewidth=1.4, zorder=3)
-        face = plots.INK if row.low > row.floor else "white"
+        face = plots.INK if row.Index in filled else "white"
         ax.scatter(row.value, place, s=24, facecolor=face, edgecolor=plots.INK, zorder=4)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x", color="0.93")
     ax.set_axisbelow(True)
+
+
+def supported(verdicts: pd.DataFrame, *asked: str) -> set[tuple[str, str]]:
+    """Map and class of what some questions have for supported, as ``between`` fills it."""
+    found = verdicts[verdicts["question"].isin(asked) & (verdicts["verdict"] == "supported")]
+    return set(zip(found["system"] + SEPARATOR + found["method"], found["class"], strict=True))
 
 
 def scores(found: pd.DataFrame, caption: str) -> Styler:
@@ -193,21 +209,31 @@ def listed(names: Sequence[str]) -> str:
 
 
 def agreement(verdicts: pd.DataFrame) -> dict[str, str]:
-    """How many answers there are, how many the second metric and how many every key leave as they are."""
-    same = (verdicts["second"] == verdicts["verdict"]).sum()
+    """How many answers there are, how many are the same by the second metric, or the opposite, and under every key."""
+    first, second = verdicts["verdict"], verdicts["second"]
+    clear = ("supported", "not supported")
     return {
         "answers": str(len(verdicts)),
-        "same_metric": str(same),
+        "same_metric": str((first == second).sum()),
+        "opposite": str((first.isin(clear) & second.isin(clear) & (first != second)).sum()),
         "same_keys": str((verdicts["also"].fillna("") == "").sum()),
     }
 
 
 def numbers(table: pd.DataFrame, verdicts: pd.DataFrame) -> dict[str, str]:
     """What the text of the chapter says of the rows."""
-    found = rows(table, "synthetic")
+    fixed, found = fair_trial.rules(), rows(table, "synthetic")
     trainings = sorted(found.groupby("system")["trainings"].first().astype(int))
-    each = [str(trainings[0])] if len(set(trainings)) == 1 else [f"{trainings[0]} to {trainings[-1]}"]
-    texts = {"trainings": each[0], "n_simulated": str(int(found.loc[found["class"] == "", "n"].max()))}
+    by_number = found.groupby("trainings")["system"].unique()
+    each = [f"{number} of {listed(list(systems))}" for number, systems in by_number.items()]
+    several = str(trainings[0]) if len(by_number) == 1 else f"{trainings[0]} to {trainings[-1]}"
+    texts = {
+        "trainings": several,
+        "trainings_each": "; ".join(each),
+        "smallest": report.number(fixed["smallest"][fixed["metric"]], 2),
+    }
+    texts["many"] = f"{leaderboard.LARGE - leaderboard.SIMULATED['records']:,}"
+    texts |= {"n_simulated": str(int(found.loc[found["class"] == "", "n"].max()))}
     texts["ludb_n"] = str(int(rows(table, "LUDB").loc[lambda t: t["class"] == "", "n"].max()))
     overall = found[found["class"] == ""].set_index("map")
     for name, row in overall.iterrows():
