@@ -84,13 +84,41 @@ def test_leads_have_a_column_a_class_and_the_mean():
     ]
 
 
-def test_focus_shows_shares_and_masses_of_true_positives():
+def known(*rows):
+    """What is known of systems and classes: system, class, asked, and an AUROC with a tenth on either side."""
+    table = pd.DataFrame(rows, columns=["system", "class", "asked", "AUROC value"])
+    table = table.assign(**{"AUROC low": table["AUROC value"] - 0.1, "AUROC high": table["AUROC value"] + 0.1})
+    for what in ("recall", "precision"):
+        table = table.assign(**{f"{what} {end}": v for end, v in zip(ENDS, (0.5, 0.4, 0.6), strict=True)})
+    return table.assign(n=7, absent=30)
+
+
+def test_focus_shows_shares_and_masses_of_true_positives_and_who_is_not_asked():
     found = pd.DataFrame({"system": ["s"], "method": ["CAM"], "class": ["STD"], "n": [7]})
     found = found.assign(**{f"focus {end}": v for end, v in zip(ENDS, (0.2, 0.1, 0.4), strict=True)})
     found = found.assign(**{f"mass {end}": v for end, v in zip(ENDS, (0, -0.1, 0.1), strict=True)})
-    assert shown(tables.focus(found))[1] == ["s", "CAM", "STD", "7", "0.20 (0.10–0.40)", "0.00 (−0.10 to 0.10)"]
+    of_both = known(("s", "STD", True, 0.9), ("t", "STD", False, 0.55))
+    rows = shown(tables.focus(found, of_both))
+    assert rows[1] == ["s", "CAM", "STD", "7", "0.20 (0.10–0.40)", "0.00 (−0.10 to 0.10)"]
+    assert rows[2] == ["t", "", "STD", "", "not asked: AUROC 0.55 (0.45–0.65)", ""] and len(rows) == 3
+    assert len(shown(tables.focus(found.iloc[:0], of_both))) == 2
     real = found.rename(columns={f"focus {end}": end for end in ENDS})
-    assert shown(tables.real_focus(real))[1] == ["s", "CAM", "7", "0.20 (0.10–0.40)"]
+    real = pd.concat([real, real.assign(system="t")])
+    rows = shown(tables.real_focus(real, of_both))
+    assert rows[1] == ["s", "CAM", "7", "0.20 (0.10–0.40)", "yes"]
+    assert rows[2] == ["t", "CAM", "7", "0.20 (0.10–0.40)", "no: AUROC of STD 0.55 (0.45–0.65)"]
+
+
+def test_how_well_a_network_tells_a_class_stands_beside_what_is_possible():
+    of_both = known(("s", "STD", True, 0.9), ("s", "STE", False, 0.55))
+    rows = shown(tables.recognition(of_both.assign(ceiling=[1, 0.3]), "Who tells them"))
+    assert rows[0][-2:] == ["a perfect map, blurred", "asked"]
+    half = "0.50 (0.40–0.60)"
+    assert rows[1] == ["s", "STD", "7", "30", "0.90 (0.80–1.00)", half, half, "1.00", "yes"]
+    assert rows[2][-2:] == ["0.30", "no"]
+    assert "a perfect map, blurred" not in shown(tables.recognition(of_both, "Real"))[0]
+    texts = tables.recognition_texts(of_both, "s", "1")
+    assert texts == {"q1_knows": "STD 0.90 (0.80–1.00) and STE 0.55 (0.45–0.65)"}
 
 
 def test_all_classes_counts_records_and_networks():
@@ -211,12 +239,14 @@ def test_answers_as_the_text_and_the_tables_say_them():
         Answer("1: so?", "a share", (0.3, 0.2, 0.4), border=0.5, above=False),
         Answer("4: and?", "agreement", (0.1, -0.1, 0.2), shown=0.55),
         Answer("5b: at all?", "nothing"),
+        Answer("6: who?", "nobody", testable=False),
     ]
     assert tables.answer_texts(asked[0]) == {"q1_value": "0.30 (0.20–0.40)", "q1_verdict": "supported"}
     assert shown(tables.verdicts(asked))[1:] == [
         ["1: so?", "a share", "0.30 (0.20–0.40)", "supported"],
         ["4: and?", "agreement", "0.55", "undecided"],
         ["5b: at all?", "nothing", "not measured", "undecided"],
+        ["6: who?", "nobody", "not asked", "not testable"],
     ]
     kept = frame("system method n trial", ("s", "CAM", 12, "answer 1, focus", 0.3))
     assert shown(tables.kept(kept, "answer "))[1] == ["1, focus", "s", "CAM", "12", "0.30 (0.20–0.40)"]

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter1d
 from scipy.stats import norm, spearmanr
 from sklearn.metrics import roc_auc_score
 from torch import nn
@@ -12,10 +13,10 @@ from torch import nn
 from ecgstudy import training
 from ecgstudy.data.cohort import Cohort
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.explain import evaluation, methods, trials
+from ecgstudy.explain import ceilings, evaluation, methods, trials
 from ecgstudy.explain.blind import BASELINES
 from ecgstudy.explain.cases import Cases
-from ecgstudy.studies import explanations, questions
+from ecgstudy.studies import explanations, leaderboard, questions
 from ecgstudy.studies.trainings import Records
 from ecgstudy.systems.cnn_gap import CNNGAPSystem
 from ecgstudy.systems.ecgmaster import ECGMasterSystem
@@ -229,6 +230,7 @@ def test_a_verdict_is_by_the_side_of_the_border_that_the_interval_lies_on():
         *("supported", "not supported", "undecided")
     ]
     assert questions.Answer("1: nothing?", "").verdict == "undecided"
+    assert said(0.1, 0.2, testable=False) == "not testable"
     assert questions.Answer("5a: really?", "").number == "5a"
 
 
@@ -307,9 +309,14 @@ def test_a_map_of_the_right_time_in_the_wrong_leads_is_half_right(monkeypatch):
     assert abs(found.loc[("the same, moved", ""), "value"]) < 0.3
 
 
-def test_focus_of_systems_is_that_of_each(monkeypatch):
-    std = CLASSES.index("STD")
-    cases = some_cases([std] * 4)
+def asked(*rows):
+    """What is known of systems and classes, of which only this counts: are they asked."""
+    return pd.DataFrame(rows, columns=["system", "class", "asked"])
+
+
+def test_focus_of_systems_is_that_of_each_that_tells_the_class(monkeypatch):
+    std, ste = (CLASSES.index(c) for c in questions.ST)
+    cases = some_cases([std] * 4 + [ste] * 4)
     cases.signals[:, 0, 0] = 1
     monkeypatch.setattr(Cases, "inputs", lambda self, system: torch.from_numpy(self.signals))
     right = {"CNN-GAP": True, "ECGMaster": False}
@@ -318,12 +325,110 @@ def test_focus_of_systems_is_that_of_each(monkeypatch):
         return (some.any_lead if right[system.name] else ~some.any_lead).astype(float)
 
     monkeypatch.setattr(evaluation, "make_maps", made)
-    systems = {"a": CNNGAPSystem(fs=100), "b": ECGMasterSystem(fs=100)}
+    systems = {"a": CNNGAPSystem(fs=100), "b": ECGMasterSystem(fs=100), "c": CNNGAPSystem(fs=100)}
     subjects = {name: questions.Subject([Finished(system, Sure(), name * 2)]) for name, system in systems.items()}
-    found = questions.focus_of_systems(subjects, {100: cases}, repeats=10)
-    value = found[found["class"] == "STD"].set_index(["system", "method"])["focus value"]
-    assert value.to_dict() == {("a", "CAM"): 1, ("b", "attention"): 0, ("b", "contributions"): 0}
+    known = asked(*((name, c, name == "a" or (name, c) == ("b", "STD")) for name in "abc" for c in questions.ST))
+    found = questions.focus_of_systems(subjects, {100: cases}, known, repeats=10)
+    value = found.set_index(["system", "method", "class"])["focus value"]
+    # The second is asked about one class, and so not about both; the third about none.
+    of_a = {("a", "CAM", c): 1 for c in ("STD", "STE", "STD or STE")}
+    assert value.to_dict() == of_a | {("b", m, "STD"): 0 for m in ("attention", "contributions")}
     assert found.set_index("system")["run"].to_dict() == {"a": "aa", "b": "bb"}
+    nobody = questions.focus_of_systems(subjects, {100: cases}, known.assign(asked=False), repeats=10)
+    assert nobody.empty and "focus value" in nobody
+    assert questions.asked_of(known, "a") and not questions.asked_of(known, "b") and not questions.asked_of(known, "c")
+
+
+def test_a_network_that_says_yes_to_everything_is_not_asked_where_it_looks():
+    rng = np.random.default_rng(0)
+    target = rng.random(400) < 0.2
+    patients = np.arange(400).astype(str)
+    noise = rng.random(400)
+    always = questions.recognition(target, noise, np.ones(400, bool), patients, repeats=200)
+    assert always["recall value"] == 1 and always["precision value"] == pytest.approx(target.mean())
+    assert always["AUROC value"] == pytest.approx(roc_auc_score(target, noise)) and not always["asked"]
+    assert (always["n"], always["absent"]) == (target.sum(), (~target).sum())
+    better = np.clip(noise + 0.4 * target, 0, 1)
+    knows = questions.recognition(target, better, better > 0.9, patients, repeats=200)
+    called = better > 0.9
+    assert knows["recall value"] == pytest.approx(called[target].mean())
+    assert knows["precision value"] == pytest.approx(target[called].mean())
+    assert knows["AUROC low"] > 0.7 and knows["asked"]
+    assert knows["AUROC low"] < knows["AUROC value"] < knows["AUROC high"]
+    # The same network, seen in few records: its AUROC may be lower than it seems.
+    few = np.concatenate([np.flatnonzero(target)[:4], np.flatnonzero(~target)[:8]])
+    least = questions.recognition(target[few], better[few], called[few], patients[few], repeats=200)
+    assert least["AUROC low"] < 0.7 and not least["asked"]
+
+
+class Fifth(nn.Module):
+    """Logits that are the second sample of lead I, the same for every class."""
+
+    def forward(self, x):
+        return x[:, 0, 1:2].expand(-1, 9)
+
+
+def test_a_class_is_to_be_told_from_records_without_it(monkeypatch):
+    std, ste = (CLASSES.index(c) for c in questions.ST)
+    monkeypatch.setattr(Cases, "inputs", lambda self, system: torch.from_numpy(self.signals))
+    monkeypatch.setattr(ceilings, "cells_of", lambda system, network, x: ceilings.Cells(x, 1, x.shape[-1]))
+    cases = some_cases([std] * 4 + [ste] * 4)
+    # Six rows are five records: one has STD as well as AF, and another two classes besides.
+    others = some_cases([std, 1, 2, 2, 3, 5], names=["x", "x", "y", "z", "z", "u"], seed=1)
+    cases.signals[:, 0, 1], others.signals[:, 0, 1] = 3, -3
+    cases.signals[0, 0, 1] = -5
+    others.signals[others.names == "y", 0, 1] = 4
+    subjects = {"s": questions.Subject([Finished(CNNGAPSystem(fs=100), Fifth())])}
+    found = questions.recognition_of_st(subjects, {100: cases}, {100: others}, repeats=50).set_index("class")
+    assert found["n"].to_dict() == {"STD": 4, "STE": 4} and found["absent"].to_dict() == {"STD": 3, "STE": 4}
+    # Of the four with STD three are called, and of the three without it one, which is above all of them.
+    assert found.loc["STD", ["recall value", "precision value"]].tolist() == [3 / 4, 3 / 4]
+    assert found.loc["STD", "AUROC value"] == pytest.approx(3 * 2 / 12)
+    assert found.loc["STE", ["recall value", "precision value"]].tolist() == [1, 4 / 5]
+    assert found.loc["STE", "AUROC value"] == pytest.approx(4 * 3 / 16)
+
+
+def test_a_perfect_map_cannot_focus_where_cells_are_longer_than_the_beat(monkeypatch):
+    fs, beats = 100, np.arange(50, 980, 93)
+    key = np.zeros((3, 12, 1000), dtype=bool)
+    for row in range(3):
+        for at in beats + 7 * row:
+            key[row, :, at : at + 10] = True
+    cases = some_cases([7, 7, 8])._replace(key=key, signals=np.zeros((3, 12, 1000), np.float32), fs=fs)
+    monkeypatch.setattr(Cases, "inputs", lambda self, system: torch.ones(self.signals.shape))
+    share = {}
+    for cell in (1, 4, 200):
+        monkeypatch.setattr(ceilings, "cells_of", lambda system, network, x, n=cell: ceilings.Cells(x, n, 1000 // n))
+        m = questions.blurred_perfect(CNNGAPSystem(fs=fs), nn.Identity(), cases)
+        assert m.shape == (3, 1000)
+        share[cell] = questions.focuses(m, cases.any_lead).mean()
+    assert share[1] == share[4] == 1 and share[200] < 1
+    by_hand = gaussian_filter1d(cases.any_lead.astype(float), questions.BLUR * fs, axis=-1)
+    monkeypatch.setattr(ceilings, "cells_of", lambda system, network, x: ceilings.Cells(x, 1, 1000))
+    fine = questions.blurred_perfect(CNNGAPSystem(fs=fs), nn.Identity(), cases)
+    np.testing.assert_allclose(fine, by_hand, atol=1e-6)
+
+
+def test_a_map_that_knows_nothing_focuses_once_in_twenty():
+    rng = np.random.default_rng(0)
+    key = np.zeros((4000, 500), dtype=bool)
+    key[:, 100:150] = True
+    assert questions.focuses(rng.random((4000, 500)), key).mean() == pytest.approx(0.05, abs=0.012)
+
+
+def test_a_board_tells_how_well_one_network_tells_a_class(monkeypatch):
+    rng = np.random.default_rng(2)
+    records = pd.DataFrame(rng.random((60, 9)) < 0.4, columns=list(CLASSES)).assign(patient_id=[*map(str, range(60))])
+    answers = {name: (rng.random((60, 9)), rng.random((60, 9)) < 0.5) for name in ("s", "s, one", "t")}
+    monkeypatch.setattr(leaderboard, "records_of", lambda board: records)
+    monkeypatch.setattr(leaderboard, "answers_of", lambda board: answers)
+    found = questions.recognition_on_board(["s", "t"], repeats=20).set_index(["system", "class"])
+    assert list(found.index) == [(name, c) for name in "st" for c in questions.ST]
+    for name, entry in (("s", "s, one"), ("t", "t")):
+        probabilities, called = (part[:, CLASSES.index("STE")] for part in answers[entry])
+        row, label = found.loc[(name, "STE")], records["STE"].to_numpy()
+        assert row["AUROC value"] == pytest.approx(roc_auc_score(label, probabilities))
+        assert row["precision value"] == pytest.approx(label[called].mean())
 
 
 def test_two_maps_of_a_record_overlap_by_their_correlation(monkeypatch):

@@ -24,10 +24,10 @@ from ecgstudy.book import (
     summary_pages,
     teaching_pages,
 )
-from ecgstudy.book.report import interval, number, p_value
+from ecgstudy.book.report import interval, number
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.paths import REPOSITORY, RESULTS, listed
-from ecgstudy.studies import ablations, claims, leaderboard
+from ecgstudy.studies import DECIMALS, ablations, claims, leaderboard
 from ecgstudy.studies.verify import provenance, published
 
 
@@ -48,26 +48,41 @@ def _count(of_kind: list[dict[str, Any]], whose: str) -> str:
         return ""
     text = f"{sum(count[said] for said in claims.TESTED)} measurements put {len(tested)} {whose} "
     text += " ".join(f"{said.capitalize()}: {count[said]}." for said in claims.TESTED)
-    return text + (f" Not measured yet: {count['not measured']}." if count["not measured"] else "")
+    more = {"not testable": "Not testable", "not measured": "Not measured yet"}
+    return text + "".join(f" {words}: {count[said]}." for said, words in more.items() if count[said])
 
 
 def claims_table() -> str:
     """Scoreboard in the book's Markdown: a heading and a table for each system; the verdict leads to its page."""
-    parts = []
+    parts, families = [], claims.rules()["families"]
     for system, group in groupby(claims.load(), key=lambda claim: claim["system"]):
         own, before = list(group), None
         keys = dict.fromkeys(claim["cite"] for claim in own if claim["cite"])
         cited = " {cite}`" + ",".join(keys) + "`" if keys else ""
-        lines = [f"## {system}\n", f"| claim{cited} | measured | verdict |", "|---|---|---|"]
+        lines = [f"## {system}\n", f"| claim{cited} | measured | trainings | verdict |", "|---|---|---|---|"]
         for claim in own:
             # What is measured twice is said once.
             text = "" if claim["claim"] == before else claim["claim"]
             if text and claim["paper"] is not None:
                 text += f" (the paper: {claim['paper']:g})"
             before = claim["claim"]
-            lines.append(f"| {text} | {claim['measured']}{_found(claim)} | {_verdict(claim)} |")
+            measured = f"{claim['measured']}{_found(claim)}"
+            lines.append(f"| {text} | {measured} | {claim['trainings'] or ''} | {_verdict(claim)} |")
+        levels = {claim["level"] for claim in own if claim["level"]}
+        if levels:
+            level = f"{number(100 * levels.pop(), 2)} %"
+            lines += ["", f"{families[system]} measurements with a verdict, so each interval is one of {level}."]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
+
+
+def claim_rules() -> str:
+    """Markdown table of the smallest effects that would matter, those of one size in a row."""
+    sizes: dict[float, list[str]] = {}
+    for metric, smallest in claims.rules()["smallest"].items():
+        sizes.setdefault(smallest, []).append(metric.partition(", ")[2] if metric.startswith("answer ") else metric)
+    lines = [("smallest effect", "of"), ("---:", "---")]
+    return _markdown([*lines, *((f"{size:g}", "; ".join(sizes[size])) for size in sorted(sizes))])
 
 
 def _found(claim: dict[str, Any]) -> str:
@@ -75,16 +90,26 @@ def _found(claim: dict[str, Any]) -> str:
         return ""
     if claim["low"] is None:
         return f": **{number(claim['value'])}**"
-    digits = 2 if abs(claim["value"]) >= 1 else 3
-    numbers = interval(claim["value"], claim["low"], claim["high"], digits=digits)
-    return f": **{numbers}**" + (f", p {p_value(claim['p'], sign=True)}" if claim["p"] is not None else "")
+    return f": **{interval(*(claim[end] for end in claims.ENDS), digits=_digits(claim))}**"
+
+
+def _digits(claim: dict[str, Any]) -> int:
+    """Decimals with which a claim's interval is shown: more than usual, where rounding would hide what decided."""
+    least = 2 if abs(claim["value"]) >= 1 else 3
+    if claim["verdict"] not in claims.TESTED:
+        return least
+    for digits in range(least, DECIMALS):
+        low, high = (round(claim[end], digits) for end in ("low", "high"))
+        if claims.verdict(claim, low, high, claim["smallest"]) == claim["verdict"]:
+            return digits
+    return DECIMALS
 
 
 def _verdict(claim: dict[str, Any]) -> str:
     page, said = claim["page"], claim["verdict"]
     # The link of a chapter that is still to come would lead nowhere.
     said = f"[{said}](../{page}.ipynb)" if (REPOSITORY / f"{page}.ipynb").exists() else said
-    return f"{said}: {claim['why']}" if claim["verdict"] == "not comparable" else said
+    return f"{said}: {claim['why']}" if claim["why"] and claim["value"] is not None else said
 
 
 def run_table() -> str:
@@ -153,6 +178,7 @@ def exceptions() -> str:
 COMPUTED: dict[str, Callable[[], str]] = {
     "attack": attack_table,
     "checks": own_ecg.checks_table,
+    "claim_rules": claim_rules,
     "claims": claims_table,
     "claims_summary": claims_summary,
     "clone": summary_pages.clone,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
@@ -85,22 +86,46 @@ def by_lead(found: pd.DataFrame) -> Styler:
     )
 
 
-def focus(found: pd.DataFrame) -> Styler:
-    """Table of ``questions.focus_of_systems``."""
-    shown = found[["system", "method", "class", "n"]].rename(columns={"n": "true positives"})
-    shown = shown.assign(
-        **{"share that focus on ST": intervals(found, "focus"), "excess mass on ST": intervals(found, "mass")}
-    )
-    return report.table(shown, "Own maps of true positives on the ST segments of the answer key, 95 % intervals.")
+def recognition(known: pd.DataFrame, caption: str) -> Styler:
+    """Table of ``questions.recognition_of_st`` or ``recognition_on_board``: how well each network tells each class."""
+    counts = {"n": "records with", "absent": "without"}
+    shown = known[["system", "class", *counts]].rename(columns=counts)
+    for what in ("AUROC", "recall", "precision"):
+        shown[what] = intervals(known, what)
+    if "ceiling" in known:
+        shown["a perfect map, blurred"] = [report.number(share, 2) for share in known["ceiling"]]
+    return report.table(shown.assign(asked=np.where(known["asked"], "yes", "no")), caption)
 
 
-def real_focus(rows: pd.DataFrame) -> Styler:
-    """Table of the committed answers to the first question on real records."""
-    shown = rows[["system", "method", "n"]].rename(columns={"n": "true positives"})
+def focus(found: pd.DataFrame, known: pd.DataFrame) -> Styler:
+    """Table of ``questions.focus_of_systems``, and of the classes that ``recognition_of_st`` leaves out."""
+    columns = ["system", "method", "class", "true positives", "share that focus on ST", "excess mass on ST"]
+    about = (found[column] for column in ("system", "method", "class", "n"))
+    rows = [*zip(*about, intervals(found, "focus"), intervals(found, "mass"), strict=True)]
+    left = known[~known["asked"]]
+    told = [f"not asked: AUROC {said}" for said in intervals(left, "AUROC")]
+    rows += [(name, "", c, "", said, "") for name, c, said in zip(left["system"], left["class"], told, strict=True)]
     return report.table(
-        shown.assign(**{"share that focus on ST": intervals(rows)}),
+        pd.DataFrame(rows, columns=columns).astype(str),
+        "Own maps of true positives on the ST segments of the answer key, 95 % intervals. One map in twenty focuses by "
+        "chance.",
+    )
+
+
+def real_focus(rows: pd.DataFrame, known: pd.DataFrame) -> Styler:
+    """Table of the committed answers to the first question on real records, and what ``known`` says of them."""
+    left = known[~known["asked"]].assign(said=lambda part: intervals(part, "AUROC"))
+    why = {
+        name: "; ".join(f"{c} {said}" for c, said in zip(part["class"], part["said"], strict=True))
+        for name, part in left.groupby("system")
+    }
+    shown = rows[["system", "method", "n"]].rename(columns={"n": "true positives"})
+    asked = [f"no: AUROC of {why[name]}" if name in why else "yes" for name in rows["system"]]
+    return report.table(
+        shown.assign(**{"share that focus on ST": intervals(rows), "asked": asked}),
         "Own maps of true positives among real records with STD or STE, 95 % intervals by Wilson "
-        "(results/explanations.csv.gz). One map in twenty focuses by chance.",
+        "(results/explanations.csv.gz). One map in twenty focuses by chance. The rows are of both classes together, so "
+        "that a network must tell both.",
     )
 
 
@@ -250,6 +275,13 @@ def listed(rows: pd.DataFrame) -> str:
     return "; ".join(texts) or "none"
 
 
+def recognition_texts(known: pd.DataFrame, system: str, number: str) -> dict[str, str]:
+    """AUROC of both classes by a system, as the text has it: ``q1_knows``."""
+    own = known[known["system"] == system]
+    said = [f"{c} {text}" for c, text in zip(own["class"], intervals(own, "AUROC"), strict=True)]
+    return {f"q{number}_knows": " and ".join(said)}
+
+
 def answer_texts(answer: Answer) -> dict[str, str]:
     """Number and verdict of an answer, as the text has them: ``q5a_value``, ``q5a_verdict``."""
     return {f"q{answer.number}_value": _value(answer), f"q{answer.number}_verdict": answer.verdict}
@@ -259,6 +291,8 @@ def _value(answer: Answer) -> str:
     if answer.shown is not None:
         return report.number(answer.shown, 2)
     value, low, high = answer.interval
+    if not answer.testable and pd.isna(value):
+        return "not asked"
     return "not measured" if pd.isna(value) else report.interval(value, low, high, digits=2)
 
 

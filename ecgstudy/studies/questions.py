@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.stats import binomtest
 from torch import nn
 
@@ -21,10 +22,11 @@ from ecgstudy import maps, metrics, training
 from ecgstudy.data.cohort import Cohort
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS
-from ecgstudy.explain import blind, evaluation, methods, trials
+from ecgstudy.explain import blind, ceilings, evaluation, methods, trials
 from ecgstudy.explain.blind import BASELINES
 from ecgstudy.explain.cases import Cases
 from ecgstudy.profiles import profile_values
+from ecgstudy.studies import claims, leaderboard
 from ecgstudy.studies.trainings import Records, Task, together
 from ecgstudy.systems import System
 from ecgstudy.systems.catalogue import by_name
@@ -37,7 +39,9 @@ ENDS = ("value", "low", "high")
 SHUFFLED = "shuffled labels"
 INPUT_GRADIENT, FIRST_BLOCK = "input × gradient", "HiRes-CAM, first block"
 ANSWER = "answer "  # begins the trial of every answer in results/explanations.csv.gz
+FOCUS = ANSWER + "1, focus on ST"
 SIX = ANSWER + "6, excess mass"
+BLUR = 0.1  # seconds, of a Gaussian's standard deviation
 
 ByRate = Mapping[float, Cases]  # rate in Hz → the same records in the same order at that rate
 
@@ -103,6 +107,8 @@ class Answer:
         That the interval must lie above for a yes, or below with ``above=False``.
     shown
         A value that the page shows in place of the interval.
+    testable
+        Whether it could be asked at all.
     trial, system, method, n, run
         What the row of ``results/explanations.csv.gz`` says; without a trial there is none.
     """
@@ -113,6 +119,7 @@ class Answer:
     border: float = 0
     above: bool = True
     shown: float | None = None
+    testable: bool = True
     trial: str = ""
     system: str = ""
     method: str = ""
@@ -126,8 +133,10 @@ class Answer:
 
     @property
     def verdict(self) -> str:
-        """Supported, not supported, or undecided."""
+        """Supported, not supported, or undecided; or that it is not testable."""
         _, low, high = self.interval
+        if not self.testable:
+            return "not testable"
         return metrics.verdict(low, high, self.border) if self.above else metrics.verdict(-high, -low, -self.border)
 
     def row(self, trained: str) -> dict[str, str | float]:
@@ -254,6 +263,127 @@ def on_waves(subject: Subject, cases: Cases) -> pd.DataFrame:
 # --- 1: maps of STD and STE -------------------------------------------------------------------------------------------
 
 
+def recognition(
+    targets: NDArray[np.bool_],
+    probabilities: NDArray[np.floating],
+    called: NDArray[np.bool_],
+    patients: NDArray[np.str_],
+    *,
+    repeats: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """How well a network tells one class, with 95 % intervals over patients; is it worth asking where it looks?
+
+    Parameters
+    ----------
+    targets, probabilities, called, patients
+        (records,): is the class there, its probability, does the network call it, and of whom the record is.
+
+    Returns
+    -------
+    dict
+        n and absent (records with the class, and without), value, low and high of ``AUROC``, ``recall`` and
+        ``precision``, and ``asked``: the lower end of the AUROC is above that of ``claim_rules.yaml``.
+    """
+
+    def every(
+        t: NDArray[np.bool_], scores: NDArray[np.floating], weights: NDArray[np.floating]
+    ) -> NDArray[np.floating]:
+        cells = metrics.counts(t, scores[:, 1:] == 1, weights)
+        # With beta 0 only false positives count, and with both errors in each other's place only misses.
+        recalled = metrics.f_beta(cells._replace(fp=cells.fn, fn=cells.fp), 0)
+        return np.concatenate([metrics.auroc(t, scores[:, :1], weights), recalled, metrics.f_beta(cells, 0)], axis=-1)
+
+    scores = np.column_stack([probabilities, called]).astype(float)
+    found = metrics.bootstrap_interval(every, targets[:, None], scores, patients, repeats, seed)
+    ends = {
+        f"{what} {end}": float(getattr(found, end)[place])
+        for place, what in enumerate(("AUROC", "recall", "precision"))
+        for end in ENDS
+    }
+    about = {"n": int(targets.sum()), "absent": int((~targets).sum())}
+    return about | ends | {"asked": ends["AUROC low"] > claims.rules()["testable"][FOCUS]["AUROC above"]}
+
+
+def recognition_of_st(
+    subjects: Mapping[str, Subject], with_st: ByRate, others: ByRate, *, repeats: int = 1000
+) -> pd.DataFrame:
+    """``recognition`` of STD and of STE by the explained networks, and how well a map on their cells can focus at all.
+
+    Parameters
+    ----------
+    with_st
+        Cases of the two classes, which the networks have not seen.
+    others
+        Cases of all classes, of whose records those without the class are what it is to be told from.
+
+    Returns
+    -------
+    DataFrame
+        One row a system and class: system, class, those of ``recognition``, and ``ceiling``: the share of all cases of
+        the class of which a perfect map on the network's cells, blurred, focuses.
+    """
+    rows = []
+    for name, subject in subjects.items():
+        cases, rest = with_st[subject.fs], others[subject.fs]
+        thresholds, network = np.array(list(subject.runs[0].card["thresholds"].values())), subject.networks[0]
+        once = rest.take(np.unique(rest.names, return_index=True)[1])
+        for c in map(CLASSES.index, ST):
+            present, absent = (
+                cases.take(np.flatnonzero(cases.classes == c)),
+                once.take(np.flatnonzero(~once.labels[:, c])),
+            )
+            with torch.inference_mode():
+                logits = [network(part.inputs(subject.system))[:, c] for part in (present, absent)]
+            probability = torch.sigmoid(torch.cat(logits)).numpy()
+            target = np.arange(len(probability)) < len(present.classes)
+            patients = np.concatenate([present.patients, absent.patients])
+            found = recognition(target, probability, probability >= thresholds[c], patients, repeats=repeats)
+            can_focus = focuses(blurred_perfect(subject.system, network, present), present.any_lead)
+            rows.append({"system": name, "class": CLASSES[c], **found, "ceiling": can_focus.mean()})
+    return pd.DataFrame(rows)
+
+
+def recognition_on_board(names: Iterable[str], board: str = "real", *, repeats: int = 1000) -> pd.DataFrame:
+    """``recognition`` of STD and of STE on all records of a board by one network a fold, from the committed answers.
+
+    Returns
+    -------
+    DataFrame
+        One row a system and class: system, class, and those of ``recognition``.
+    """
+    records, answers = leaderboard.records_of(board), leaderboard.answers_of(board)
+    patients, rows = records["patient_id"].to_numpy(), []
+    for name in names:
+        probabilities, called = answers.get(f"{name}, one") or answers[name]
+        for c in map(CLASSES.index, ST):
+            target = records[CLASSES[c]].to_numpy(dtype=bool)
+            found = recognition(target, probabilities[:, c], called[:, c], patients, repeats=repeats)
+            rows.append({"system": name, "class": CLASSES[c], **found})
+    return pd.DataFrame(rows)
+
+
+def asked_of(known: pd.DataFrame, system: str) -> bool:
+    """Whether a system tells both classes well enough, by the rows of ``recognition_of_st`` or ``…_on_board``."""
+    return bool(known.loc[known["system"] == system, "asked"].all())
+
+
+def focuses(m: NDArray[np.floating], key: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Does a map (rows, samples) have more of its mass in the key than 95 % of its own shifts in time: (rows,)."""
+    return trials.rank_among_shifts(m, key) >= 0.95
+
+
+def blurred_perfect(system: System, network: nn.Module, cases: Cases) -> NDArray[np.floating]:
+    """The key itself on the cells of a system's own maps, blurred by ``BLUR``: (rows, samples).
+
+    No map of the system can be expected to do better: its cells are what they are, and nobody marks an ST segment to
+    the tenth of a second.
+    """
+    cells = ceilings.cells_of(system, network, cases.inputs(system))
+    perfect = cells.placed(cells.averaged(cases.any_lead))
+    return ndimage.gaussian_filter1d(perfect, BLUR * cases.fs, axis=-1)
+
+
 def focus_on_st(
     system: System,
     parts: Sequence[tuple[nn.Module, NDArray[np.floating], Cases]],
@@ -292,7 +422,7 @@ def focus_on_st(
         key, classes, patients = (np.concatenate([getattr(cases, name) for _, cases in right]) for name in every)
     for method in system.own_maps if right else ():
         m = np.concatenate([evaluation.make_maps(method, system, network, cases) for network, cases in right])
-        focus = trials.rank_among_shifts(m, key) >= 0.95
+        focus = focuses(m, key)
         mass = trials.localisation(m, key)["excess mass"]
         for label, names in (*((c, [c]) for c in ST), (" or ".join(ST), ST)):
             chosen = np.flatnonzero(np.isin(classes, names))
@@ -304,15 +434,28 @@ def focus_on_st(
     return pd.DataFrame(rows, columns=columns)
 
 
-def focus_of_systems(subjects: Mapping[str, Subject], by_rate: ByRate, *, repeats: int = 1000) -> pd.DataFrame:
-    """``focus_on_st`` of several systems, with their names (``system``) and runs (``run``)."""
+def focus_of_systems(
+    subjects: Mapping[str, Subject], by_rate: ByRate, known: pd.DataFrame, *, repeats: int = 1000
+) -> pd.DataFrame:
+    """``focus_on_st`` of several systems, with their names (``system``) and runs (``run``).
+
+    Parameters
+    ----------
+    known
+        Of ``recognition_of_st``: a system has rows of the classes that it is asked about, and one of both where it is
+        asked about both.
+    """
     tables = []
     for name, subject in subjects.items():
-        thresholds = np.array(list(subject.runs[0].card["thresholds"].values()))
-        parts = [(subject.networks[0], thresholds, by_rate[subject.fs])]
+        thresholds, cases = np.array(list(subject.runs[0].card["thresholds"].values())), by_rate[subject.fs]
+        asked = known.loc[(known["system"] == name) & known["asked"], "class"].tolist()
+        cases = cases.take(np.flatnonzero(np.isin(cases.names_of_classes, asked)))
+        parts = [(subject.networks[0], thresholds, cases)] if asked else []
         found = focus_on_st(subject.system, parts, repeats=repeats)
+        found = found if len(asked) == len(ST) else found[found["class"].isin(asked)]
         tables.append(found.assign(system=name, run=subject.runs[0].folder.name))
-    return pd.concat(tables, ignore_index=True)
+    there = [table for table in tables if len(table)]
+    return pd.concat(there, ignore_index=True) if there else tables[0]
 
 
 # --- 2: one map, all classes of a record ------------------------------------------------------------------------------
