@@ -14,11 +14,11 @@ import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ecgstudy.book import hearts, local_evidence_pages, plots
+from ecgstudy.book import hearts, local_evidence_pages, plots, trial_pages
 from ecgstudy.book.report import interval, number
 from ecgstudy.explain import blind
 from ecgstudy.paths import REPOSITORY
-from ecgstudy.studies import explanations, leaderboard
+from ecgstudy.studies import explanations, fair_trial, leaderboard
 from ecgstudy.systems import System, catalogue
 
 ENDS = ["value", "low", "high"]
@@ -114,24 +114,22 @@ def new_source() -> str:
 
 
 def published_maps() -> str:
-    """Finding: where the papers' own maps lie, and what is to be said against the comparison."""
-    rows, maps = _excess(), own_maps(_papers(_excess().index.get_level_values("system")))
-    few, many = (
-        max((rows.loc[(*pair, "synthetic", trained)] for pair in maps), key=lambda row: row["value"])
-        for trained in ("synthetic", explanations.MANY)
-    )
-    detector = rows.loc[(maps[0][0], blind.BASELINES[-1], "synthetic", "synthetic")]
-    learned = _learned()
-    cells = _cells()
-    shortest, longest = (pick(cells[name] for name, _ in maps) for pick in (min, max))
+    """Finding: how much of what their cells allow the papers' own maps reach."""
+    found = trial_pages.rows(fair_trial.table(), "synthetic")
+    found = found[(found["class"] == "") & found["system"].isin(_papers(found["system"]))]
+    nearest, finest = (found.loc[found[column].idxmax()] for column in ("share", "ceiling"))
+    coarsest = found.loc[found["ceiling"].idxmin()]
+    assert finest["value"] < finest["floor"], "the finest cells are not wasted: rewrite it"
     return (
-        "**The published maps mark little of the evidence, and coarse maps cannot mark much.** *Excess mass* is the "
-        f"share of a map on the evidence beyond chance: 0 is chance, 1 is perfect. On {int(few['n'])} simulated "
-        f"records the best of the papers' maps has {_said(few, 2)} if its network learned from {learned[0]:,} records, "
-        f"and {_said(many, 2)} if from {learned[1]:,}. A QRS detector, which asks no network, has "
-        f"{_said(detector, 2)}. Part of this is resolution: a P wave takes about a tenth of a second, a cell of these "
-        f"maps {number(shortest, 2)} to {number(longest, 1)} s, and each cell has seen more than its own stretch. "
-        "([The trials](../notebooks/09_cam_analysis.ipynb) tell one from the other)"
+        "**The published maps mark little of the evidence, and most of them cannot mark much.** *Excess mass* is the "
+        "share of a map on the evidence beyond chance: 0 is chance, 1 is perfect. A map is as fine as its cells. On "
+        f"those of {coarsest['system']}, of {number(_cells()[coarsest['system']], 1)} s each, a perfect map would have "
+        f"{number(coarsest['ceiling'], 2)}. On {int(nearest['n'])} simulated cases {nearest['system']}'s "
+        f"{nearest['method']} come nearest to what their cells allow: {_said(nearest, 2)} of "
+        f"{number(nearest['ceiling'], 2)}, where the best of three maps that ask no network has "
+        f"{number(nearest['floor'], 2)}. {finest['system']} has the finest cells: a perfect map has "
+        f"{number(finest['ceiling'], 2)} there, and its own {_said(finest, 2)}. ([The maps on "
+        "trial](../notebooks/13_trial.ipynb))"
     )
 
 
@@ -505,7 +503,7 @@ def minute_maps() -> str:
         f"{_said(own_there, 2)}.\n\n"
         "Two things are mixed in such a score: where a network finds its evidence, and how finely its map can say so. "
         "A map whose cells last two seconds cannot single out a wave of a tenth of a second, however well its network "
-        "looks. [The trials](../notebooks/09_cam_analysis.ipynb) set each map beside what is possible on its own "
+        "looks. [The maps on trial](../notebooks/13_trial.ipynb) set each map beside what is possible on its own "
         "cells, and go through the nine findings one by one: for some of them the evidence is in every beat, and "
         "marking all beats is already a good answer.\n\n"
         "Nor is the contest even. The authors of this study built the simulator, its answer key, and one of the "
