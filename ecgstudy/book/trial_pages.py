@@ -28,7 +28,7 @@ KEY_TITLES = {
 }
 VERDICTS = ("supported", "no difference", "undecided", "not supported", "not testable")
 _ENDS = ["value", "low", "high"]
-_ROW = 0.24  # inches
+_ROW = 0.25  # inches
 
 
 def own_maps() -> list[tuple[str, str]]:
@@ -100,7 +100,7 @@ def between(
     names = list(dict.fromkeys(found["map"]))
     wide = min(columns or len(shown), len(shown))
     high = -(-len(shown) // wide)
-    size = (9.5, 0.5 + high * (0.55 + _ROW * len(names)))
+    size = (8.6, 0.5 + high * (0.55 + _ROW * len(names)))
     figure, axes = plt.subplots(high, wide, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained")
     for ax, (name, some) in zip(axes.flat, shown.items(), strict=False):
         _between(ax, some.set_index("map").reindex(names), {one for one, group in supported if group == name})
