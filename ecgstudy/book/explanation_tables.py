@@ -266,15 +266,6 @@ def few_and_many_texts(six: pd.DataFrame, auroc: pd.DataFrame, own: Mapping[str,
     return {name.lower().replace(" ", "_"): text for name, text in texts.items()}
 
 
-def listed(rows: pd.DataFrame) -> str:
-    """Rows of ``questions.few_and_many`` as the text lists them."""
-    texts = [
-        f"{row.method} of {row.system} with {row.network} records, {text}"
-        for row, text in zip(rows.itertuples(), intervals(rows), strict=True)
-    ]
-    return "; ".join(texts) or "none"
-
-
 def recognition_texts(known: pd.DataFrame, system: str, number: str) -> dict[str, str]:
     """AUROC of both classes by a system, as the text has it: ``q1_knows``."""
     own = known[known["system"] == system]
@@ -301,7 +292,7 @@ def verdicts(answers: Sequence[Answer]) -> Styler:
     rows = [(a.question, a.measured, _value(a), a.verdict) for a in answers]
     return report.table(
         pd.DataFrame(rows, columns=["question", "measured", "value", "verdict"]),
-        "The six questions. Borders are stated with what was measured.",
+        "The questions. Borders are stated with what was measured.",
     )
 
 

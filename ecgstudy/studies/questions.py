@@ -765,27 +765,3 @@ def few_and_many(answers: pd.DataFrame) -> pd.DataFrame:
     differs = six["trial"].str.endswith("many less few")
     numbers = dict.fromkeys(ENDS, float) | {"n": int}
     return six.assign(network=np.where(differs, "many less few", trained)).astype(numbers)
-
-
-def detector(six: pd.DataFrame, cohort: str) -> float:
-    """Excess mass of the QRS detector on a cohort, which knows of no network: its mean over the systems' rates."""
-    return six.loc[(six["cohort"] == cohort) & (six["method"] == "QRS detector"), "value"].mean()
-
-
-def above_detector(six: pd.DataFrame, cohort: str) -> pd.DataFrame:
-    """Rows of ``few_and_many`` on a cohort whose interval lies above the QRS detector's excess mass."""
-    here = six[(six["cohort"] == cohort) & (six["network"] != "many less few") & ~six["method"].isin(BASELINES)]
-    return here[here["low"] > detector(six, cohort)]
-
-
-def best_own(six: pd.DataFrame, own: Mapping[str, Iterable[str]]) -> pd.DataFrame:
-    """The row of ``few_and_many`` whose map lies best on simulated evidence, of networks of many records.
-
-    Parameters
-    ----------
-    own
-        System → its own maps; no others count.
-    """
-    many = six[(six["cohort"] == "synthetic") & (six["network"] == "many")]
-    wanted = [method in own.get(system, ()) for system, method in zip(many["system"], many["method"], strict=True)]
-    return many[wanted].nlargest(1, "value")
