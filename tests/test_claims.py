@@ -30,7 +30,9 @@ def a_claim(**changes):
 RULES = """
 level: 0.95
 families: {s: 1, t: 5}
-smallest: {x: 0.05, y: 0.05, "answer 1, focus": 0.1}
+smallest: {x: 0.05, y: 0.05, "answer 1, focus": 0.1, excess mass: 0.05}
+training: {}
+perfect: {file: perfect.csv, row: {class: "", trained: l, key: k}}
 testable:
   "answer 1, focus": {AUROC above: 0.7, classes: [STD, STE]}
 """
@@ -365,7 +367,38 @@ def test_the_front_page_counts_the_papers_claims_apart():
     tested = [claim["verdict"] for claim in of_papers if claim["verdict"] in claims.TESTED]
     assert paper.startswith(f"{len(tested)} measurements put ") and " claims of the papers to the test." in paper
     assert f"Supported: {tested.count('supported')}. " in paper
-    assert own.startswith(f"{sum(c['system'] == 'Local evidence' for c in claims.load())} measurements put ")
+    of_own = [c for c in claims.load() if c["system"] == "Local evidence" and c["verdict"] in claims.TESTED]
+    assert own.startswith(f"{len(of_own)} measurements put ")
+
+
+def test_another_training_of_either_network_widens_a_paired_difference():
+    """Two planted networks whose scores move by a known spread: their difference is inside as often as it should be."""
+    rng = np.random.default_rng(0)
+    spread, tested, level = 0.011, 0.02, 0.99
+    error = rng.normal(0, tested, 20_000) + rng.normal(0, spread, 20_000) - rng.normal(0, spread, 20_000)
+    half = norm.ppf((1 + level) / 2) * tested
+    _, low, high = claims.trained_again((0.0, -half, half), level, spread)
+    assert np.mean((error > low) & (error < high)) == pytest.approx(level, abs=0.003)
+    assert np.mean(abs(error) < half) < 0.97
+
+
+def test_a_map_is_not_held_against_cells_on_which_a_perfect_one_would_lose(folder):
+    (folder / "maps.csv").write_text(
+        "system,method,trial,cohort,value,low,high\ns,own,excess mass,c,0.5,0.4,0.6\nt,map,excess mass,c,0.1,0,0.2\n"
+    )
+    fine, coarse = (
+        f"class,trained,key,system,method,trial,cohort,ceiling\n,l,k,t,map,excess mass,c,{c}\n" for c in (0.3, 0.2)
+    )
+    source = {
+        "file": "maps.csv",
+        "value": "value",
+        "row": {"system": "s", "method": "own", "trial": "excess mass", "cohort": "c"},
+    }
+    source["against"] = {"row": {"system": "t", "method": "map"}, "times": 2}
+    for table, verdict in ((fine, "supported"), (coarse, "not testable")):
+        (folder / "perfect.csv").write_text(table)
+        found = claims.recompute(a_claim(source=source))
+        assert found["verdict"] == verdict and (verdict == "supported" or "cells of t has 0.20" in found["why"])
 
 
 def test_more_decimals_where_rounding_would_hide_what_decided(folder):

@@ -91,7 +91,14 @@ def test_every_answer_is_said_once_under_its_verdict():
     ]
     assert pages.said(verdicts, "own maps, simulated", group="waves").data == ""
     assert pages.supported(verdicts, "own maps, simulated") == {("ECGMaster: contributions", "")}
-    assert pages.agreement(verdicts) == {"answers": "6", "same_metric": "2", "opposite": "1", "same_keys": "5"}
+    assert pages.agreement(verdicts) == {
+        "answers": "6",
+        "same_metric": "2",
+        "opposite": "1",
+        "opposite_which": "ECGMaster’s contributions",
+        "own_by_auc": "",
+        "same_keys": "5",
+    }
     shown = pages.answers(verdicts, "own maps, simulated", "caption").data
     longer = f"{pages.KEY_TITLES['as defined']}; every key 0.1 s longer"
     assert shown["otherwise where"].tolist() == ["", longer, "", ""]

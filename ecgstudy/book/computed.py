@@ -48,7 +48,7 @@ def _count(of_kind: list[dict[str, Any]], whose: str) -> str:
         return ""
     text = f"{sum(count[said] for said in claims.TESTED)} measurements put {len(tested)} {whose} "
     text += " ".join(f"{said.capitalize()}: {count[said]}." for said in claims.TESTED)
-    more = {"not testable": "Not testable", "not measured": "Not measured yet"}
+    more = {"not testable": "Besides these, not testable", "not measured": "Not measured yet"}
     return text + "".join(f" {words}: {count[said]}." for said, words in more.items() if count[said])
 
 

@@ -26,8 +26,10 @@ KEY_TITLES = {
     "AF with the QRS complexes": "key of AF: f waves and QRS",
     "0.1 s longer": "every key 0.1 s longer",
 }
+BEST_CELL = fair_trial.on_cells(ceilings.CEILINGS[1])
 VERDICTS = ("supported", "no difference", "undecided", "not supported", "not testable")
 _ENDS = ["value", "low", "high"]
+_WORDS = ("no training", "one training", "two trainings", "three trainings", "four trainings", "five trainings")
 _ROW = 0.25  # inches
 
 
@@ -172,13 +174,13 @@ def answers(verdicts: pd.DataFrame, question: str, caption: str) -> Styler:
         {
             "map": found["system"] + SEPARATOR + found["method"],
             "classes": found["class"].map(GROUP_TITLES),
-            "less": found["against"],
-            "by": report.intervals(found, digits=3),
+            "rival": found["against"],
+            "difference": report.intervals(found, digits=3),
             "ceiling": found["ceiling"],
             "floor": found["floor"],
             "verdict": found["verdict"],
             f"by {fair_trial.rules()['second']}": found["second"],
-            "otherwise where": [
+            "another verdict under": [
                 "; ".join(KEY_TITLES.get(key, key) for key in str(also).split("; ") if key)
                 for also in found["also"].fillna("")
             ],
@@ -212,37 +214,59 @@ def agreement(verdicts: pd.DataFrame) -> dict[str, str]:
     """How many answers there are, how many are the same by the second metric, or the opposite, and under every key."""
     first, second = verdicts["verdict"], verdicts["second"]
     clear = ("supported", "not supported")
+    opposite = verdicts[first.isin(clear) & second.isin(clear) & (first != second)]
     return {
         "answers": str(len(verdicts)),
         "same_metric": str((first == second).sum()),
-        "opposite": str((first.isin(clear) & second.isin(clear) & (first != second)).sum()),
+        "opposite": str(len(opposite)),
+        "opposite_which": listed([_told(row) for row in opposite.to_dict("records")]) if len(opposite) else "none",
+        "own_by_auc": ", ".join(verdicts[_main(verdicts)]["second"]),
         "same_keys": str((verdicts["also"].fillna("") == "").sum()),
     }
 
 
+def _told(row: Mapping[str, Any]) -> str:
+    group = f" for {row['class']}" if row["class"] else ""
+    return f"{row['system']}’s {row['method']}{group}"
+
+
+def _main(verdicts: pd.DataFrame) -> pd.Series:
+    """Which answer is that of the study's own map on simulated records."""
+    (own,) = (cls.name for cls in catalogue.with_chapter() if cls.kind == "own")
+    return (verdicts["system"] == own) & (verdicts["question"] == "own maps, simulated")
+
+
 def numbers(table: pd.DataFrame, verdicts: pd.DataFrame) -> dict[str, str]:
     """What the text of the chapter says of the rows."""
-    fixed, found = fair_trial.rules(), rows(table, "synthetic")
-    trainings = sorted(found.groupby("system")["trainings"].first().astype(int))
+    fixed, found, real = fair_trial.rules(), rows(table, "synthetic"), rows(table, "LUDB")
     by_number = found.groupby("trainings")["system"].unique()
-    each = [f"{number} of {listed(list(systems))}" for number, systems in by_number.items()]
-    several = str(trainings[0]) if len(by_number) == 1 else f"{trainings[0]} to {trainings[-1]}"
+    each = [
+        f"{_WORDS[int(number)]}{' each' if len(systems) > 1 else ''} of {listed(list(systems))}"
+        for number, systems in by_number.items()
+    ]
+    first = leaderboard.committed("synthetic-large").query("metric == 'AUROC' and `class` == ''").set_index("system")
+    known = [cls.name for cls in catalogue.with_chapter() if cls.name in first.index]
+    number_of = real.drop_duplicates("class").set_index("class")["n"].astype(int)
     texts = {
-        "trainings": several,
+        "trainings": " to ".join(str(int(n)) for n in dict.fromkeys([by_number.index[0], by_number.index[-1]])),
         "trainings_each": "; ".join(each),
+        "aurocs": ", ".join(f"{name} {report.number(first.loc[name, 'value'], 2)}" for name in known),
         "smallest": report.number(fixed["smallest"][fixed["metric"]], 2),
+        "many": f"{leaderboard.LARGE - leaderboard.SIMULATED['records']:,}",
+        "n_simulated": str(int(found.loc[found["class"] == "", "n"].max())),
+        "ludb_n": str(number_of[""]),
+        "ludb_each": ", ".join(f"{name} {number_of[name]}" for name in CLASSES if name in number_of and name != "NSR"),
     }
-    texts["many"] = f"{leaderboard.LARGE - leaderboard.SIMULATED['records']:,}"
-    texts |= {"n_simulated": str(int(found.loc[found["class"] == "", "n"].max()))}
-    texts["ludb_n"] = str(int(rows(table, "LUDB").loc[lambda t: t["class"] == "", "n"].max()))
-    overall = found[found["class"] == ""].set_index("map")
-    for name, row in overall.iterrows():
-        short = str(name).replace(SEPARATOR, " ")
-        texts[f"{short} score"] = report.interval(row["value"], row["low"], row["high"], digits=2)
-        texts[f"{short} ceiling"] = report.number(row["ceiling"], 2)
-        texts[f"{short} floor"] = report.number(row["floor"], 2)
-        if not np.isnan(row["share"]):
-            texts[f"{short} share"] = f"{100 * row['share']:.0f} %"
+    most = rows(table, "synthetic", maps=[(name, BEST_CELL) for name, _ in own_maps()]).set_index(["system", "class"])
+    for about in found.to_dict("records"):
+        name = f"{about['system']} {about['method']} {about['class']}".rstrip()
+        texts[f"{name} score"] = report.interval(about["value"], about["low"], about["high"], digits=2)
+        texts[f"{name} ceiling"] = report.number(about["ceiling"], 2)
+        texts[f"{name} floor"] = report.number(about["floor"], 2)
+        texts[f"{name} most"] = report.number(most.loc[(about["system"], about["class"]), "value"], 2)
+        texts[name] = report.number(about["value"] - about["floor"], 2)
+        if not np.isnan(about["share"]):
+            texts[f"{name} share"] = f"{100 * about['share']:.0f} %"
     return texts | agreement(verdicts)
 
 

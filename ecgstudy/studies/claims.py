@@ -72,9 +72,13 @@ def recompute(claim: dict[str, Any]) -> dict[str, Any]:
     fixed, metric = rules(), _metric(source)
     level = 1 - (1 - fixed["level"]) / fixed["families"][claim["system"]]
     wide = widened(limits, level, _scale(source), n=int(row.get("n") or 0))
+    if source["value"] == "paired" and (spread := fixed["training"].get(row["cohort"], {}).get(metric)):
+        wide = trained_again(wide, level, spread)
     smallest = fixed["smallest"][metric]
     about |= _numbers(wide) | {"level": round(level, DECIMALS), "smallest": smallest}
     if (wanted := fixed["testable"].get(metric)) and (why := _not_testable(source["row"], wanted)):
+        return about | {"verdict": "not testable", "why": why}
+    if why := _too_coarse(source, row):
         return about | {"verdict": "not testable", "why": why}
     said = verdict(claim, *wide[1:], smallest)
     alike = "every fold has the same number, of which no interval can be drawn"
@@ -108,6 +112,13 @@ def widened(limits: Limits, level: float, scale: str, *, n: int = 0) -> Limits:
         return value, np.nan, np.nan
     wider = law.ppf((1 + level) / 2) / law.ppf(0.975)
     return value, value - wider * (value - low), value + wider * (high - value)
+
+
+def trained_again(limits: Limits, level: float, spread: float) -> Limits:
+    """Limits at a level of a difference of two networks that know that another training moves each by ``spread``."""
+    value, low, high = limits
+    more = stats.norm.ppf((1 + level) / 2) * spread * np.sqrt(2)
+    return value, value - float(np.hypot(value - low, more)), value + float(np.hypot(high - value, more))
 
 
 def less(limits: Limits, other: Limits, times: float = 1) -> Limits:
@@ -195,6 +206,20 @@ def _not_testable(row: dict[str, str], wanted: dict[str, Any]) -> str:
         return ""
     told = f"not asked of a network whose AUROC for {' or '.join(wanted['classes'])} may be {wanted['AUROC above']:g}"
     return f"{told} or less: {', '.join(weak)}"
+
+
+def _too_coarse(source: dict[str, Any], row: pd.Series) -> str:
+    """Why a map is not held against that of another system: even a perfect one, on that one's cells, would lose."""
+    other = source.get("against", {})
+    if "times" not in other or "method" not in other["row"]:
+        return ""
+    about = row[["trial", "cohort"]].to_dict() | other["row"]
+    perfect = rules()["perfect"]
+    found = _row(perfect["file"], about | perfect["row"])
+    if found is None or not float(row["value"]) > other["times"] * float(found["ceiling"]):
+        return ""
+    told = f"a perfect map on the cells of {about['system']} has {float(found['ceiling']):.2f}"
+    return f"{told} over eight classes, and would lose as well"
 
 
 def _numbers(limits: Limits) -> dict[str, float | None]:

@@ -34,6 +34,7 @@ VERDICTS = RESULTS / "verdicts.csv"
 TABLE = RESULTS / "explanations_trial.csv.gz"
 TRAININGS = 5
 PER_CLASS = 30  # simulated explanations of each class; of LUDB's there are up to twice as many
+REPEATS = 20_000  # resamples behind an answer: at a family's level a limit is far out in the tail
 GENERAL = ("saliency", "input × gradient", "integrated gradients")
 SCORED = ("excess mass", "AUC", "pointing")
 FINE_TUNED = "pre-trained"  # on simulated records, then trained on the real ones but a fold's
@@ -203,7 +204,7 @@ class Scores:
         return found.assign(**about)[list(COLUMNS)]
 
 
-def answered(question: str, scores: Mapping[str, Scores], *, repeats: int = 1000) -> pd.DataFrame:
+def answered(question: str, scores: Mapping[str, Scores], *, repeats: int = REPEATS) -> pd.DataFrame:
     """Answers to one question of the rules, one row a map and class or group.
 
     Parameters
