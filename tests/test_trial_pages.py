@@ -101,8 +101,8 @@ def test_every_answer_is_said_once_under_its_verdict():
     }
     shown = pages.answers(verdicts, "own maps, simulated", "caption").data
     longer = f"{pages.KEY_TITLES['as defined']}; every key 0.1 s longer"
-    assert shown["otherwise where"].tolist() == ["", longer, "", ""]
-    assert shown["by"].tolist()[0] == "0.300 (0.200–0.400)"
+    assert shown["another verdict under"].tolist() == ["", longer, "", ""]
+    assert shown["difference"].tolist()[0] == "0.300 (0.200–0.400)"
     assert shown["verdict"].tolist() == verdicts["verdict"].tolist()[:4]
 
 

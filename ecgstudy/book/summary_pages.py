@@ -155,8 +155,8 @@ def computed_map() -> str:
         f"cardiologists marked it is {_said(real, 2)} and {_said(more_real, 2)}, where a QRS detector has "
         f"{_said(detector, 2)}, and as much as the map once the key of AF holds the QRS complexes; these records are "
         "no independent test, since they helped to adjust the simulator. Such a map need not cost accuracy: trained on "
-        f"simulated records first, the network has a macro-AUROC of {_said(pretrained)} on the real ones, more than any other "
-        f"network here. ([The sixth system](../notebooks/{own().chapter}.ipynb))"
+        f"simulated records first, the network has a macro-AUROC of {_said(pretrained)} on the real ones, more than "
+        f"any other network here. ([The sixth system](../notebooks/{own().chapter}.ipynb))"
     )
 
 
