@@ -195,6 +195,9 @@ def said(verdicts: pd.DataFrame, *asked: str, group: str | None = None) -> Markd
     found = verdicts[verdicts["question"].isin(asked)]
     if group is not None:
         found = found[found["class"] == group]
+    order = list(fair_trial.rules()["questions"][asked[0]]["maps"])
+    place = (found["system"] + SEPARATOR + found["method"]).map(lambda name: order.index(name) if name in order else 0)
+    found = found.loc[place.sort_values(kind="stable").index]
     lines = []
     for verdict in VERDICTS:
         some = found[found["verdict"] == verdict]
