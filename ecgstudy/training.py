@@ -150,6 +150,7 @@ def train(
     *,
     seed: int = 0,
     start: Run | None = None,
+    last: bool = False,
     note: str = "",
     quiet: bool = False,
 ) -> Run:
@@ -167,6 +168,8 @@ def train(
         Of weights, order and augmentation.
     start
         A run whose weights the training starts from (pre-training), instead of random ones.
+    last
+        Keep the last epoch, where validation records cannot tell which is best.
     note
         What the progress line begins with.
     quiet
@@ -179,7 +182,7 @@ def train(
         not as it was written.
     """
     distributed.join()
-    config = _config(system, cohort, split, seed, start)
+    config = _config(system, cohort, split, seed, start, last)
     name = name_of(config)
     if run := opened(name, system):
         return run
@@ -189,7 +192,7 @@ def train(
         if run := opened(name, system):
             return run
         unfinished = cache_root() / "unfinished" / f"{name}.safetensors"
-        how = system, cohort, split, seed, start, unfinished, note or system.name, quiet
+        how = system, cohort, split, seed, start, last, unfinished, note or system.name, quiet
         network, log = distributed.everywhere(_fit, *how)
         with written_whole(folder) as partial:
             partial.mkdir()
@@ -200,17 +203,19 @@ def train(
             write_compact(predictions, partial / "predictions.parquet")
             scores = _scores(system, cohort, predictions)
             (partial / "metrics.json").write_text(json.dumps(scores, indent=1), encoding="utf-8")
-            write_sealed(partial / "card.json", _card(system, network, cohort, split, log, predictions))
+            write_sealed(partial / "card.json", _card(system, network, cohort, split, log, predictions, last))
         unfinished.unlink(missing_ok=True)
     return Run(folder, system)
 
 
-def trained(system: System, cohort: Cohort, split: Split, *, seed: int = 0, start: Run | None = None) -> Run | None:
+def trained(
+    system: System, cohort: Cohort, split: Split, *, seed: int = 0, start: Run | None = None, last: bool = False
+) -> Run | None:
     """Open the run that ``train`` would make, if it is there."""
-    return opened(name_of(_config(system, cohort, split, seed, start)), system)
+    return opened(name_of(_config(system, cohort, split, seed, start, last)), system)
 
 
-def _config(system: System, cohort: Cohort, split: Split, seed: int, start: Run | None) -> dict[str, Any]:
+def _config(system: System, cohort: Cohort, split: Split, seed: int, start: Run | None, last: bool) -> dict[str, Any]:
     if system.fs != cohort.fs:
         raise ValueError(
             f"{system.name} wants {system.fs:g} Hz, the cohort is at {cohort.fs:g} Hz: build it at that rate"
@@ -223,7 +228,7 @@ def _config(system: System, cohort: Cohort, split: Split, seed: int, start: Run 
         if start.classes != cohort.classes:
             raise ValueError(f"{start.folder.name} knows {', '.join(start.classes)}, the cohort other classes")
         config["start"] = start.folder.name
-    return config
+    return config | ({"kept": "last epoch"} if last else {})
 
 
 def name_of(config: Mapping[str, Any]) -> str:
@@ -375,18 +380,19 @@ def _fit(
     split: Split,
     seed: int,
     start: Run | None,
+    last: bool,
     unfinished: Path,
     note: str,
     quiet: bool,
 ) -> tuple[nn.Module, pd.DataFrame]:
     """Train a network and keep the weights of its best epoch.
 
-    Best is the first epoch with the highest selection score on ``split["valid"]``. Training ends after
-    ``system.epochs``, or when ``system.patience`` epochs in a row have not improved on it.
+    Best is the first epoch with the highest selection score on ``split["valid"]``, or the ``last`` one. Training ends
+    after ``system.epochs``, or when ``system.patience`` epochs in a row have not improved on it.
 
     Parameters
     ----------
-    system, cohort, split, seed, start, quiet
+    system, cohort, split, seed, start, last, quiet
         As for ``train``; of ``split``, ``train`` and ``valid`` are looked at.
     unfinished
         File of what an interrupted run goes on from: weights now and at the best epoch, the optimiser's state, the log.
@@ -445,7 +451,7 @@ def _fit(
             optimiser.step()
             total += loss.item() * len(chosen)
         score = distributed.of_first(system.selection(valid_y, _predict(network, valid_x, valid_owner)))
-        if not log or score > max(scores):
+        if last or not log or score > max(scores):
             best = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
         seconds = round(time.monotonic() - begun, 2)
         log.append({"epoch": epoch + 1, "loss": total / sum(map(len, steps)), "valid": score, "seconds": seconds})
@@ -503,7 +509,13 @@ def _scores(system: System, cohort: Cohort, predictions: pd.DataFrame) -> dict[s
 
 
 def _card(
-    system: System, network: nn.Module, cohort: Cohort, split: Split, log: pd.DataFrame, predictions: pd.DataFrame
+    system: System,
+    network: nn.Module,
+    cohort: Cohort,
+    split: Split,
+    log: pd.DataFrame,
+    predictions: pd.DataFrame,
+    last: bool,
 ) -> dict[str, Any]:
     valid = predictions[predictions["split"] == "valid"]
     thresholds = system.thresholds(cohort.labels[valid["record"]], valid[list(cohort.classes)].to_numpy())
@@ -513,7 +525,7 @@ def _card(
         "parameters": parameter_count(network),
         "cohort": cohort.checksum,
         "records": {part: len(records) for part, records in split.items()},
-        "best_epoch": int(log["valid"].idxmax()) + 1,
+        "best_epoch": len(log) if last else int(log["valid"].idxmax()) + 1,
         "thresholds": dict(zip(cohort.classes, map(float, thresholds), strict=True)),
         "seconds": float(log["seconds"].sum()),
         "device": best_device().type,

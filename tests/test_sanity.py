@@ -56,8 +56,9 @@ def test_a_map_of_the_network_loses_and_one_of_the_record_does_not():
     key[:, 10:20] = True
     cases = outside.cases_of(signals, [0, 1] * 3, key, fs=100, known=["a", "b"])
     about, wrapped = outside.explained(Net(), cases, own={"CAM": cam}, layer="first")
-    found = sanity.cascade_scores(about, wrapped, cases, "CAM")
-    assert list(found) == ["network.free", "network.head", "network.second", "network.norm", "network.first"]
-    assert found["network.first"].abs().mean() < 0.5
-    energy = sanity.cascade_scores(about, wrapped, cases, "signal energy")
-    np.testing.assert_allclose(energy, 1)
+    (_, _, whole), *steps = sanity.cascade_maps(about, wrapped, cases, "CAM")
+    names = ["network.free", "network.head", "network.second", "network.norm", "network.first"]
+    assert [(step, name) for step, name, _ in steps] == list(enumerate(names, start=1))
+    assert np.abs(sanity.likeness(whole, steps[-1][2])).mean() < 0.5
+    (_, _, whole), *steps = sanity.cascade_maps(about, wrapped, cases, "signal energy")
+    assert all(np.array_equal(after, whole) for *_, after in steps)

@@ -112,7 +112,7 @@ def set_scene(
     classes = torch.from_numpy(few.classes)
     erasures = faithfulness.random_erasures(network, x[some], classes, width, samples=20, seed=seed)
     return Scene(
-        *(system, network, cases, x, some, few, wrong, _next_of_class(few)),
+        *(system, network, cases, x, some, few, wrong, next_of_class(few)),
         noisy=few._replace(signals=few.signals + noise),
         moved=few._replace(signals=np.roll(few.signals, shift, axis=-1)),
         shift=shift,
@@ -255,7 +255,7 @@ def _scored(trial: trials.Trial, made: Made) -> NDArray[np.float64]:
     return scores.astype(np.float64)
 
 
-def _next_of_class(cases: Cases) -> NDArray[np.intp]:
+def next_of_class(cases: Cases) -> NDArray[np.intp]:
     """For each row the next one of its class (the first after the last)."""
     following = np.empty(len(cases.classes), dtype=np.intp)
     for c in np.unique(cases.classes):

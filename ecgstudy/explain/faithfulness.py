@@ -152,13 +152,17 @@ def infidelity(maps: NDArray[np.floating], erasures: Erasures) -> NDArray[np.flo
     return ((beta * a - d) ** 2).mean(axis=0) / np.maximum((d**2).mean(axis=0), tiny)
 
 
-def randomised(network: Network, *, part: str = "", redrawn: bool = False, seed: int = 0) -> Network:
+def randomised(
+    network: Network, *, part: str = "", alone: bool = False, redrawn: bool = False, seed: int = 0
+) -> Network:
     """A copy of a network, in evaluation mode, that has lost what it learned (Adebayo et al. 2018).
 
     Parameters
     ----------
     part
         Name of the module that loses it; by default the whole network.
+    alone
+        Only the weights that the module itself has, and none of the modules within it.
     redrawn
         Draw the weights as those of an untrained network, of layers that know how. By default the values within each
         weight are shuffled (our choice), so that its scale stays and no map is empty for that reason alone.
@@ -166,7 +170,8 @@ def randomised(network: Network, *, part: str = "", redrawn: bool = False, seed:
         Of the order or the weights; no global generator is touched.
     """
     network = copy.deepcopy(network).eval()
-    modules = list(network.get_submodule(part).modules())
+    whole = network.get_submodule(part)
+    modules = [whole] if alone else list(whole.modules())
     if redrawn:
         with torch.random.fork_rng():
             torch.manual_seed(seed)

@@ -23,6 +23,7 @@ from ecgstudy.studies import (
     intact,
     leaderboard,
     realism,
+    sanity_checks,
     unlike,
 )
 from ecgstudy.studies.checks import Check, as_text, compare, text_table, told, tried
@@ -232,6 +233,33 @@ class FairTrial(FromRecordings):
         fair_trial.keep(answer, found)
 
 
+class Sanity(FromRecordings):
+    """Whether maps depend on weights, labels and time; an answer is a system."""
+
+    name = "sanity"
+    file = sanity_checks.TABLE.name
+    keys = ("test", "system", "method", "measure", "step")
+    command = "ecgstudy train --part sanity --again"
+
+    def entries(self, part: str) -> list[str]:
+        """Systems that have a chapter."""
+        return [cls.name for cls in catalogue.with_chapter()]
+
+    def missing(self, part: str, entries: Sequence[str] | None = None, *, again: bool = False) -> Missing:
+        """Systems of which the table has no row."""
+        table = sanity_checks.committed()
+        there = set(table["system"]) if len(table) else set()
+        return {name: None for name in entries or self.entries(part) if again or name not in there}
+
+    def tasks(self, part: str, answer: str) -> list[Task]:
+        """One task checks all maps of a system, once its two networks are trained."""
+        return sanity_checks.tasks(answer)
+
+    def keep(self, part: str, answer: str, found: list[Any]) -> None:
+        """Write the system's rows."""
+        sanity_checks.keep(*found)
+
+
 class OneTable(FromRecordings):
     """A study of one answer, its table, which a module computes and writes."""
 
@@ -297,6 +325,6 @@ class Costs(OneTable):
 
 
 STUDIES: tuple[Study, ...] = (
-    *(Leaderboard(), Ablations(), Explanations(), FairTrial()),
+    *(Leaderboard(), Ablations(), Explanations(), FairTrial(), Sanity()),
     *(Realism(), Fitness(), Unlike(), Costs()),
 )

@@ -41,6 +41,7 @@ TABLES = {
         ["value", "low", "high", "n", "trainings"],
     ),
     "verdicts.csv": (["question", "system", "method", "class"], ["value", "low", "high", "n", "trainings", "verdict"]),
+    "sanity.csv": (["test", "system", "method", "measure", "step"], ["value", "low", "high", "n"]),
     "realism.csv": (["question", "group", "quantity", "statistic"], ["value", "n", "simulator"]),
     "audit.csv": (["source", "name"], []),
     "quality.csv": (["question", "source", "check", "fault", "strength"], ["n"]),
