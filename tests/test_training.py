@@ -184,6 +184,15 @@ def test_patience_stops_after_so_many_epochs_without_a_rise(system, data, split,
     assert run.card["best_epoch"] == 2
 
 
+def test_the_last_epoch_is_kept_where_it_is_asked_for(system, data, split, monkeypatch):
+    monkeypatch.setattr(CNNGAPSystem, "selection", lambda *_: 0.5)  # which keeps the first
+    first, last = (training.train(system, data, split, last=which, quiet=True) for which in (False, True))
+    assert (first.card["best_epoch"], last.card["best_epoch"]) == (1, 3)
+    assert first.folder != last.folder == training.trained(system, data, split, last=True).folder
+    assert first.log["loss"].tolist() == last.log["loss"].tolist()  # the same training
+    assert any(not torch.equal(value, weights(last)[name]) for name, value in weights(first).items())
+
+
 def test_starting_from_a_run_starts_from_its_weights(system, data, split):
     first = training.train(system, data, split, quiet=True)
     still = dataclasses.replace(system, rate=0.0, epochs=1)

@@ -7,8 +7,10 @@ import pandas as pd
 from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ecgstudy.book import plots, report
+from ecgstudy.studies import leaderboard
 from ecgstudy.studies import sanity_checks as checks
 
 SIDES = {False: "own maps", True: "gradients"}
@@ -33,7 +35,7 @@ def cascade(rows: pd.DataFrame) -> Figure:
         pair[0].set_ylabel("correlation")
     for ax in axes[-1]:
         ax.set_xlabel("layers lost, from the logits down")
-    axes[0, 0].set_ylim(-0.6, 1.08)
+    axes[0, 0].set_ylim(-1.05, 1.08)
     for ax in axes.flat:
         plots.label_ends(ax, gap=0.17, fontsize=8)
     return figure
@@ -47,9 +49,11 @@ def _panel(ax: Axes, rows: pd.DataFrame) -> None:
     for method, look in plots.looks(dict.fromkeys(lost["method"])).items():
         line = lost[lost["method"] == method]
         ax.fill_between(line["step"], line["low"], line["high"], color=look["color"], alpha=0.13, lw=0)
-        ax.plot([0, *line["step"]], [1, *line["value"]], label=method, linewidth=1.3, **look)
+        points: dict[str, Any] = {"marker": "o", "markersize": 3} if checks.costly(method) else {}
+        ax.plot([0, *line["step"]], [1, *line["value"]], label=method, linewidth=1.3, **look, **points)
     ax.plot([0, lost["step"].max()], [other["value"].mean()] * 2, color="0.87", lw=0, label="another record's map")
     ax.set_xlim(0, lost["step"].max())
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
 def _wide(rows: pd.DataFrame, measures: dict[str, str]) -> pd.DataFrame:
@@ -99,16 +103,33 @@ def time(rows: pd.DataFrame) -> HTML:
     return report.folded(report.table(pd.concat(tables), caption), "maps of records in another order of time")
 
 
+def _few(rows: pd.DataFrame) -> pd.Series:
+    """Whether fewer records count than a costly method explains."""
+    return rows["n"] < checks.PER_CLASS * len(checks.EXPLAINED) / checks.SPARING
+
+
 def _named(rows: pd.DataFrame) -> str:
-    """Methods of rows with their values as a text lists them; ``none`` of no rows."""
-    values = (report.number(value, 2) for value in rows["value"])
-    names = zip(rows["system"], rows["method"], values, strict=True)
-    return ", ".join(f"{system}'s {method} ({value})" for system, method, value in names) or "none"
+    """Methods of rows with their values as a text lists them, and of how many records where few count."""
+    texts = [
+        f"{row.system}'s {row.method}, {value}{f' in {row.n} records' if few else ''}"
+        for row, value, few in zip(rows.itertuples(), report.intervals(rows, digits=2), _few(rows), strict=True)
+    ]
+    return "; ".join(texts) or "none"
 
 
 def _spread(rows: pd.DataFrame) -> str:
-    """Smallest and largest value of rows: ``0.05 to 0.16``."""
-    return f"{report.number(rows['value'].min(), 2)} to {report.number(rows['value'].max(), 2)}"
+    """Smallest and largest value of rows, of those in which not only few records count: ``0.05 to 0.16``."""
+    values = rows.loc[~_few(rows), "value"]
+    return " to ".join(dict.fromkeys(report.number(value, 2) for value in (values.min(), values.max())))
+
+
+def _count(rows: pd.DataFrame) -> str:
+    """How many rows have an interval above 0: ``6 of 8``."""
+    return f"{(rows['low'] > 0).sum()} of {len(rows)}"
+
+
+def _most(rows: pd.DataFrame) -> str:
+    return _named(rows.loc[[rows["value"].idxmax()]])
 
 
 def texts(rows: pd.DataFrame) -> dict[str, str]:
@@ -133,22 +154,19 @@ def _cascade_texts(rows: pd.DataFrame) -> dict[str, str]:
     )
     steps = lost.groupby("system")["step"].max()
     last = lost[lost["step"] == lost["system"].map(steps)]
-    first = lost[lost["step"] == 1]
     level = _own(last[last["n"] < last["n"].max()])
     return {
+        "cascade_records": f"{leaderboard.LARGE - leaderboard.simulated('synthetic')['records']:,}",
         "cascade_layers": f"{steps.min()} to {steps.max()}",
         "cascade_n": str(last["n"].max()),
         "cascade_few": str(last.loc[last["method"].map(checks.costly), "n"].max()),
-        "cascade_every": str(checks.EVERY),
-        "cascade_first_own": _named(_own(first)),
         "cascade_own_kept": _named(_own(more[more["low"] > 0])),
-        "cascade_gradients_kept": f"{(_gradient(more)['low'] > 0).sum()} of {len(_gradient(more))}",
+        "cascade_gradients_kept": _count(_gradient(more)),
         "cascade_gradients_last": _spread(_gradient(last)),
         "cascade_gradients_energy": _spread(_gradient(energy)),
         "cascade_gradients_other": _spread(_gradient(other)),
         "cascade_own_other": _named(_own(other[other["low"] > 0])),
-        "cascade_level": ", ".join(f"{r.system}'s {r.method} has {r.n}" for r in level.itertuples())
-        or "none has fewer",
+        "cascade_level": ", ".join(f"{r.n} for {r.system}'s {r.method}" for r in level.itertuples()) or "none fewer",
     }
 
 
@@ -156,36 +174,45 @@ def _labels_texts(rows: pd.DataFrame) -> dict[str, str]:
     rows = rows[rows["test"] == "labels"]
     answers = rows[rows["method"] == ""].set_index("measure")
     alike, less, after = (rows[rows["measure"] == m] for m in (checks.ALIKE, checks.LESS, checks.PERMUTED))
-    scores = {
-        f"labels_{what}_{which}": _spread(answers.loc[[f"{measure}, {which} labels"]])
-        for what, measure in (("tested", checks.TESTED), ("trained", checks.TRAINED))
-        for which in ("true", "permuted")
-    }
-    return scores | {
-        "labels_own_alike": _named(_own(alike)),
+    tested, trained = (
+        {which: _spread(answers.loc[[f"{measure}, {which} labels"]]) for which in ("true", "permuted")}
+        for measure in (checks.TESTED, checks.TRAINED)
+    )
+    return {
+        "labels_tested_true": tested["true"],
+        "labels_tested_permuted": tested["permuted"],
+        "labels_trained_permuted": trained["permuted"],
+        "labels_own_alike": _spread(_own(alike)),
         "labels_gradients_alike": _spread(_gradient(alike)),
-        "labels_lower": _named(less[less["low"] > 0]),
+        "labels_less": _count(less),
+        "labels_most": _most(less),
         "labels_still": _named(after[after["low"] > 0]),
     }
 
 
 def _time_texts(rows: pd.DataFrame) -> dict[str, str]:
-    found = {}
-    for short, how in (("moved", checks.MOVED), ("pieces", checks.PIECES)):
-        here = rows[rows["test"] == f"time, {how}"]
-        measure = here["measure"]
-        follows, more = here[measure == checks.FOLLOWS], here[measure == checks.MORE_FOLLOWS]
-        before, after = (here[measure == f"{checks.PROBABILITY}, {when}"] for when in ("before", "after"))
-        tried = here[here["kind"] != "reference"]
-        found |= {
-            f"{short}_own": _named(_own(follows)),
-            f"{short}_gradients": _spread(_gradient(follows)),
-            f"{short}_perfect": _named(follows[follows["method"] == checks.PERFECT]),
-            f"{short}_energy": _spread(follows[follows["method"] == ENERGY]),
-            f"{short}_stay": _named(_own(more[more["high"] < 0])),
-            f"{short}_follow": _named(_own(more[more["low"] > 0])),
-            f"{short}_still": _named(tried[(tried["measure"] == checks.AFTER) & (tried["low"] > 0)]),
-            f"{short}_before": _spread(before),
-            f"{short}_after": _spread(after),
-        }
-    return found
+    moved, pieces = (rows[rows["test"] == f"time, {how}"] for how in (checks.MOVED, checks.PIECES))
+
+    def measured(here: pd.DataFrame, measure: str) -> pd.DataFrame:
+        return here[here["measure"] == measure]
+
+    follows, more = measured(moved, checks.FOLLOWS), measured(moved, checks.MORE_FOLLOWS)
+    stay = measured(pieces, checks.MORE_FOLLOWS)
+    in_pieces, still = measured(pieces, checks.FOLLOWS), measured(pieces, checks.AFTER)
+    perfect = follows[follows["method"] == checks.PERFECT]
+    still = still[still["kind"] != "reference"]
+    return {
+        "moved_before": _spread(measured(moved, f"{checks.PROBABILITY}, before")),
+        "moved_after": _spread(measured(moved, f"{checks.PROBABILITY}, after")),
+        "moved_own": _spread(_own(follows)),
+        "moved_perfect": ", ".join(f"{row.system} {report.number(row.value, 2)}" for row in perfect.itertuples()),
+        "moved_follow": _named(_own(more[more["low"] > 0])),
+        "moved_stay": _named(_own(more[more["high"] < 0])),
+        "moved_gradients": _spread(_gradient(follows)),
+        "pieces_after": _spread(measured(pieces, f"{checks.PROBABILITY}, after")),
+        "pieces_stay": _named(_own(stay[stay["high"] < 0])),
+        "pieces_gradients": _spread(_gradient(in_pieces)),
+        "pieces_energy": _spread(in_pieces[in_pieces["method"] == ENERGY]),
+        "pieces_still": _count(still),
+        "pieces_most": _most(still),
+    }

@@ -103,9 +103,14 @@ def in_pieces(rows: int, n: int, width: int, rng: np.random.Generator) -> NDArra
 
 def reordered(cases: Cases, order: NDArray[np.intp]) -> Cases:
     """Cases whose samples stand in another order (rows, n), with all that is known of each sample."""
-    there = {name: np.take_along_axis(getattr(cases, name), order, axis=-1) for name in ("any_class", "st")}
-    there |= {name: np.take_along_axis(getattr(cases, name), order[:, None], axis=-1) for name in ("signals", "key")}
-    return cases._replace(**there, qrs=None if cases.qrs is None else np.take_along_axis(cases.qrs, order, axis=-1))
+    by_row, by_lead = order, order[:, None]
+    return cases._replace(
+        signals=np.take_along_axis(cases.signals, by_lead, axis=-1),
+        key=np.take_along_axis(cases.key, by_lead, axis=-1),
+        any_class=np.take_along_axis(cases.any_class, by_row, axis=-1),
+        st=np.take_along_axis(cases.st, by_row, axis=-1),
+        qrs=None if cases.qrs is None else np.take_along_axis(cases.qrs, by_row, axis=-1),
+    )
 
 
 def put_back(values: NDArray, order: NDArray[np.intp]) -> NDArray:

@@ -44,7 +44,7 @@ GRADIENTS = (INPUT_GRADIENT, "integrated gradients")
 SPARING, EVERY = 2, 6  # a costly method explains every second record, and after every sixth layer
 PROFILE = "demo"  # whose networks are trained with permuted labels
 PIECE, LEAST = 0.2, 1.0  # seconds of a piece, longer than a QRS complex; by which a record is moved at least
-MOVED, PIECES = "moved in a circle", "pieces in another order"
+MOVED, PIECES = "moved in a circle", "in pieces"
 
 # What is measured.
 LOST, ANOTHER, ENERGY = "after the loss", "another record's map", "the signal's energy"
@@ -53,13 +53,13 @@ ALIKE, LESS = "true labels with permuted", "excess mass, true less permuted"
 TRUE, PERMUTED = "excess mass, true labels", "excess mass, permuted labels"
 TESTED, TRAINED = "AUROC of tested records", "AUROC of training records"
 FOLLOWS, STAYS, MORE_FOLLOWS = "put back in place", "left where it is", "put back, less left"
-BEFORE, AFTER, DIFFERS = "excess mass before", "excess mass after", "excess mass, after less before"
+BEFORE, AFTER = "excess mass before", "excess mass after"
 FORMER = "excess mass after, where the evidence was"
 PROBABILITY = "probability of the class"
 PERFECT = "perfect map on the cells"
 
 Array = NDArray[np.floating]
-Scores = dict[tuple[str, int, str], Array]  # by measure, step and layer: (rows,)
+Scores = Mapping[tuple[str, int, str], Array]  # by measure, step and layer: (rows,)
 
 
 def cases_of(fs: float) -> Cases:
@@ -72,7 +72,7 @@ def costly(method: str) -> bool:
     return method in METHODS and METHODS[method].costly
 
 
-def on_cells(system: Tried, network: nn.Module, cases: Cases, values: Array) -> Array:
+def on_cells(system: Tried, network: nn.Module, cases: Cases, values: NDArray) -> Array:
     """Values (rows, n) as the cells of a system's own maps would have them, at the samples: (rows, n)."""
     cells = ceilings.cells_of(system, network, cases.inputs(system))
     return cells.placed(cells.averaged(values))
@@ -92,7 +92,12 @@ def lose_layers(system: Tried, network: nn.Module, cases: Cases, method: str) ->
     energy: Array = blind.energy_maps(cases.signals, cases.fs)
     energy = on_cells(system, network, cases, energy) if ceilings.of_cells(system, method) else energy
     beside = {ANOTHER: other, ENERGY: sanity.likeness(whole, energy), MORE: last - other}
-    return found | {(measure, 0, ""): values for measure, values in beside.items()}
+    return {**found, **_whole(beside)}
+
+
+def _whole(measured: Mapping[str, Array]) -> Scores:
+    """Scores that are of no step of the cascade."""
+    return {(measure, 0, ""): values for measure, values in measured.items()}
 
 
 def permuted(cohort: Cohort, split: training.Split, seed: int) -> Cohort:
@@ -142,7 +147,7 @@ def permute_labels(system: Tried, plain: nn.Module, unlearned: nn.Module, cases:
     m, those = (evaluation.make_maps(method, system, network, cases) for network in (plain, unlearned))
     one, other = (trials.localisation(made, cases.any_lead)["excess mass"] for made in (m, those))
     measured = {ALIKE: sanity.likeness(m, those), TRUE: one, PERMUTED: other, LESS: one - other}
-    return {(measure, 0, ""): values for measure, values in measured.items()}
+    return _whole(measured)
 
 
 def orders(rows: int, n: int, fs: float, seed: int = 0) -> dict[str, NDArray[np.intp]]:
@@ -172,16 +177,16 @@ def permute_time(system: Tried, network: nn.Module, cases: Cases, method: str, s
         return evaluation.make_maps(method, system, network, some)
 
     before = made(cases)
-    was, found = trials.localisation(before, cases.any_lead)["excess mass"], {}
+    was = trials.localisation(before, cases.any_lead)["excess mass"]
+    found: dict[str, Scores] = {}
     for how, order in orders(len(before), before.shape[1], cases.fs, seed).items():
         after = sanity.reordered(cases, order)
         m = made(after)
         now = trials.localisation(m, after.any_lead)["excess mass"]
         follows, stays = sanity.likeness(before, sanity.put_back(m, order)), sanity.likeness(before, m)
         measured = {FOLLOWS: follows, STAYS: stays, MORE_FOLLOWS: follows - stays}
-        measured |= {BEFORE: was, AFTER: now, DIFFERS: now - was}
-        measured |= {FORMER: trials.localisation(m, cases.any_lead)["excess mass"]}
-        found[how] = {(measure, 0, ""): values for measure, values in measured.items()}
+        measured |= {BEFORE: was, AFTER: now, FORMER: trials.localisation(m, cases.any_lead)["excess mass"]}
+        found[how] = _whole(measured)
     return found
 
 
@@ -194,9 +199,10 @@ def probabilities(system: Tried, network: nn.Module, cases: Cases) -> dict[str, 
         return p[np.arange(len(p)), some.classes]
 
     there = orders(len(cases.signals), cases.signals.shape[-1], cases.fs)
-    before = {(f"{PROBABILITY}, before", 0, ""): answered(cases)}
+    before = answered(cases)
     after = {how: answered(sanity.reordered(cases, order)) for how, order in there.items()}
-    return {how: before | {(f"{PROBABILITY}, after", 0, ""): values} for how, values in after.items()}
+    names = [f"{PROBABILITY}, {when}" for when in ("before", "after")]
+    return {how: _whole(dict(zip(names, (before, p), strict=True))) for how, p in after.items()}
 
 
 def means(found: Mapping[str, Scores], cases: Cases, **about: str) -> pd.DataFrame:
@@ -228,7 +234,12 @@ def scores_of_answers(ensemble: Ensemble, runs: Mapping[str, training.Run]) -> p
         for measure, part, answers in ((TESTED, "test", run.probabilities(split["test"])), (TRAINED, "train", p)):
             targets = learnt.labels[split[part]]
             limits = metrics.bootstrap_interval(metrics.macro_auroc, targets, answers, patients[split[part]])
-            about = {"test": "labels", "system": run.system.name, "method": "", "measure": f"{measure}, {which}"}
+            about: dict[str, str | int] = {
+                "test": "labels",
+                "system": run.system.name,
+                "method": "",
+                "measure": f"{measure}, {which}",
+            }
             about |= {"step": 0, "layer": "", "n": len(targets), "run": run.folder.name}
             rows.append(about | {end: float(value) for end, value in limits._asdict().items()})
     return pd.DataFrame(rows)[list(COLUMNS)]
