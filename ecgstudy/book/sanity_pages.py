@@ -24,9 +24,9 @@ def cascade(rows: pd.DataFrame) -> Figure:
     """
     rows = rows[rows["test"] == "cascade"]
     systems = list(dict.fromkeys(rows["system"]))
-    size: dict[str, Any] = {"figsize": (9.5, 0.6 + 1.75 * len(systems)), "sharey": True, "squeeze": False}
+    size: dict[str, Any] = {"figsize": (9.5, 0.6 + 1.35 * len(systems)), "sharey": True, "squeeze": False}
     figure, axes = plt.subplots(len(systems), len(SIDES), **size)
-    figure.subplots_adjust(wspace=0.5, hspace=0.55)
+    figure.subplots_adjust(wspace=0.5, hspace=0.6)
     for pair, system in zip(axes, systems, strict=True):
         here = rows[rows["system"] == system]
         for ax, (general, title) in zip(pair, SIDES.items(), strict=True):
