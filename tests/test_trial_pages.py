@@ -85,9 +85,9 @@ def test_every_answer_is_said_once_under_its_verdict():
     )
     said = pages.said(verdicts, "own maps, simulated").data.splitlines()
     assert said == [
-        "- **supported**: ECGMaster’s contributions",
-        "- **no difference**: CNN-GAP’s CAM and BUTTeam’s CAM",
-        "- **not testable**: xECGNet’s attention",
+        "- **supported**: ECGMaster's contributions",
+        "- **no difference**: CNN-GAP's CAM and BUTTeam's CAM",
+        "- **not testable**: xECGNet's attention",
     ]
     assert pages.said(verdicts, "own maps, simulated", group="waves").data == ""
     assert pages.supported(verdicts, "own maps, simulated") == {("ECGMaster: contributions", "")}
@@ -95,7 +95,7 @@ def test_every_answer_is_said_once_under_its_verdict():
         "answers": "6",
         "same_metric": "2",
         "opposite": "1",
-        "opposite_which": "ECGMaster’s contributions",
+        "opposite_which": "ECGMaster's contributions",
         "own_by_auc": "",
         "same_keys": "5",
     }

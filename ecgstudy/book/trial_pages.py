@@ -201,7 +201,7 @@ def said(verdicts: pd.DataFrame, *asked: str, group: str | None = None) -> Markd
     lines = []
     for verdict in VERDICTS:
         some = found[found["verdict"] == verdict]
-        names = dict.fromkeys(some["system"] + "’s " + some["method"])
+        names = dict.fromkeys(some["system"] + "'s " + some["method"])
         if names:
             lines.append(f"- **{verdict}**: {listed(list(names))}")
     return Markdown("\n".join(lines))
@@ -230,7 +230,7 @@ def agreement(verdicts: pd.DataFrame) -> dict[str, str]:
 
 def _told(row: Mapping[str, Any]) -> str:
     group = f" for {row['class']}" if row["class"] else ""
-    return f"{row['system']}’s {row['method']}{group}"
+    return f"{row['system']}'s {row['method']}{group}"
 
 
 def _main(verdicts: pd.DataFrame) -> pd.Series:
