@@ -151,8 +151,8 @@ def trial_numbers():
         "butt": f"BUTTeam's CAM has {numbers['BUTTeam CAM score']} where a perfect map has "
         f"{numbers['BUTTeam CAM ceiling']}: it finds PVC and little else.",
         "cnn_gap": f"CNN-GAP's CAM has {numbers['CNN-GAP CAM score']} on fine cells, where a perfect map has "
-        f"{numbers['CNN-GAP CAM ceiling']} and the detector {numbers['CNN-GAP CAM floor']}; but its network hardly "
-        "tells the classes apart.",
+        f"{numbers['CNN-GAP CAM ceiling']} and the detector {numbers['CNN-GAP CAM floor']}; but its network "
+        "tells the classes apart least.",
         "xecgnet": f"xECGNet's attention cannot be tested over eight classes: on cells of two seconds a perfect map "
         f"has {numbers['xECGNet attention ceiling']}.",
         "own": f"The own network's map has {numbers['Local evidence evidence score']}, where a perfect map has "

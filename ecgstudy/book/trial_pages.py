@@ -28,7 +28,6 @@ KEY_TITLES = {
 }
 BEST_CELL = fair_trial.on_cells(ceilings.CEILINGS[1])
 VERDICTS = ("supported", "no difference", "undecided", "not supported", "not testable")
-_ENDS = ["value", "low", "high"]
 _WORDS = ("no training", "one training", "two trainings", "three trainings", "four trainings", "five trainings")
 _ROW = 0.25  # inches
 
@@ -43,7 +42,6 @@ def rows(
     cohort: str,
     trained: str = MANY,
     *,
-    metric: str = "",
     key: str = "",
     maps: Sequence[tuple[str, str]] = (),
 ) -> pd.DataFrame:
@@ -51,8 +49,8 @@ def rows(
 
     Parameters
     ----------
-    metric, key
-        Those that decide, by default.
+    key
+        The one that decides, by default.
 
     Returns
     -------
@@ -61,7 +59,7 @@ def rows(
         ceiling (1); NaN where they are less apart than the smallest effect.
     """
     fixed = fair_trial.rules()
-    metric, key = metric or fixed["metric"], key or fixed["key"]
+    metric, key = fixed["metric"], key or fixed["key"]
     chosen = (table["cohort"] == cohort) & (table["trained"] == trained)
     chosen &= (table["trial"] == metric) & (table["key"] == key)
     names = [SEPARATOR.join(one) for one in maps or own_maps()]
