@@ -8,6 +8,7 @@ from scipy import stats
 from ecgstudy.explain import ceilings, trials
 from ecgstudy.explain.cases import KEYS, synthetic_cases, with_key
 from ecgstudy.studies import fair_trial
+from ecgstudy.studies.catalogue import FairTrial
 from ecgstudy.studies.fair_trial import SCORED, Scores, on_cells
 from ecgstudy.systems.catalogue import by_name
 
@@ -178,3 +179,9 @@ def test_a_system_through_all_of_it(monkeypatch, tmp_path):
     before = fair_trial.TABLE.read_bytes()
     fair_trial.keep("CNN-GAP", found)  # again: in the place of the same rows
     assert fair_trial.TABLE.read_bytes() == before and len(fair_trial.committed()) == len(verdicts)
+
+
+def test_a_system_of_fewer_trainings_than_planned_is_still_missing(monkeypatch):
+    rows = [{"system": name, "trained": MANY, "trainings": number} for name, number in (("CNN-GAP", 5), ("BUTTeam", 4))]
+    monkeypatch.setattr(fair_trial, "table", lambda: pd.DataFrame(rows))
+    assert set(FairTrial().missing("trial", ["CNN-GAP", "BUTTeam", "xECGNet"])) == {"BUTTeam", "xECGNet"}

@@ -218,8 +218,9 @@ class FairTrial(FromRecordings):
         return fair_trial.entries()
 
     def missing(self, part: str, entries: Sequence[str] | None = None, *, again: bool = False) -> Missing:
-        """Entries of which the table has no row."""
+        """Entries of which the table has no row, or rows of fewer trainings than there are to be."""
         table = fair_trial.table()
+        table = table[table["trainings"].astype(int) >= fair_trial.TRAININGS] if len(table) else table
         there = {*zip(table["system"], table["trained"], strict=True)} if len(table) else set()
         wanted = entries or self.entries(part)
         return {entry: None for entry in wanted if again or fair_trial.named(entry) not in there}
