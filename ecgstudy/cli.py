@@ -494,6 +494,9 @@ def data_build(
         str, typer.Option(help="Of simulated records: 0: classes as frequent as in CPSC 2018; 1: equally frequent.")
     ] = "null",
     seed: Annotated[str, typer.Option(help="Of simulated records.")] = "0",
+    variety: Annotated[
+        str, typer.Option(help="Of simulated records, in what they differ more: all, or steps joined by +.")
+    ] = "",
     shard: Annotated[
         str | None, typer.Option(help="i/n: make only the i-th of n parts, which other jobs may make at the same time.")
     ] = None,
@@ -504,7 +507,9 @@ def data_build(
     from ecgstudy.profiles import typed
 
     given = {"fs": fs, "records": records, "balance": balance, "seed": seed}
-    build = Build(typed("cohort", cohort), **{name: typed(name, value) for name, value in given.items()})
+    build = Build(
+        typed("cohort", cohort), **{name: typed(name, value) for name, value in given.items()}, variety=variety
+    )
     if shard is None:
         made = build.whole(jobs)
         _say(f"{made.folder}: {len(made):,} records, {len(made.left_out):,} left out, checksum {made.checksum}")

@@ -126,7 +126,7 @@ def _of_tasks(file: Path, tasks: Sequence[Task]) -> Plan:
 
 def _shards(records: Records, name: str, seconds: float | None) -> Plan:
     """Jobs of the shards that a large cohort lacks."""
-    whole = Build(records.cohort, records.fs, records.records, records.balance, records.seed)
+    whole = Build(records.cohort, records.fs, records.records, records.balance, records.seed, records.variety)
     absent, count = whole.lacking()
     plan: Plan = {}
     for number in absent:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from ecgstudy import workers
 from ecgstudy.data import shards
@@ -21,11 +22,16 @@ class Build:
     records: int | None
     balance: float | None
     seed: int
+    variety: str = ""
 
     @property
     def recipe(self) -> Recipe:
         """How it is made."""
-        return named_recipe(self.name, self.fs, records=self.records, balance=self.balance, seed=self.seed)
+        return named_recipe(self.name, self.fs, **self._made_of)
+
+    @property
+    def _made_of(self) -> dict[str, Any]:
+        return {"records": self.records, "balance": self.balance, "seed": self.seed, "variety": self.variety}
 
     def shard(self, number: int, count: int) -> list[int]:
         """Make a shard, and join all of them if it is the last one; return the numbers of those that lack.
@@ -68,14 +74,7 @@ class Build:
                     raise outcome.error
         recipe = self.recipe
         with _bar(self.name, recipe.total) as progress:
-            return named_cohort(
-                self.name,
-                self.fs,
-                records=self.records,
-                balance=self.balance,
-                seed=self.seed,
-                progress=progress,
-            )
+            return named_cohort(self.name, self.fs, **self._made_of, progress=progress)
 
 
 @contextmanager

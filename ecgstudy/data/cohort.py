@@ -20,6 +20,7 @@ from ecgstudy.data import labels as label_table
 from ecgstudy.data import manifest, shards
 from ecgstudy.data.records import LEADS, Record, RecordError, find_records, read_record
 from ecgstudy.data.simulator import synthetic
+from ecgstudy.data.simulator import variety as varieties
 from ecgstudy.paths import (
     alone,
     by_machine,
@@ -674,22 +675,32 @@ def synthetic_cohort(
     seconds: float = 10.0,
     balance: float = 0.5,
     dtype: str = "float32",
+    variety: str = "",
     progress: Callable[[int, int | None], None] | None = None,
 ) -> Cohort:
     """Simulate a cohort: ``records`` of ``seconds`` each, the same for one seed (see ``data.simulator.synthetic``)."""
-    return synthetic_recipe(records, fs, seed=seed, seconds=seconds, balance=balance, dtype=dtype).cohort(progress)
+    return synthetic_recipe(
+        records, fs, seed=seed, seconds=seconds, balance=balance, dtype=dtype, variety=variety
+    ).cohort(progress)
 
 
 def synthetic_recipe(
-    records: int, fs: float, *, seed: int = 0, seconds: float = 10.0, balance: float = 0.5, dtype: str = "float32"
+    records: int,
+    fs: float,
+    *,
+    seed: int = 0,
+    seconds: float = 10.0,
+    balance: float = 0.5,
+    dtype: str = "float32",
+    variety: str = "",
 ) -> Recipe:
     """How ``synthetic_cohort`` makes a cohort."""
 
     def read(first: int, last: int) -> Iterator[Record]:
         for index in range(first, last):
-            yield synthetic.simulate(index, seed, fs=fs, seconds=seconds, balance=balance).record
+            yield synthetic.simulate(index, seed, fs=fs, seconds=seconds, balance=balance, variety=variety).record
 
-    return Recipe(fs, _simulated(records, seed, seconds, balance), records, read, dtype, by_content=False)
+    return Recipe(fs, _simulated(records, seed, seconds, balance, variety), records, read, dtype, by_content=False)
 
 
 def named_cohort(
@@ -699,6 +710,7 @@ def named_cohort(
     records: int | None,
     balance: float | None,
     seed: int,
+    variety: str = "",
     tell: bool = True,
     dtype: str = "float32",
     progress: Callable[[int, int | None], None] | None = None,
@@ -714,7 +726,7 @@ def named_cohort(
     records
         How many to simulate; of a real cohort, at most so many of each folder, of your own at most so many; all if
         None.
-    balance, seed
+    balance, seed, variety
         Of simulated records.
     tell
         Print what a real cohort lacks: data sets that are not at hand, records that cannot be read.
@@ -729,7 +741,8 @@ def named_cohort(
         when none of the real sources is at hand.
     """
     if typed("cohort", name) == "synthetic":
-        return named_recipe(name, fs, records=records, balance=balance, seed=seed, dtype=dtype).cohort(progress)
+        made_of: dict[str, Any] = {"records": records, "balance": balance, "seed": seed, "variety": variety}
+        return named_recipe(name, fs, **made_of, dtype=dtype).cohort(progress)
     if name != "real":
         from ecgstudy.data import own  # it builds on this module
 
@@ -746,7 +759,14 @@ def named_cohort(
 
 
 def named_recipe(
-    name: str, fs: float, *, records: int | None, balance: float | None, seed: int, dtype: str = "float32"
+    name: str,
+    fs: float,
+    *,
+    records: int | None,
+    balance: float | None,
+    seed: int,
+    variety: str = "",
+    dtype: str = "float32",
 ) -> Recipe:
     """How ``named_cohort`` makes a cohort; parameters and errors are its."""
     if typed("cohort", name) == "synthetic":
@@ -754,14 +774,14 @@ def named_recipe(
             raise ProfileError(
                 f"records={records}, balance={balance}: a simulated cohort needs both, as -p records=2000 -p balance=1"
             )
-        recipe = synthetic_recipe(records, fs, seed=seed, balance=balance, dtype=dtype)
+        recipe = synthetic_recipe(records, fs, seed=seed, balance=balance, dtype=dtype, variety=variety)
     elif name == "real":
         recipe = real_recipe(fs, sources=real_sources(), limit=records, dtype=dtype)
     else:
         from ecgstudy.data import own  # it builds on this module
 
         recipe = own.recipe(name, fs, limit=records, dtype=dtype)
-    drawn = {"balance": balance, "seed": seed} if name == "synthetic" else {}
+    drawn = {"balance": balance, "seed": seed, "variety": variety or None} if name == "synthetic" else {}
     given = {"cohort": name, "fs": fs, "records": records, **drawn}
     arguments = " ".join(f"--{option} {value}" for option, value in given.items() if value is not None)
     return replace(recipe, command=f"ecgstudy data build {arguments}")
@@ -800,13 +820,22 @@ def real_sources() -> tuple[str, ...]:
 
 
 def simulated_checksum(
-    records: int, fs: float, *, seed: int = 0, seconds: float = 10.0, balance: float = 0.5, dtype: str = "float32"
+    records: int,
+    fs: float,
+    *,
+    seed: int = 0,
+    seconds: float = 10.0,
+    balance: float = 0.5,
+    dtype: str = "float32",
+    variety: str = "",
 ) -> str:
     """Checksum of a ``synthetic_cohort`` of the present simulator, without simulating it."""
-    config = _config(fs, dtype, _simulated(records, seed, seconds, balance))
+    config = _config(fs, dtype, _simulated(records, seed, seconds, balance, variety))
     return hashlib.sha256(json.dumps(config).encode()).hexdigest()[:16]
 
 
-def _simulated(records: int, seed: int, seconds: float, balance: float) -> dict[str, Any]:
-    what = {"records": records, "seed": seed, "seconds": seconds, "balance": balance}
+def _simulated(records: int, seed: int, seconds: float, balance: float, variety: str = "") -> dict[str, Any]:
+    what: dict[str, Any] = {"records": records, "seed": seed, "seconds": seconds, "balance": balance}
+    if steps := varieties.steps_of(variety):  # else what names caches and runs stays as it was
+        what |= {"variety": sorted(steps), "varieties": varieties.VERSION}
     return {"cohort": "synthetic", "simulator": synthetic.VERSION, **what}

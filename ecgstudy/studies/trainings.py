@@ -127,12 +127,14 @@ class Records:
     records: int | None
     balance: float | None
     seed: int
+    variety: str = ""
 
     @property
     def task(self) -> Task:
         """To make the cohort."""
         number = f"{self.records:,} " if self.records and self.cohort not in own_cohorts() else ""
-        return Task(f"{number}{self.cohort} records, {self.fs:g} Hz", Records.do, (self,))
+        of_variety = f" ({self.variety})" if self.variety else ""
+        return Task(f"{number}{self.cohort} records{of_variety}, {self.fs:g} Hz", Records.do, (self,))
 
     def do(self, *, only_open: bool = False) -> Cohort | None:
         """Make the cohort, or open it; None if it is not there and only to be opened."""
@@ -174,7 +176,7 @@ class Records:
                 bar.close()
 
     def _named(self, *, tell: bool = False, progress: Callable[[int, int | None], None]) -> Cohort:
-        made_of = {"records": self.records, "balance": self.balance, "seed": self.seed}
+        made_of = {"records": self.records, "balance": self.balance, "seed": self.seed, "variety": self.variety}
         return named_cohort(self.cohort, self.fs, **made_of, tell=tell, progress=progress)  # type: ignore[arg-type]
 
 

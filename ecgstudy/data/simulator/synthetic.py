@@ -15,8 +15,9 @@ from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS, Record
 from ecgstudy.data.simulator import disturbance
 from ecgstudy.data.simulator import heart as hearts
+from ecgstudy.data.simulator import variety as varieties
 from ecgstudy.data.simulator.dipole import Wave, draw, eight_to_twelve
-from ecgstudy.data.simulator.heart import ABERRANT, CONDUCTED, PAC, PVC, Beats, Heart, Segment
+from ecgstudy.data.simulator.heart import ABERRANT, CONDUCTED, PAC, PVC, Beats, Heart, Labels, Segment
 
 VERSION = 5  # raised when the same seed would give another record
 
@@ -107,7 +108,11 @@ _CLASS, _LEAD, _WAVE = (pd.CategoricalDtype(names) for names in (CLASSES, LEADS,
 _WAVE_CODES = {name: code for code, name in enumerate(_WAVE.categories)}
 _EVIDENCE_COLUMNS = pd.Index(["class", "lead", "onset", "offset"])
 _WAVE_COLUMNS = pd.Index(["lead", "wave", "onset", "peak", "offset"])
-_PURPOSES = ("body", "labels", "own labels", "heart", "beats", "st", "disturbance", "noise", "reading")
+# The last three are what varieties draw.
+_PURPOSES = (
+    "body", "labels", "own labels", "heart", "beats", "st", "disturbance", "noise", "reading",
+    "more body", "more heart", "recorder",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +141,7 @@ def simulate(
     balance: float = 0.0,
     noise: float = 1.0,
     without: str = "",
+    variety: str = "",
 ) -> SimulatedRecord:
     """Simulate record ``index`` of the endless cohort ``seed``; equal arguments give equal bytes.
 
@@ -162,11 +168,15 @@ def simulate(
         body, the noise, the other findings with their beats, and the times of all beats that the finding does not move.
         AF moves all of them, PAC those that follow it. Without a block, QRS and T have the form that the same heart has
         without it, which may be an incomplete block.
+    variety
+        in what the hearts and recorders differ more than those of the study's trials do: steps of ``variety.STEPS``
+        joined by +, or ``all``; the patients and their labels stay.
 
     Raises
     ------
     ValueError
-        when an argument is out of its range, ``labels`` contradict each other, or the heart cannot lose ``without``.
+        when an argument is out of its range, ``labels`` contradict each other, the heart cannot lose ``without``, or
+        there is no such step of ``variety``.
     """
     if not (100 <= fs <= 100_000 and 6 <= seconds < np.inf and 0 <= noise < np.inf and 0 <= balance <= 1):
         raise ValueError(
@@ -181,14 +191,22 @@ def simulate(
         _refuse_to_remove(without, chosen, _name(index, seed))
         read = chosen - {without}
     removed = without
+    steps = varieties.steps_of(variety)
     body = hearts.draw_body(_stream(seed, "body", patient))
-    heart = hearts.draw_heart(_stream(seed, "heart", index), body, chosen)
+    if steps:
+        body = varieties.vary_body(_stream(seed, "more body", patient), body, steps)
+
+    def drawn_heart(labels: Labels) -> Heart:
+        heart = hearts.draw_heart(_stream(seed, "heart", index), body, labels)
+        return varieties.vary_heart(_stream(seed, "more heart", index), heart, labels, steps) if steps else heart
+
+    heart = drawn_heart(chosen)
     if removed == "AF":  # with which the rhythm goes
         chosen, removed = chosen - {"AF"}, ""
-        heart = hearts.draw_heart(_stream(seed, "heart", index), body, chosen)
+        heart = drawn_heart(chosen)
     healed = heart
     if removed:
-        left = hearts.draw_heart(_stream(seed, "heart", index), body, chosen - {removed})
+        left = drawn_heart(chosen - {removed})
         healed = replace(left, aberrant_beats=heart.aberrant_beats)  # which a block hides: they stay hidden
     beats = hearts.draw_beats(_stream(seed, "beats", index), heart, chosen, seconds, removed=removed, healed=healed)
     chosen, heart = chosen - {removed}, healed
@@ -215,6 +233,12 @@ def simulate(
         eight += added
     fault = disturbed["fault"] if noise else None
     eight, shown = disturbance.mix_up(eight, fault)
+    seen = samples
+    recorder = varieties.draw_recorder(_stream(seed, "recorder", index)) if "recorders" in steps and noise else None
+    if recorder:
+        eight, seen = varieties.record(eight, recorder, fs)
+        if recorder["flat"]:
+            shown[shown == LEADS.index(recorder["flat"])] = -1
 
     notes = [f"simulated fault: {fault}"] if fault else []
     if read != chosen:
@@ -247,8 +271,10 @@ def simulate(
         "noise": noise,
         "disturbance": disturbed if noise else None,
     }
-    evidence = _tell_evidence(placed, heart, segment, beats, chosen, shown, fs, samples)
-    return SimulatedRecord(record, evidence, _tell_waves(placed, shown, fs, samples), parameters)
+    if steps:
+        parameters |= {"variety": sorted(steps), "recorder": recorder}
+    evidence = _tell_evidence(placed, heart, segment, beats, chosen, shown, fs, seen)
+    return SimulatedRecord(record, evidence, _tell_waves(placed, shown, fs, seen), parameters)
 
 
 def removable(findings: Set[str]) -> frozenset[str]:
