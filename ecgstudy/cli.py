@@ -157,7 +157,8 @@ def train(
         list[str] | None,
         typer.Option(
             help='real, by-source, synthetic, synthetic-large, paper, "ablations real", "ablations synthetic", '
-            "explanations, trial, sanity, realism, fitness, unlike or costs (repeatable); by default all but paper."
+            "explanations, trial, sanity, transfer, realism, fitness, unlike or costs (repeatable); by default all but "
+            "paper."
         ),
     ] = None,
     again: Annotated[bool, typer.Option(help="Also those that have committed answers.")] = False,

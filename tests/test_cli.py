@@ -360,8 +360,8 @@ def test_train_trains_what_is_missing_and_writes_the_tables(tmp_path, monkeypatc
     arms = ["denoising: no denoising", "denoising: denoising"]
     assert done == [("ablations.csv", "ablations synthetic", arms, 1)]
     expected = ["ablations synthetic: it done after 1.0 min", "leaderboard.csv", "ablations.csv"]
-    others = ["explanations.csv.gz", "verdicts.csv", "sanity.csv", "realism.csv", "quality.csv", "unlike.csv"]
-    assert result.output.splitlines()[-11:] == [*expected, *others, "costs.csv", "claims"]
+    others = ["explanations.csv.gz", "verdicts.csv", "sanity.csv", "transfer.csv", "realism.csv", "quality.csv"]
+    assert result.output.splitlines()[-12:] == [*expected, *others, "unlike.csv", "costs.csv", "claims"]
 
 
 def test_verify_results_fails_where_something_does_not_agree(monkeypatch):

@@ -24,6 +24,7 @@ from ecgstudy.studies import (
     leaderboard,
     realism,
     sanity_checks,
+    transfer,
     unlike,
 )
 from ecgstudy.studies.checks import Check, as_text, compare, text_table, told, tried
@@ -261,6 +262,34 @@ class Sanity(FromRecordings):
         sanity_checks.keep(*found)
 
 
+class Transfer(FromRecordings):
+    """How well readers that saw simulated ECGs alone read real ones; an answer is a reader."""
+
+    name = "transfer"
+    file = transfer.TABLE.name
+    keys = ("reader", "variety", "measure", "class")
+    numbers = transfer.NUMBERS
+    command = "ecgstudy train --part transfer --again"
+
+    def entries(self, part: str) -> list[str]:
+        """The trees, and systems that have a chapter."""
+        return transfer.readers()
+
+    def missing(self, part: str, entries: Sequence[str] | None = None, *, again: bool = False) -> Missing:
+        """Readers of which the table has no row."""
+        table = transfer.committed()
+        there = set(table["reader"]) if len(table) else set()
+        return {name: None for name in entries or self.entries(part) if again or name not in there}
+
+    def tasks(self, part: str, answer: str) -> list[Task]:
+        """One task a training."""
+        return transfer.tasks(answer)
+
+    def keep(self, part: str, answer: str, found: list[Any]) -> None:
+        """Write the reader's rows."""
+        transfer.keep(answer, found)
+
+
 class OneTable(FromRecordings):
     """A study of one answer, its table, which a module computes and writes."""
 
@@ -326,6 +355,6 @@ class Costs(OneTable):
 
 
 STUDIES: tuple[Study, ...] = (
-    *(Leaderboard(), Ablations(), Explanations(), FairTrial(), Sanity()),
+    *(Leaderboard(), Ablations(), Explanations(), FairTrial(), Sanity(), Transfer()),
     *(Realism(), Fitness(), Unlike(), Costs()),
 )

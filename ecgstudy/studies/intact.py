@@ -42,6 +42,10 @@ TABLES = {
     ),
     "verdicts.csv": (["question", "system", "method", "class"], ["value", "low", "high", "n", "trainings", "verdict"]),
     "sanity.csv": (["test", "system", "method", "measure", "step"], ["value", "low", "high", "n"]),
+    "transfer.csv": (
+        ["reader", "variety", "measure", "class"],
+        ["value", "low", "high", "n", "positives", "trainings", "records"],
+    ),
     "realism.csv": (["question", "group", "quantity", "statistic"], ["value", "n", "simulator"]),
     "audit.csv": (["source", "name"], []),
     "quality.csv": (["question", "source", "check", "fault", "strength"], ["n"]),

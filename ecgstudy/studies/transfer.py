@@ -1,15 +1,46 @@
-"""From simulated hearts to real ones: which real records may adjust what is simulated, and which test it."""
+"""From simulated hearts to real ones: how well readers that saw none but simulated ECGs read real ones.
 
+``ecgstudy train --part transfer [READER ...]`` writes ``results/transfer.csv``: the AUROC on real records after
+``RECORDS`` simulated ones, plain and with each step of ``data.simulator.variety``, of trees on measured features and of
+systems with the sizes of the demo. The real records are those of ``development.yaml``, which is older than any of the
+answers: they may adjust the simulator, and test nothing that is claimed of it.
+"""
+
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import yaml
 from numpy.typing import NDArray
 
-from ecgstudy.data.cohort import Cohort
+from ecgstudy import metrics, training
+from ecgstudy.data.cohort import Cohort, real_cohort
+from ecgstudy.data.labels import CLASSES
+from ecgstudy.data.simulator.variety import STEPS
+from ecgstudy.paths import RESULTS, written_table
+from ecgstudy.studies import leaderboard, read_committed
+from ecgstudy.studies.trainings import Records, Task, anew
+from ecgstudy.systems import catalogue
+from ecgstudy.systems.baselines import FeatureBaseline
+from ecgstudy.systems.catalogue import by_name
 
+TABLE = RESULTS / "transfer.csv"
+NUMBERS = ("value", "low", "high", "p")
+COLUMNS = ("reader", "variety", "measure", "class", *NUMBERS, "n", "positives", "trainings", "records", "run")
 DEVELOPMENT = Path(__file__).with_name("development.yaml")
+TREES = leaderboard.BASELINES[0]
+FS = 100  # Hz, of the trees' records
+RECORDS, SEEDS = 2000, (11, 12, 13)  # simulated for each training; each has records of its own
+PLAIN, ALL = "plain", "all"
+VARIETIES = {PLAIN: "", **{step: step for step in STEPS}, ALL: "all"}
+TRIED = (PLAIN, ALL)  # by systems, whose trainings take longer than trees
+AUROC, LESS = "AUROC", "AUROC less plain"
+REPEATS = 2000
+
+Array = NDArray[np.floating]
 
 
 @cache
@@ -22,3 +53,136 @@ def development(cohort: Cohort) -> NDArray[np.bool_]:
     """Which records (records,) of the real cohort may adjust simulator and training; the others test them."""
     pairs = zip(cohort.table["source"], cohort.table["name"], strict=True)
     return np.array([pair in _listed() for pair in pairs], dtype=bool)
+
+
+def readers() -> list[str]:
+    """Names of what reads: the trees, and the systems that have a chapter."""
+    return [TREES, *(cls.name for cls in catalogue.with_chapter())]
+
+
+def points(reader: str) -> list[tuple[str, int]]:
+    """Variety and seed of all that a reader is trained on."""
+    return [(variety, seed) for variety in (VARIETIES if reader == TREES else TRIED) for seed in SEEDS]
+
+
+def simulated(variety: str, seed: int, fs: float) -> Records:
+    """The records of one training, all classes equally frequent."""
+    return Records("synthetic", fs, RECORDS, 1, seed, VARIETIES[variety])
+
+
+def read_by_trees(variety: str, seed: int) -> Array:
+    """Probabilities (records, classes) of real development records by trees that saw simulated ones alone."""
+    cohort, real = simulated(variety, seed, FS).made(), real_cohort(FS)
+    trees = FeatureBaseline().fit(cohort, np.arange(len(cohort)))
+    return trees.predict(real, np.flatnonzero(development(real)))
+
+
+def train_system(reader: str, variety: str, seed: int, *, only_open: bool = False) -> training.Run | None:
+    """Train a system on simulated records alone, or open that run: a tenth of their patients chooses the epoch."""
+    system, _ = by_name(reader).of_profile("demo")
+    cohort = simulated(variety, seed, system.fs).made()
+    fold = cohort.folds(10, 0)
+    given = system, cohort, {"train": np.flatnonzero(fold > 0), "valid": np.flatnonzero(fold == 0)}
+    if only_open:
+        return training.trained(*given, seed=seed)
+    return training.train(*given, seed=seed, note=f"{reader}, {variety}, {seed}")
+
+
+def tasks(reader: str) -> list[Task]:
+    """One a training."""
+    if reader == TREES:
+        return [
+            Task(f"{reader}, {v}, {seed}", anew, (read_by_trees, v, seed), (simulated(v, seed, FS).task,))
+            for v, seed in points(reader)
+        ]
+    fs = by_name(reader).of_profile("demo")[0].fs
+    return [
+        Task(f"{reader}, {v}, {seed}", train_system, (reader, v, seed), (simulated(v, seed, fs).task,))
+        for v, seed in points(reader)
+    ]
+
+
+def keep(reader: str, found: Sequence[Any]) -> None:
+    """Write the rows of a reader in the place of those that it had; ``found`` is what its ``tasks`` gave, in order."""
+    real = real_cohort(FS if reader == TREES else found[0].system.fs)
+    there = np.flatnonzero(development(real))
+    read: dict[str, list[Array]] = {}
+    runs: dict[str, list[str]] = {}
+    for (variety, _), one in zip(points(reader), found, strict=True):
+        if isinstance(one, training.Run):
+            runs.setdefault(variety, []).append(one.folder.name)
+        p = training.predict(one.system, one.network(), real, there) if isinstance(one, training.Run) else one
+        read.setdefault(variety, []).append(p)
+    patients = real.table["patient_id"].iloc[there]
+    rows = scored({variety: np.stack(each) for variety, each in read.items()}, real.labels[there], patients)
+    rows["run"] = [" ".join(runs.get(variety, [])) for variety in rows["variety"]]
+    rows = rows.assign(reader=reader, records=RECORDS)
+    before = committed()
+    if len(before):
+        rows = pd.concat([before[before["reader"] != reader], rows])
+    rows = rows.sort_values("reader", key=lambda names: names.map(readers().index), kind="stable")
+    with written_table(TABLE) as partial:
+        rows[list(COLUMNS)].to_csv(partial, index=False, float_format="%.4f")
+
+
+def scored(read: dict[str, Array], targets: NDArray[np.bool_], patients: Sequence | pd.Series) -> pd.DataFrame:
+    """AUROC of each variety by class and in the mean of classes, and what it is more than that of the plain records.
+
+    Parameters
+    ----------
+    read
+        Probabilities (trainings, records, classes) by variety, ``PLAIN`` among them; the trainings of one place are
+        compared with each other.
+    targets
+        (records, classes).
+    patients
+        Of each record.
+
+    Returns
+    -------
+    DataFrame
+        Columns variety, measure, class (empty: mean of classes), value, low, high, p, n, positives, trainings. The
+        intervals know patients and trainings (``metrics.interval_over_trainings``).
+    """
+    groups, targets = np.asarray(patients, dtype=str), np.asarray(targets, dtype=bool)
+
+    def areas(p: Array, weights: Array) -> Array:
+        by_class = metrics.auroc(targets, p, weights)
+        return np.concatenate([np.asarray(metrics.class_mean(by_class))[..., None], by_class], axis=-1)
+
+    # The first of all records as they are.
+    weights = [np.ones((1, len(targets))), *metrics.resamples(groups, len(targets), REPEATS, 0)]
+
+    def weighted(each: Array) -> Array:
+        """(1 + repeats, trainings, 1 + classes)."""
+        return np.concatenate([np.stack([areas(p, w) for p in each], axis=1) for w in weights])
+
+    found = {variety: weighted(each) for variety, each in read.items()}
+    tables = []
+    for variety, all_areas in found.items():
+        measured = {AUROC: all_areas}
+        if variety != PLAIN:
+            measured[LESS] = all_areas - found[PLAIN]
+        for measure, values in measured.items():
+            interval = metrics.interval_over_trainings(values[0], values[1:].mean(axis=1), len(set(groups)))
+            tables.append(
+                pd.DataFrame(
+                    {
+                        "variety": variety,
+                        "measure": measure,
+                        "class": ["", *CLASSES],
+                        **interval._asdict(),
+                        "n": len(targets),
+                        "positives": [targets.any(axis=1).sum(), *targets.sum(axis=0)],
+                        "trainings": len(read[variety]),
+                    }
+                )
+            )
+    table = pd.concat(tables, ignore_index=True)
+    table.loc[table["measure"] == AUROC, "p"] = np.nan  # that an area is not 0 says nothing
+    return table
+
+
+def committed() -> pd.DataFrame:
+    """The table as committed."""
+    return read_committed(TABLE, NUMBERS)
