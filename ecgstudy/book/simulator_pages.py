@@ -14,7 +14,7 @@ from ecgstudy.book import plots, report
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS, Record
 from ecgstudy.data.simulator.synthetic import SimulatedRecord
-from ecgstudy.studies import realism
+from ecgstudy.studies import realism, transfer
 
 _BOX = ("whislo", "q1", "med", "q3", "whishi")  # matplotlib's names of what ``realism.PERCENTILES`` are
 _BY_LEAD = ", (?:I|V|aV)"  # what is measured in each lead has the lead's name at its end
@@ -22,7 +22,7 @@ _ARMS = ("simulated alone", "real alone", "simulated, then real")
 
 
 def row_of(measured: pd.DataFrame, **where: str) -> pd.Series:
-    """The one row of ``results/realism.csv`` with these values in these columns.
+    """The one row of ``results/realism.csv``, or of another table, with these values in these columns.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def row_of(measured: pd.DataFrame, **where: str) -> pd.Series:
     for column, value in where.items():
         rows = rows[rows[column] == value]
     if len(rows) != 1:
-        raise ValueError(f"{len(rows)} rows of results/realism.csv have {where}")
+        raise ValueError(f"{len(rows)} rows have {where}")
     return rows.iloc[0]
 
 
@@ -251,36 +251,78 @@ def gives_away(lost: pd.Series) -> Figure:
     return plots.bars(lost, xlabel="AUROC lost when this feature is shuffled", digits=3)
 
 
-def transfer_over_folds(transfer: pd.DataFrame) -> pd.DataFrame:
+def transfer_over_folds(measured: pd.DataFrame) -> pd.DataFrame:
     """Mean macro-AUROC over folds of each arm of ``realism.transfer``, and its difference to real records alone."""
     shown = ("AUROC, mean of folds", "AUROC above real alone")
-    rows = transfer[(transfer["quantity"] == "macro") & transfer["statistic"].isin(shown)]
+    rows = measured[(measured["quantity"] == "macro") & measured["statistic"].isin(shown)]
     rows = rows[rows["group"].isin(_ARMS)].sort_values("group", key=lambda g: g.map(_ARMS.index), kind="stable")
     return pd.concat([rows[rows["statistic"] == statistic] for statistic in shown], ignore_index=True)
 
 
-def drawn_by_class(transfer: pd.DataFrame) -> Figure:
+def drawn_by_class(measured: pd.DataFrame) -> Figure:
     """Draw the AUROC on real records of each class, a mark an arm of ``realism.transfer``."""
-    rows = transfer[(transfer["statistic"] == "AUROC") & (transfer["quantity"] != "macro")]
+    rows = measured[(measured["statistic"] == "AUROC") & (measured["quantity"] != "macro")]
     rows = pd.concat([rows[rows["group"] == arm] for arm in _ARMS])
     options: dict[str, Any] = {"names": "quantity", "series": "group", "reference": 0.5, "said": "chance"}
     return plots.forest(rows, xlabel="AUROC, real records", **options)
 
 
-def transfer_by_class(transfer: pd.DataFrame, caption: str) -> Styler:
+def transfer_by_class(measured: pd.DataFrame, caption: str) -> Styler:
     """AUROC of each class and arm of ``realism.transfer``, and the number of real records of the class."""
-    rows = transfer[(transfer["statistic"] == "AUROC") & (transfer["quantity"] != "macro")]
+    rows = measured[(measured["statistic"] == "AUROC") & (measured["quantity"] != "macro")]
     shown = _wide(rows, "quantity", "group").loc[list(CLASSES), ["simulated alone, on simulated", *_ARMS]]
     shown.insert(0, "real records", rows[rows["group"] == "real alone"].set_index("quantity")["n"])
     return report.table(shown.reset_index().rename(columns={"quantity": "class"}), caption)
 
 
-def real_records(transfer: pd.DataFrame, **classes: str) -> dict[str, str]:
+def real_records(measured: pd.DataFrame, **classes: str) -> dict[str, str]:
     """Number of real records of classes (name=class), or of all (``macro``), that ``realism.transfer`` scored."""
     return {
-        name: str(row_of(transfer, group="real alone", quantity=quantity, statistic="AUROC")["n"])
+        name: str(row_of(measured, group="real alone", quantity=quantity, statistic="AUROC")["n"])
         for name, quantity in classes.items()
     }
+
+
+def steps(rows: pd.DataFrame) -> Figure:
+    """Draw what each step of variety adds to the mean AUROC of readers of simulated records, on real ones."""
+    shown = rows[(rows["measure"] == transfer.LESS) & (rows["class"] == "")]
+    return plots.forest(
+        shown,
+        names="variety",
+        panels="reader",
+        xlabel="macro-AUROC on real records, less that after plain ones",
+        reference=0,
+        said="no more",
+        digits=3,
+    )
+
+
+def steps_by_class(rows: pd.DataFrame, caption: str) -> Styler:
+    """AUROC on real records of each reader, class and variety, and how many of the records have the class."""
+    areas = rows[rows["measure"] == transfer.AUROC].assign(**{"class": rows["class"].replace("", "mean of classes")})
+    shown = report.wide(
+        areas.rename(columns={"positives": "real records"}), ["reader", "class", "real records"], "variety"
+    )
+    return report.table(shown, caption)
+
+
+def of_steps(rows: pd.DataFrame, reader: str) -> dict[str, str]:
+    """What the prose says of a reader after records of each variety: ``steps_<variety>_<class>``, and how much more."""
+    found = {}
+    for variety in dict.fromkeys(rows["variety"]):
+        for name in ("", *CLASSES):
+            where = {"reader": reader, "variety": variety, "class": name}
+            key = "_".join(part for part in ("steps", variety, name.replace("-", "")) if part)
+            found[key] = number_of(rows, measure=transfer.AUROC, **where)
+            if variety != transfer.PLAIN:
+                found[f"{key}_more"] = interval_of(rows, measure=transfer.LESS, **where)
+    one = row_of(rows, reader=reader, variety=transfer.PLAIN, measure=transfer.AUROC, **{"class": ""})
+    found |= {
+        "steps_records": f"{one['records']:,}",
+        "steps_n": f"{one['n']:,}",
+        "steps_trainings": str(one["trainings"]),
+    }
+    return found
 
 
 def _wide(rows: pd.DataFrame, index: str, columns: str) -> pd.DataFrame:
