@@ -142,8 +142,8 @@ def trial_numbers():
     real = verdicts[verdicts["question"].str.contains("LUDB")]
     assert (real["verdict"] != "supported").all()
     return {
-        "learned": f"The networks learned from {numbers['many']} simulated records, in {numbers['trainings']} trainings "
-        "of each system.",
+        "learned": f"The networks learned from {numbers['many']} simulated records, in {numbers['trainings']} "
+        "trainings of each system.",
         "ecgmaster": f"Over eight classes (NSR apart, whose key holds every QRS) ECGMaster's contributions have "
         f"{numbers['ECGMaster contributions score']}, where a perfect map on their cells has "
         f"{numbers['ECGMaster contributions ceiling']} and the best of the three "

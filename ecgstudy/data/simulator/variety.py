@@ -1,8 +1,8 @@
 """Hearts and recorders that differ more than those of the study's trials do, for networks that are to read real ECGs.
 
 The hearts of ``heart`` are plain examples of nine classes, as trials of maps need them. Real records have more: other
-rates and intervals, other diagnoses beside the nine, fields that no single dipole has, and filters of their recorders.
-Each is a step of its own; where nobody knows how often something is, it is drawn more widely than life has it.
+rates and intervals, other diagnoses beside the nine, electrodes in other places, and recorders with filters. Each is a
+step of its own; nobody knows how often each of them comes, so they are drawn more widely than life has them.
 """
 
 from collections.abc import Set
