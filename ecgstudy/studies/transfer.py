@@ -179,7 +179,9 @@ def scored(read: dict[str, Array], targets: NDArray[np.bool_], patients: Sequenc
                 )
             )
     table = pd.concat(tables, ignore_index=True)
-    table.loc[table["measure"] == AUROC, "p"] = np.nan  # that an area is not 0 says nothing
+    areas_alone = table["measure"] == AUROC
+    table.loc[areas_alone, "p"] = np.nan  # that an area is not 0 says nothing
+    table.loc[areas_alone, "high"] = table.loc[areas_alone, "high"].clip(upper=1)  # Student's t knows no limit
     return table
 
 
