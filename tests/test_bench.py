@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
@@ -124,3 +125,21 @@ def test_a_gpu_gives_a_row_for_each_system(monkeypatch, tmp_path, capsys):
 def test_what_fails_is_no_row(repository):
     with pytest.raises(subprocess.CalledProcessError):
         bench.make("fails")
+
+
+@pytest.mark.parametrize(("both", "reached"), [(1.0, 2.0), (2.0, 1.0)])
+def test_two_processes_apart_do_twice_the_work_of_one(both, reached, monkeypatch):
+    """Where both end after as long as one alone, they reach twice; after twice as long, no more than one."""
+    asked = []
+
+    def seconds(ours, other, repeats):
+        ours()
+        assert len(asked) == 2
+        other()
+        return both, 1.0
+
+    monkeypatch.setattr(bench, "seconds", seconds)
+    monkeypatch.setattr(bench, "ProcessPoolExecutor", lambda processes, context: ThreadPoolExecutor(processes))
+    monkeypatch.setattr(bench, "_simulate", asked.append)
+    assert bench.apart() == reached
+    assert len(asked) == 3 and len(set(asked)) == 1

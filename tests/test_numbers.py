@@ -165,7 +165,7 @@ def trial_numbers():
         "ludb": f"On waves that cardiologists marked (LUDB) no map passes: {numbers['ludb_n']} explanations are too "
         "few.",
         "metric": f"By the AUC, {numbers['same_metric']} of {numbers['answers']} answers stay as they are, and "
-        f"{numbers['opposite'].replace('0', 'none')} turn into the opposite.",
+        f"{numbers['opposite'] if numbers['opposite'] != '0' else 'none'} turn into the opposite.",
     }
 
 

@@ -204,7 +204,7 @@ def test_a_system_through_all_of_it(monkeypatch, tmp_path):
     assert set(rows["test"]) == {"cascade", "labels", *(f"time, {how}" for how in sanity_checks.orders(1, 500, 100))}
     assert (rows["low"] <= rows["value"]).all() and (rows["value"] <= rows["high"]).all()
     assert rows.loc[rows["test"] == "labels", "run"].str.split().map(len).max() == 2
-    sanity_checks.keep(rows.assign(value=0.0))  # in the place of those that are there
+    sanity_checks.keep(name, [rows.assign(value=0.0)])  # in the place of those that are there
     pd.testing.assert_frame_equal(sanity_checks.committed().drop(columns="value"), rows.drop(columns="value"))
     assert (sanity_checks.committed()["value"] == 0).all()
 

@@ -6,6 +6,7 @@ import pytest
 from ecgstudy.data.cohort import named_recipe, simulated_checksum
 from ecgstudy.data.records import LEADS
 from ecgstudy.data.simulator import synthetic, variety
+from ecgstudy.profiles import ProfileError
 
 RECORDER = {"low_cut": 0, "order": 1, "high_cut": 0, "step": 0.001, "gain": 1, "silent": 0, "flat": ""}
 
@@ -108,6 +109,8 @@ def test_cohorts_are_known_by_their_steps():
     assert simulated_checksum(60, 100, seed=3, balance=1, variety="atria+forms") in varied
     recipe = named_recipe("synthetic", 100, records=60, balance=1, seed=3, variety="forms+atria")
     assert recipe.command.endswith("--seed 3 --variety forms+atria")
+    with pytest.raises(ProfileError, match="variety=atria: only simulated records differ by it, and 'real'"):
+        named_recipe("real", 100, records=60, balance=None, seed=0, variety="atria")
     (record,) = recipe.read(0, 1)
     assert np.array_equal(
         record.signal, synthetic.simulate(0, 3, fs=100, balance=1, variety="atria+forms").record.signal

@@ -301,7 +301,7 @@ def steps_by_class(rows: pd.DataFrame, caption: str) -> Styler:
     """AUROC on real records of each reader, class and variety, and how many of the records have the class."""
     areas = rows[rows["measure"] == transfer.AUROC].assign(**{"class": rows["class"].replace("", "mean of classes")})
     shown = report.wide(
-        areas.rename(columns={"positives": "real records"}), ["reader", "class", "real records"], "variety"
+        areas.rename(columns={"positives": "records with it"}), ["reader", "class", "records with it"], "variety"
     )
     return report.table(shown, caption)
 

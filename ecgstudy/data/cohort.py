@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar, Unpack
 
 import numpy as np
 import pandas as pd
@@ -667,40 +667,41 @@ def reader() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(code))).hexdigest()
 
 
+class Simulated(TypedDict, total=False):
+    """What simulated records are besides their number and rate: see ``data.simulator.synthetic``."""
+
+    seed: int
+    seconds: float
+    balance: float
+    variety: str
+
+
 def synthetic_cohort(
     records: int,
     fs: float,
     *,
-    seed: int = 0,
-    seconds: float = 10.0,
-    balance: float = 0.5,
     dtype: str = "float32",
-    variety: str = "",
     progress: Callable[[int, int | None], None] | None = None,
+    **simulated: Unpack[Simulated],
 ) -> Cohort:
-    """Simulate a cohort: ``records`` of ``seconds`` each, the same for one seed (see ``data.simulator.synthetic``)."""
-    return synthetic_recipe(
-        records, fs, seed=seed, seconds=seconds, balance=balance, dtype=dtype, variety=variety
-    ).cohort(progress)
+    """Simulate a cohort: ``records``, by default of ten seconds and of seed 0, the same for the same arguments."""
+    return synthetic_recipe(records, fs, dtype=dtype, **simulated).cohort(progress)
 
 
-def synthetic_recipe(
-    records: int,
-    fs: float,
-    *,
-    seed: int = 0,
-    seconds: float = 10.0,
-    balance: float = 0.5,
-    dtype: str = "float32",
-    variety: str = "",
-) -> Recipe:
+def synthetic_recipe(records: int, fs: float, *, dtype: str = "float32", **simulated: Unpack[Simulated]) -> Recipe:
     """How ``synthetic_cohort`` makes a cohort."""
+    seed, variety = simulated.get("seed", 0), simulated.get("variety", "")
+    seconds, balance = simulated.get("seconds", 10.0), simulated.get("balance", 0.5)
+    identity: dict[str, Any] = {"cohort": "synthetic", "simulator": synthetic.VERSION, "records": records}
+    identity |= {"seed": seed, "seconds": seconds, "balance": balance}
+    if steps := varieties.steps_of(variety):  # else what names caches and runs stays as it was
+        identity |= {"variety": sorted(steps), "varieties": varieties.VERSION}
 
     def read(first: int, last: int) -> Iterator[Record]:
         for index in range(first, last):
             yield synthetic.simulate(index, seed, fs=fs, seconds=seconds, balance=balance, variety=variety).record
 
-    return Recipe(fs, _simulated(records, seed, seconds, balance, variety), records, read, dtype, by_content=False)
+    return Recipe(fs, identity, records, read, dtype, by_content=False)
 
 
 def named_cohort(
@@ -781,6 +782,8 @@ def named_recipe(
         from ecgstudy.data import own  # it builds on this module
 
         recipe = own.recipe(name, fs, limit=records, dtype=dtype)
+    if variety and name != "synthetic":
+        raise ProfileError(f"variety={variety}: only simulated records differ by it, and {name!r} are recordings")
     drawn = {"balance": balance, "seed": seed, "variety": variety or None} if name == "synthetic" else {}
     given = {"cohort": name, "fs": fs, "records": records, **drawn}
     arguments = " ".join(f"--{option} {value}" for option, value in given.items() if value is not None)
@@ -819,23 +822,7 @@ def real_sources() -> tuple[str, ...]:
     return there
 
 
-def simulated_checksum(
-    records: int,
-    fs: float,
-    *,
-    seed: int = 0,
-    seconds: float = 10.0,
-    balance: float = 0.5,
-    dtype: str = "float32",
-    variety: str = "",
-) -> str:
+def simulated_checksum(records: int, fs: float, *, dtype: str = "float32", **simulated: Unpack[Simulated]) -> str:
     """Checksum of a ``synthetic_cohort`` of the present simulator, without simulating it."""
-    config = _config(fs, dtype, _simulated(records, seed, seconds, balance, variety))
+    config = synthetic_recipe(records, fs, dtype=dtype, **simulated)._config
     return hashlib.sha256(json.dumps(config).encode()).hexdigest()[:16]
-
-
-def _simulated(records: int, seed: int, seconds: float, balance: float, variety: str = "") -> dict[str, Any]:
-    what: dict[str, Any] = {"records": records, "seed": seed, "seconds": seconds, "balance": balance}
-    if steps := varieties.steps_of(variety):  # else what names caches and runs stays as it was
-        what |= {"variety": sorted(steps), "varieties": varieties.VERSION}
-    return {"cohort": "synthetic", "simulator": synthetic.VERSION, **what}

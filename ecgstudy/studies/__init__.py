@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from ecgstudy import workers
-from ecgstudy.paths import RESULTS, alone, cache_root, needs_checkout, told_if_broken, written_whole
+from ecgstudy.paths import RESULTS, alone, cache_root, needs_checkout, told_if_broken, written_table, written_whole
 from ecgstudy.studies.checks import Check
 from ecgstudy.studies.trainings import Task
 from ecgstudy.studies.trainings import jobs as all_jobs
@@ -39,6 +39,27 @@ def read_committed(file: str | Path, numbers: Sequence[str]) -> pd.DataFrame:
         return pd.DataFrame()
     with told_if_broken(path):
         return pd.read_csv(path, keep_default_na=False, na_values=dict.fromkeys(numbers, ""))
+
+
+def put_rows(
+    path: Path, rows: pd.DataFrame, before: pd.DataFrame, entry: str, order: Sequence[str], columns: Sequence[str]
+) -> None:
+    """Write rows of some entries to a table in the place of those that they had.
+
+    Parameters
+    ----------
+    before
+        The committed table.
+    entry, order
+        Column that names the entry, and all of its values in the order of the table.
+    columns
+        Of the table.
+    """
+    if len(before):
+        rows = pd.concat([before[~before[entry].isin(rows[entry])], rows])
+    rows = rows.sort_values(entry, key=lambda names: names.map(list(order).index), kind="stable")
+    with written_table(path) as partial:
+        rows[list(columns)].to_csv(partial, index=False, float_format="%.4f")
 
 
 def committing() -> AbstractContextManager[None]:

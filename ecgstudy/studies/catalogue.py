@@ -235,10 +235,31 @@ class FairTrial(FromRecordings):
         fair_trial.keep(answer, found)
 
 
-class Sanity(FromRecordings):
+class ByEntry(FromRecordings):
+    """A study of one table, which a module makes, where each entry has rows of its own."""
+
+    module: ClassVar[ModuleType]
+
+    def missing(self, part: str, entries: Sequence[str] | None = None, *, again: bool = False) -> Missing:
+        """Entries of which the table has no row."""
+        table = self.module.committed()
+        there = set(table[self.module.ENTRY]) if len(table) else set()
+        return {name: None for name in entries or self.entries(part) if again or name not in there}
+
+    def tasks(self, part: str, answer: str) -> list[Task]:
+        """What the module does for an entry."""
+        return self.module.tasks(answer)
+
+    def keep(self, part: str, answer: str, found: list[Any]) -> None:
+        """Write the entry's rows."""
+        self.module.keep(answer, found)
+
+
+class Sanity(ByEntry):
     """Whether maps depend on weights, labels and time; an answer is a system."""
 
     name = "sanity"
+    module: ClassVar[ModuleType] = sanity_checks
     file = sanity_checks.TABLE.name
     keys = ("test", "system", "method", "measure", "step")
     command = "ecgstudy train --part sanity --again"
@@ -247,25 +268,12 @@ class Sanity(FromRecordings):
         """Systems that have a chapter."""
         return [cls.name for cls in catalogue.with_chapter()]
 
-    def missing(self, part: str, entries: Sequence[str] | None = None, *, again: bool = False) -> Missing:
-        """Systems of which the table has no row."""
-        table = sanity_checks.committed()
-        there = set(table["system"]) if len(table) else set()
-        return {name: None for name in entries or self.entries(part) if again or name not in there}
 
-    def tasks(self, part: str, answer: str) -> list[Task]:
-        """One task checks all maps of a system, once its two networks are trained."""
-        return sanity_checks.tasks(answer)
-
-    def keep(self, part: str, answer: str, found: list[Any]) -> None:
-        """Write the system's rows."""
-        sanity_checks.keep(*found)
-
-
-class Transfer(FromRecordings):
+class Transfer(ByEntry):
     """How well readers that saw simulated ECGs alone read real ones; an answer is a reader."""
 
     name = "transfer"
+    module: ClassVar[ModuleType] = transfer
     file = transfer.TABLE.name
     keys = ("reader", "variety", "measure", "class")
     numbers = transfer.NUMBERS
@@ -274,20 +282,6 @@ class Transfer(FromRecordings):
     def entries(self, part: str) -> list[str]:
         """The trees, and systems that have a chapter."""
         return transfer.readers()
-
-    def missing(self, part: str, entries: Sequence[str] | None = None, *, again: bool = False) -> Missing:
-        """Readers of which the table has no row."""
-        table = transfer.committed()
-        there = set(table["reader"]) if len(table) else set()
-        return {name: None for name in entries or self.entries(part) if again or name not in there}
-
-    def tasks(self, part: str, answer: str) -> list[Task]:
-        """One task a training."""
-        return transfer.tasks(answer)
-
-    def keep(self, part: str, answer: str, found: list[Any]) -> None:
-        """Write the reader's rows."""
-        transfer.keep(answer, found)
 
 
 class OneTable(FromRecordings):

@@ -26,9 +26,9 @@ from ecgstudy.data.labels import CLASSES
 from ecgstudy.explain import blind, ceilings, evaluation, sanity, trials
 from ecgstudy.explain.cases import Cases, synthetic_cases
 from ecgstudy.explain.methods import METHODS
-from ecgstudy.paths import RESULTS, written_table
+from ecgstudy.paths import RESULTS
 from ecgstudy.profiles import profile_values
-from ecgstudy.studies import leaderboard, read_committed
+from ecgstudy.studies import leaderboard, put_rows, read_committed
 from ecgstudy.studies.explanations import CASE_SEED, MANY
 from ecgstudy.studies.questions import INPUT_GRADIENT
 from ecgstudy.studies.trainings import Ensemble, Task, anew
@@ -38,6 +38,7 @@ from ecgstudy.systems.catalogue import by_name
 TABLE = RESULTS / "sanity.csv"
 COLUMNS = ("test", "system", "method", "measure", "step", "layer", "value", "low", "high", "n", "run")
 NUMBERS = ("value", "low", "high")
+ENTRY = "system"
 PER_CLASS = 4
 EXPLAINED = tuple(name for name in CLASSES if name != "NSR")
 GRADIENTS = (INPUT_GRADIENT, "integrated gradients")
@@ -272,15 +273,10 @@ def tasks(name: str) -> list[Task]:
     return [Task(f"{name}: sanity checks", anew, (compute, name), trainings(name))]
 
 
-def keep(rows: pd.DataFrame) -> None:
-    """Put the rows of systems in the place of the committed ones."""
-    before = committed()
-    if len(before):
-        rows = pd.concat([before[~before["system"].isin(rows["system"])], rows])
-    order: Sequence[str] = [cls.name for cls in catalogue.with_chapter()]
-    rows = rows.sort_values("system", key=lambda names: names.map(order.index), kind="stable")
-    with written_table(TABLE) as partial:
-        rows.to_csv(partial, index=False, float_format="%.4f")
+def keep(name: str, found: Sequence[pd.DataFrame]) -> None:
+    """Put the rows of a system in the place of the committed ones; ``found`` is what its tasks gave."""
+    order = [cls.name for cls in catalogue.with_chapter()]
+    put_rows(TABLE, pd.concat(found), committed(), ENTRY, order, COLUMNS)
 
 
 def committed() -> pd.DataFrame:

@@ -20,8 +20,8 @@ from ecgstudy import metrics, training
 from ecgstudy.data.cohort import Cohort, real_cohort
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.simulator.variety import STEPS
-from ecgstudy.paths import RESULTS, written_table
-from ecgstudy.studies import leaderboard, read_committed
+from ecgstudy.paths import RESULTS
+from ecgstudy.studies import leaderboard, put_rows, read_committed
 from ecgstudy.studies.trainings import Records, Task, anew
 from ecgstudy.systems import catalogue
 from ecgstudy.systems.baselines import FeatureBaseline
@@ -29,6 +29,7 @@ from ecgstudy.systems.catalogue import by_name
 
 TABLE = RESULTS / "transfer.csv"
 NUMBERS = ("value", "low", "high", "p")
+ENTRY = "reader"
 COLUMNS = ("reader", "variety", "measure", "class", *NUMBERS, "n", "positives", "trainings", "records", "run")
 DEVELOPMENT = Path(__file__).with_name("development.yaml")
 TREES = leaderboard.BASELINES[0]
@@ -90,16 +91,15 @@ def train_system(reader: str, variety: str, seed: int, *, only_open: bool = Fals
 
 def tasks(reader: str) -> list[Task]:
     """One a training."""
-    if reader == TREES:
-        return [
-            Task(f"{reader}, {v}, {seed}", anew, (read_by_trees, v, seed), (simulated(v, seed, FS).task,))
-            for v, seed in points(reader)
-        ]
-    fs = by_name(reader).of_profile("demo")[0].fs
-    return [
-        Task(f"{reader}, {v}, {seed}", train_system, (reader, v, seed), (simulated(v, seed, fs).task,))
-        for v, seed in points(reader)
-    ]
+    fs = FS if reader == TREES else by_name(reader).of_profile("demo")[0].fs
+    made = []
+    for variety, seed in points(reader):
+        note, needs = f"{reader}, {variety}, {seed}", (simulated(variety, seed, fs).task,)
+        if reader == TREES:
+            made.append(Task(note, anew, (read_by_trees, variety, seed), needs))
+        else:
+            made.append(Task(note, train_system, (reader, variety, seed), needs))
+    return made
 
 
 def keep(reader: str, found: Sequence[Any]) -> None:
@@ -117,12 +117,7 @@ def keep(reader: str, found: Sequence[Any]) -> None:
     rows = scored({variety: np.stack(each) for variety, each in read.items()}, real.labels[there], patients)
     rows["run"] = [" ".join(runs.get(variety, [])) for variety in rows["variety"]]
     rows = rows.assign(reader=reader, records=RECORDS)
-    before = committed()
-    if len(before):
-        rows = pd.concat([before[before["reader"] != reader], rows])
-    rows = rows.sort_values("reader", key=lambda names: names.map(readers().index), kind="stable")
-    with written_table(TABLE) as partial:
-        rows[list(COLUMNS)].to_csv(partial, index=False, float_format="%.4f")
+    put_rows(TABLE, rows, committed(), ENTRY, readers(), COLUMNS)
 
 
 def scored(read: dict[str, Array], targets: NDArray[np.bool_], patients: Sequence | pd.Series) -> pd.DataFrame:
