@@ -7,7 +7,7 @@ import torch
 
 from ecgstudy import metrics, studies, training
 from ecgstudy.data import cohort
-from ecgstudy.data.cohort import synthetic_cohort
+from ecgstudy.data.cohort import simulated_checksum, synthetic_cohort
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.simulator import synthetic
 from ecgstudy.profiles import profile_values
@@ -57,12 +57,14 @@ def test_every_record_is_tested_once_by_what_has_not_seen_it(small):
     assert (called == (p >= 0.5)).all()
 
 
-@pytest.mark.parametrize("entry", ["CNN-GAP", "CNN-GAP, pre-trained"])
+@pytest.mark.parametrize("entry", ["CNN-GAP", "CNN-GAP, pre-trained", "CNN-GAP, varied records first"])
 def test_the_trainings_of_an_entry_are_those_that_its_answer_opens(entry, small, monkeypatch, tmp_path):
     monkeypatch.setenv("ECGSTUDY_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(leaderboard, "PRETRAINING", {"records": 40, "seed": 1, "balance": 1})
+    for start, records in leaderboard.STARTS.items():
+        monkeypatch.setitem(leaderboard.STARTS, start, records | {"records": 40})
     tasks = leaderboard.tasks("synthetic", entry)
-    number = 3 if "pre" in entry else 6  # one member of each fold starts from simulated records
+    _, start = leaderboard.parts_of(entry)
+    number = 3 if start else 6  # one member of each fold starts from simulated records
     assert [task(only_open=True) for task in tasks] == [None] * number
     runs = [task() for task in tasks]
     there = sorted((tmp_path / "cache" / "runs").glob("*/card.json"))
@@ -72,10 +74,23 @@ def test_the_trainings_of_an_entry_are_those_that_its_answer_opens(entry, small,
     assert sorted((tmp_path / "cache" / "runs").glob("*/card.json")) == there
     assert card["wall_seconds"] >= card["training_seconds"] > 0
     assert [task(only_open=True).folder for task in tasks] == [run.folder for run in runs]
-    if "pre" in entry:
-        assert {run.config["start"] for run in runs} == {tasks[0].needs[-1](only_open=True).folder.name}
-    else:
+    if not start:
         assert "start" not in runs[0].config
+        return
+    first = tasks[0].needs[-1](only_open=True)
+    assert {run.config["start"] for run in runs} == {first.folder.name}
+    alone = "CNN-GAP" + leaderboard.ALONE
+    answers = leaderboard.FOLDER / "synthetic" / f"{alone}.parquet"
+    assert answers.exists() == (start == leaderboard.VARIED)
+    if not answers.exists():
+        return
+    assert first.config["cohort"] == simulated_checksum(40, 100, seed=1, balance=1, variety="all")
+    assert leaderboard.card_of("synthetic", alone)["runs"] == [first.folder.name]
+    p = training.predict(first.system, first.network(), small, np.arange(45))
+    answered = pd.read_parquet(answers)
+    np.testing.assert_allclose(answered[list(CLASSES)], p, atol=1e-6)
+    called = answered[[f"called {c}" for c in CLASSES]]
+    np.testing.assert_array_equal(called, p >= [*first.card["thresholds"].values()])
 
 
 def test_what_a_board_wants_is_the_cohort_that_it_has(monkeypatch):

@@ -301,7 +301,7 @@ def log_faults(log: pd.DataFrame) -> list[str]:
 def _known(config: Mapping[str, Any], records: pd.Series) -> tuple[pd.DataFrame | None, dict[str, Any] | None]:
     """Names and labels of records of a run's cohort, if they are known; how it is simulated, if it is."""
     specs = [leaderboard.simulated(name) for name, board in leaderboard.BOARDS.items() if board.simulated]
-    specs += [leaderboard.PRETRAINING, *class_runs.cohorts()]
+    specs += [*leaderboard.STARTS.values(), *class_runs.cohorts()]
     for spec in specs:
         if simulated_checksum(fs=config["fs"], **spec) == config["cohort"]:
             return drawn(records, **{k: spec[k] for k in ("seed", "balance") if k in spec}), spec

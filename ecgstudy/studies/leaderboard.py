@@ -73,8 +73,10 @@ BOARDS = {
 NUMBERS = ("value", "low", "high", "paper_value")  # columns that may be empty
 BASELINES = ("features and trees", "source alone")
 PRETRAINED = ", pre-trained"
-# What such an entry starts from.
 PRETRAINING: dict[str, Any] = {"records": 3 * SIMULATED["records"], "seed": 1, "balance": 1}
+VARIED, ALONE = ", varied records first", ", varied records alone"
+# What such an entry starts from: plain hearts, or those that differ as ``studies.transfer`` found best.
+STARTS: dict[str, dict[str, Any]] = {PRETRAINED: PRETRAINING, VARIED: PRETRAINING | {"variety": "all"}}
 TOGETHER = "all together"
 # The folders of the real cohort that one institution, or one publication, gave.
 SOURCES = {
@@ -86,11 +88,17 @@ SOURCES = {
 
 
 def entries(board: str) -> list[str]:
-    """Names of what is trained on a board (``PRETRAINED``: one member that starts from simulated records)."""
+    """Names of what is trained on a board (of ``STARTS``: one member that starts from simulated records)."""
     everyone = [*CATALOGUE, BASELINES[0]]
     if board == "real":
-        return [*everyone, BASELINES[1], *(cls.name + PRETRAINED for cls in catalogue.with_chapter())]
+        return [*everyone, BASELINES[1], *(cls.name + start for start in STARTS for cls in catalogue.with_chapter())]
     return everyone
+
+
+def parts_of(entry: str) -> tuple[str, str]:
+    """A system's name, and which of ``STARTS`` the entry is trained from (empty: from nothing)."""
+    start = next((start for start in STARTS if entry.endswith(start)), "")
+    return entry.removesuffix(start), start
 
 
 def cohort_of(board: str, fs: float) -> Cohort:
@@ -125,10 +133,12 @@ def fold_of(board: str, cohort: Cohort) -> NDArray[np.intp]:
 def answer(board: str, entry: str, *, quiet: bool = False) -> None:
     """Train an entry on all folds of a board and keep what it answers; finished runs are opened, not trained again.
 
-    An ensemble is kept beside its first member, which is the entry ``<name>, one``.
+    An ensemble is kept beside its first member, which is the entry ``<name>, one``; what was trained from ``VARIED``
+    records beside the network that has seen nothing else, ``<name>`` and ``ALONE``.
     """
     begun = time.monotonic()
     about: dict[str, Any]
+    own_runs: dict[str, list[str]] = {}
     if entry in BASELINES:
         cohort, about = cohort_of(board, 100), {"fs": 100}
         fold = fold_of(board, cohort)
@@ -137,7 +147,8 @@ def answer(board: str, entry: str, *, quiet: bool = False) -> None:
         system, members = _members(board, entry)
         cohort = cohort_of(board, system.fs)
         fold = fold_of(board, cohort)
-        start = pretrained(system, quiet=quiet) if entry.endswith(PRETRAINED) else None
+        whose, first = parts_of(entry)
+        start = pretrained(system, first, quiet=quiet) if first else None
         runs: list[training.Run] = []
 
         def trained(rest: NDArray[np.intp], test: NDArray[np.intp]) -> dict[str, Answer]:
@@ -149,6 +160,9 @@ def answer(board: str, entry: str, *, quiet: bool = False) -> None:
         answers = cross_validated(fold, cohort, trained)
         about = {"config": system.config, "runs": [run.folder.name for run in runs], **size(system)}
         about["training_seconds"] = round(sum(run.card["seconds"] for run in runs), 1)
+        if start and first == VARIED:
+            answers[whose + ALONE] = _alone(start, cohort)
+            own_runs[whose + ALONE] = [start.folder.name]
     # Runs that were trained before, by others maybe, took their time all the same.
     seconds = max(round(time.monotonic() - begun, 1), about.get("training_seconds", 0.0))
     about |= {"cohort": cohort.checksum, "wall_seconds": seconds, "torch": torch.__version__}
@@ -166,8 +180,17 @@ def answer(board: str, entry: str, *, quiet: bool = False) -> None:
             write_compact(frame, partial)
         with written_whole(folder / f"{name}.json") as partial:
             sha256 = training.fingerprint(records[tested], frame)
-            text = json.dumps({"entry": name, **about, "sha256": sha256}, indent=1) + "\n"
+            said = {"entry": name, **about, "sha256": sha256}
+            if name in own_runs:
+                said["runs"] = own_runs[name]
+            text = json.dumps(said, indent=1) + "\n"
             partial.write_text(text, encoding="utf-8")
+
+
+def _alone(run: training.Run, cohort: Cohort) -> Answer:
+    """Answers of a network that has seen none of the cohort to all of it."""
+    p = training.predict(run.system, run.network(), cohort, np.arange(len(cohort))).astype(np.float32)
+    return run.system.vote(p[None], np.array([[*run.card["thresholds"].values()]]))
 
 
 def cross_validated(
@@ -200,37 +223,39 @@ def baseline_answer(entry: str, cohort: Cohort, rest: NDArray[np.intp], test: ND
 
 
 @overload
-def pretrained(system: System, *, quiet: bool = False) -> training.Run: ...
+def pretrained(system: System, start: str, *, quiet: bool = False) -> training.Run: ...
 @overload
-def pretrained(system: System, *, only_open: bool, quiet: bool = False) -> training.Run | None: ...
-def pretrained(system: System, *, only_open: bool = False, quiet: bool = False) -> training.Run | None:
-    """Train the same system on simulated records alone, or open that run."""
-    cohort = synthetic_cohort(fs=system.fs, **PRETRAINING)
+def pretrained(system: System, start: str, *, only_open: bool, quiet: bool = False) -> training.Run | None: ...
+def pretrained(system: System, start: str, *, only_open: bool = False, quiet: bool = False) -> training.Run | None:
+    """Train the same system on the simulated records of one of ``STARTS`` alone, or open that run."""
+    cohort = synthetic_cohort(fs=system.fs, **STARTS[start])
     fold = cohort.folds(10, 0)
     split = {"train": np.flatnonzero(fold > 0), "valid": np.flatnonzero(fold == 0)}
     if only_open:
         return training.trained(system, cohort, split)
-    return training.train(system, cohort, split, note=f"{system.name} simulated", quiet=quiet)
+    return training.train(system, cohort, split, note=f"{system.name}, simulated records", quiet=quiet)
 
 
 def _members(board: str, entry: str) -> tuple[System, int]:
     """System of an entry, and how many networks each fold has."""
-    system, members = by_name(entry.removesuffix(PRETRAINED)).of_profile(BOARDS[board].profile)
-    return system, 1 if entry.endswith(PRETRAINED) or BOARDS[board].single else members
+    name, start = parts_of(entry)
+    system, members = by_name(name).of_profile(BOARDS[board].profile)
+    return system, 1 if start or BOARDS[board].single else members
 
 
 def tasks(board: str, entry: str) -> list[Task]:
     """The trainings of a system's entry, which ``answer`` opens: one for each fold and member."""
     system, members = _members(board, entry)
+    _, start = parts_of(entry)
     needs = [records_wanted(board, system.fs).task]
-    if from_simulated := entry.endswith(PRETRAINED):
-        simulated_first = Records("synthetic", system.fs, **PRETRAINING).task
-        needs.append(Task(f"{system.name} simulated", pretrained, (system,), (simulated_first,)))
+    if start:
+        simulated_first = Records("synthetic", system.fs, **STARTS[start]).task
+        needs.append(Task(f"{system.name} simulated", pretrained, (system, start), (simulated_first,)))
     return [
         Task(
             f"{entry}, fold {fold + 1}{f', {member + 1}/{members}' if members > 1 else ''}",
             train_member,
-            (board, system, fold, member, members, from_simulated),
+            (board, system, fold, member, members, start),
             tuple(needs),
         )
         for fold in range(BOARDS[board].folds)
@@ -244,20 +269,20 @@ def train_member(
     fold: int,
     member: int,
     members: int,
-    from_simulated: bool = False,
+    start: str = "",
     *,
     only_open: bool = False,
 ) -> training.Run | None:
-    """Train, or open, a member of an entry's ensemble on all folds of a board but one."""
+    """Train, or open, a member of an entry's ensemble on all folds of a board but one, from one of ``STARTS`` or none."""
     cohort = cohort_of(board, system.fs)
     test = np.flatnonzero(fold_of(board, cohort) == fold)
     split = training.member_splits(system, cohort, test, members)[member]
-    start = pretrained(system, only_open=only_open) if from_simulated else None
+    first = pretrained(system, start, only_open=only_open) if start else None
     if not only_open:
         note = f"{system.name} {member + 1}/{members}"
-        return training.train(system, cohort, split, seed=member, start=start, note=note)
-    there = start or not from_simulated
-    return training.trained(system, cohort, split, seed=member, start=start) if there else None
+        return training.train(system, cohort, split, seed=member, start=first, note=note)
+    there = first or not start
+    return training.trained(system, cohort, split, seed=member, start=first) if there else None
 
 
 @lru_cache(maxsize=256)
@@ -390,7 +415,7 @@ def runs_of(board: str, entry: str) -> list[training.Run]:
         when a run is neither under ``results/runs`` nor in the cache: which, and the command that trains it.
     """
     trained = entry.removesuffix(", one")
-    system, _ = by_name(trained.removesuffix(PRETRAINED)).of_profile(BOARDS[board].profile)
+    system, _ = by_name(parts_of(trained)[0].removesuffix(ALONE)).of_profile(BOARDS[board].profile)
     names = card_of(board, entry)["runs"]
     if trained != entry:  # the card lists the whole ensemble
         names = names[:: len(names) // records_of(board)["fold"].nunique()]
