@@ -93,6 +93,23 @@ def test_the_trainings_of_an_entry_are_those_that_its_answer_opens(entry, small,
     np.testing.assert_array_equal(called, p >= [*first.card["thresholds"].values()])
 
 
+def test_trees_alone_have_seen_varied_records_and_no_other(small, monkeypatch):
+    monkeypatch.setitem(
+        leaderboard.STARTS, leaderboard.VARIED, {"records": 60, "seed": 1, "balance": 1, "variety": "all"}
+    )
+    entry = leaderboard.BASELINES[2]
+    assert entry in leaderboard.entries("real") and entry not in leaderboard.entries("synthetic")
+    leaderboard.answer("synthetic", entry, quiet=True)
+    first = synthetic_cohort(60, small.fs, seed=1, balance=1, variety="all")
+    fold = first.folds(10, 0)
+    trees = FeatureBaseline().fit(first, np.flatnonzero(fold > 0))
+    p, called = leaderboard.answers_of("synthetic")[entry]
+    np.testing.assert_allclose(p, trees.predict(small, np.arange(len(small))), atol=1e-6)
+    valid = np.flatnonzero(fold == 0)
+    thresholds = metrics.best_thresholds(first.labels[valid], trees.predict(first, valid))
+    np.testing.assert_array_equal(called, p >= thresholds.astype(np.float32))
+
+
 def test_what_a_board_wants_is_the_cohort_that_it_has(monkeypatch):
     monkeypatch.setitem(leaderboard.SIMULATED, "records", 12)
     monkeypatch.setitem(leaderboard.BOARDS, "synthetic", leaderboard.Board("demo", 3, simulated=12))

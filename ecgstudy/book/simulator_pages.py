@@ -14,7 +14,7 @@ from ecgstudy.book import plots, report
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS, Record
 from ecgstudy.data.simulator.synthetic import SimulatedRecord
-from ecgstudy.studies import realism, transfer
+from ecgstudy.studies import realism
 
 _BOX = ("whislo", "q1", "med", "q3", "whishi")  # matplotlib's names of what ``realism.PERCENTILES`` are
 _BY_LEAD = ", (?:I|V|aV)"  # what is measured in each lead has the lead's name at its end
@@ -281,48 +281,6 @@ def real_records(measured: pd.DataFrame, **classes: str) -> dict[str, str]:
         name: str(row_of(measured, group="real alone", quantity=quantity, statistic="AUROC")["n"])
         for name, quantity in classes.items()
     }
-
-
-def steps(rows: pd.DataFrame) -> Figure:
-    """Draw what each step of variety adds to the mean AUROC of readers of simulated records, on real ones."""
-    shown = rows[(rows["measure"] == transfer.LESS) & (rows["class"] == "")]
-    return plots.forest(
-        shown,
-        names="variety",
-        panels="reader",
-        xlabel="macro-AUROC on real records, less that after plain ones",
-        reference=0,
-        said="no more",
-        digits=3,
-    )
-
-
-def steps_by_class(rows: pd.DataFrame, caption: str) -> Styler:
-    """AUROC on real records of each reader, class and variety, and how many of the records have the class."""
-    areas = rows[rows["measure"] == transfer.AUROC].assign(**{"class": rows["class"].replace("", "mean of classes")})
-    shown = report.wide(
-        areas.rename(columns={"positives": "records with it"}), ["reader", "class", "records with it"], "variety"
-    )
-    return report.table(shown, caption)
-
-
-def of_steps(rows: pd.DataFrame, reader: str) -> dict[str, str]:
-    """What the prose says of a reader after records of each variety: ``steps_<variety>_<class>``, and how much more."""
-    found = {}
-    for variety in dict.fromkeys(rows["variety"]):
-        for name in ("", *CLASSES):
-            where = {"reader": reader, "variety": variety, "class": name}
-            key = "_".join(part for part in ("steps", variety, name.replace("-", "")) if part)
-            found[key] = number_of(rows, measure=transfer.AUROC, **where)
-            if variety != transfer.PLAIN:
-                found[f"{key}_more"] = interval_of(rows, measure=transfer.LESS, **where)
-    one = row_of(rows, reader=reader, variety=transfer.PLAIN, measure=transfer.AUROC, **{"class": ""})
-    found |= {
-        "steps_records": f"{one['records']:,}",
-        "steps_n": f"{one['n']:,}",
-        "steps_trainings": str(one["trainings"]),
-    }
-    return found
 
 
 def _wide(rows: pd.DataFrame, index: str, columns: str) -> pd.DataFrame:

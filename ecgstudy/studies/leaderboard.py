@@ -71,12 +71,15 @@ BOARDS = {
     "paper": Board("paper", 5),
 }
 NUMBERS = ("value", "low", "high", "paper_value")  # columns that may be empty
-BASELINES = ("features and trees", "source alone")
 PRETRAINED = ", pre-trained"
 PRETRAINING: dict[str, Any] = {"records": 3 * SIMULATED["records"], "seed": 1, "balance": 1}
 VARIED, ALONE = ", varied records first", ", varied records alone"
-# What such an entry starts from: plain hearts, or those that differ as ``studies.transfer`` found best.
-STARTS: dict[str, dict[str, Any]] = {PRETRAINED: PRETRAINING, VARIED: PRETRAINING | {"variety": "all"}}
+BASELINES = ("features and trees", "source alone", "features and trees" + ALONE)
+# What such an entry starts from: plain hearts, or three times as many that differ as ``studies.transfer`` tried.
+STARTS: dict[str, dict[str, Any]] = {
+    PRETRAINED: PRETRAINING,
+    VARIED: PRETRAINING | {"records": 3 * PRETRAINING["records"], "variety": "all"},
+}
 TOGETHER = "all together"
 # The folders of the real cohort that one institution, or one publication, gave.
 SOURCES = {
@@ -91,7 +94,9 @@ def entries(board: str) -> list[str]:
     """Names of what is trained on a board (of ``STARTS``: one member that starts from simulated records)."""
     everyone = [*CATALOGUE, BASELINES[0]]
     if board == "real":
-        return [*everyone, BASELINES[1], *(cls.name + start for start in STARTS for cls in catalogue.with_chapter())]
+        return [*everyone, *BASELINES[1:], *(cls.name + start for start in STARTS for cls in catalogue.with_chapter())]
+    if board == "by-source":
+        return [*everyone, *(cls.name + VARIED for cls in catalogue.with_chapter())]
     return everyone
 
 
@@ -142,7 +147,10 @@ def answer(board: str, entry: str, *, quiet: bool = False) -> None:
     if entry in BASELINES:
         cohort, about = cohort_of(board, 100), {"fs": 100}
         fold = fold_of(board, cohort)
-        answers = cross_validated(fold, cohort, lambda rest, test: {entry: baseline_answer(entry, cohort, rest, test)})
+        if entry == BASELINES[2]:
+            answers = {entry: trees_alone(cohort)}
+        else:
+            answers = cross_validated(fold, cohort, lambda *given: {entry: baseline_answer(entry, cohort, *given)})
     else:
         system, members = _members(board, entry)
         cohort = cohort_of(board, system.fs)
@@ -160,7 +168,7 @@ def answer(board: str, entry: str, *, quiet: bool = False) -> None:
         answers = cross_validated(fold, cohort, trained)
         about = {"config": system.config, "runs": [run.folder.name for run in runs], **size(system)}
         about["training_seconds"] = round(sum(run.card["seconds"] for run in runs), 1)
-        if start and first == VARIED:
+        if start and first == VARIED and board != "by-source":  # it would answer as on the board of all sources
             answers[whose + ALONE] = _alone(start, cohort)
             own_runs[whose + ALONE] = [start.folder.name]
     # Runs that were trained before, by others maybe, took their time all the same.
@@ -222,6 +230,16 @@ def baseline_answer(entry: str, cohort: Cohort, rest: NDArray[np.intp], test: ND
     return probabilities, probabilities >= thresholds
 
 
+def trees_alone(cohort: Cohort) -> Answer:
+    """Answer of trees that saw the simulated records of ``VARIED`` alone: a tenth of these chooses the thresholds."""
+    first = synthetic_cohort(fs=cohort.fs, **STARTS[VARIED])
+    fold = first.folds(10, 0)
+    trees, valid = FeatureBaseline().fit(first, np.flatnonzero(fold > 0)), np.flatnonzero(fold == 0)
+    thresholds = metrics.best_thresholds(first.labels[valid], trees.predict(first, valid))
+    probabilities = trees.predict(cohort, np.arange(len(cohort)))
+    return probabilities, probabilities >= thresholds
+
+
 @overload
 def pretrained(system: System, start: str, *, quiet: bool = False) -> training.Run: ...
 @overload
@@ -273,7 +291,7 @@ def train_member(
     *,
     only_open: bool = False,
 ) -> training.Run | None:
-    """Train, or open, a member of an entry's ensemble on all folds of a board but one, from one of ``STARTS`` or none."""
+    """Train, or open, a member of an entry's ensemble on all folds but one, from one of ``STARTS`` if any."""
     cohort = cohort_of(board, system.fs)
     test = np.flatnonzero(fold_of(board, cohort) == fold)
     split = training.member_splits(system, cohort, test, members)[member]
@@ -386,6 +404,8 @@ def answers_of(board: str) -> dict[str, Answer]:
         called = frame[[f"called {c}" for c in CLASSES]].to_numpy(dtype=bool)
         answers[path.stem] = (frame[list(CLASSES)].to_numpy(dtype=np.float32), called)
     several = [answers[name] for name in (*CATALOGUE, BASELINES[0]) if name in answers]
+    if not several:
+        return answers
     probabilities, called = (np.mean([a[part] for a in several], axis=0) for part in (0, 1))
     return answers | {TOGETHER: (probabilities, called > 0.5)}
 

@@ -4,6 +4,8 @@
 ``RECORDS`` simulated ones, plain and with each step of ``data.simulator.variety``, of trees on measured features and of
 systems with the sizes of the demo. The real records are those of ``development.yaml``, which is older than any of the
 answers: they may adjust the simulator, and test nothing that is claimed of it.
+
+What is claimed is tested on the others (``untouched``), by answers that the leaderboard keeps.
 """
 
 from collections.abc import Sequence
@@ -17,7 +19,7 @@ import yaml
 from numpy.typing import NDArray
 
 from ecgstudy import metrics, training
-from ecgstudy.data.cohort import Cohort, real_cohort
+from ecgstudy.data.cohort import real_cohort
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.simulator.variety import STEPS
 from ecgstudy.paths import RESULTS
@@ -35,10 +37,17 @@ DEVELOPMENT = Path(__file__).with_name("development.yaml")
 TREES = leaderboard.BASELINES[0]
 FS = 100  # Hz, of the trees' records
 RECORDS, SEEDS = 2000, (11, 12, 13)  # simulated for each training; each has records of its own
-PLAIN, ALL = "plain", "all"
-VARIETIES = {PLAIN: "", **{step: step for step in STEPS}, ALL: "all"}
-TRIED = (PLAIN, ALL)  # by systems, whose trainings take longer than trees
+PLAIN, HEARTS, ALL = "plain", "all but recorders", "all"
+VARIETIES = {PLAIN: "", **{step: step for step in STEPS}, HEARTS: "intervals+forms+diagnoses+atria", ALL: "all"}
+TRIED = (PLAIN, STEPS[0], HEARTS, ALL)  # by systems, whose trainings take longer than trees
 AUROC, LESS = "AUROC", "AUROC less plain"
+# What a reader has seen before it is tested: ``studies.realism`` names its trainings so, too.
+REAL, SIMULATED, BOTH = "real alone", "simulated alone", "simulated, then real"
+ASIDE, BOTH_ASIDE = "other sources alone", "simulated, then other sources"
+# Beside what a network has seen: what the trees have that stand beside it.
+TREES_HAVE_SEEN = {REAL: REAL, SIMULATED: SIMULATED, BOTH: REAL, ASIDE: ASIDE, BOTH_ASIDE: ASIDE}
+MEAN, WITH_TREES = "the five networks together", "the five networks and the trees"
+LESS_REAL, LESS_TREES, F1, ERROR = "AUROC less real alone", "AUROC less the trees'", "F1", "calibration error"
 REPEATS = 2000
 
 Array = NDArray[np.floating]
@@ -50,9 +59,9 @@ def _listed() -> frozenset[tuple[str, str]]:
     return frozenset((source, str(name)) for source, names in records.items() for name in names)
 
 
-def development(cohort: Cohort) -> NDArray[np.bool_]:
-    """Which records (records,) of the real cohort may adjust simulator and training; the others test them."""
-    pairs = zip(cohort.table["source"], cohort.table["name"], strict=True)
+def development(records: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which of some real records (source, name) may adjust simulator and training; the others test them."""
+    pairs = zip(records["source"], records["name"], strict=True)
     return np.array([pair in _listed() for pair in pairs], dtype=bool)
 
 
@@ -75,7 +84,7 @@ def read_by_trees(variety: str, seed: int) -> Array:
     """Probabilities (records, classes) of real development records by trees that saw simulated ones alone."""
     cohort, real = simulated(variety, seed, FS).made(), real_cohort(FS)
     trees = FeatureBaseline().fit(cohort, np.arange(len(cohort)))
-    return trees.predict(real, np.flatnonzero(development(real)))
+    return trees.predict(real, np.flatnonzero(development(real.table)))
 
 
 def train_system(reader: str, variety: str, seed: int, *, only_open: bool = False) -> training.Run | None:
@@ -105,7 +114,7 @@ def tasks(reader: str) -> list[Task]:
 def keep(reader: str, found: Sequence[Any]) -> None:
     """Write the rows of a reader in the place of those that it had; ``found`` is what its ``tasks`` gave, in order."""
     real = real_cohort(FS if reader == TREES else found[0].system.fs)
-    there = np.flatnonzero(development(real))
+    there = np.flatnonzero(development(real.table))
     read: dict[str, list[Array]] = {}
     runs: dict[str, list[str]] = {}
     for (variety, _), one in zip(points(reader), found, strict=True):
@@ -141,16 +150,12 @@ def scored(read: dict[str, Array], targets: NDArray[np.bool_], patients: Sequenc
     """
     groups, targets = np.asarray(patients, dtype=str), np.asarray(targets, dtype=bool)
 
-    def areas(p: Array, weights: Array) -> Array:
-        by_class = metrics.auroc(targets, p, weights)
-        return np.concatenate([np.asarray(metrics.class_mean(by_class))[..., None], by_class], axis=-1)
-
     # The first of all records as they are.
     weights = [np.ones((1, len(targets))), *metrics.resamples(groups, len(targets), REPEATS, 0)]
 
     def weighted(each: Array) -> Array:
         """(1 + repeats, trainings, 1 + classes)."""
-        return np.concatenate([np.stack([areas(p, w) for p in each], axis=1) for w in weights])
+        return np.concatenate([np.stack([_areas(targets, p, w) for p in each], axis=1) for w in weights])
 
     found = {variety: weighted(each) for variety, each in read.items()}
     tables = []
@@ -183,3 +188,95 @@ def scored(read: dict[str, Array], targets: NDArray[np.bool_], patients: Sequenc
 def committed() -> pd.DataFrame:
     """The table as committed."""
     return read_committed(TABLE, NUMBERS)
+
+
+def readings() -> dict[tuple[str, str], leaderboard.Answer]:
+    """Committed answers (reader, what it has seen) to the real records that adjusted nothing, each by one network.
+
+    ``MEAN`` is the mean probability of the networks that are there, ``WITH_TREES`` that of all these and the trees.
+    """
+    boards = {board: leaderboard.records_of(board) for board in ("real", "by-source")}
+    answers = {board: leaderboard.answers_of(board) for board in boards}
+    systems = [cls.name for cls in catalogue.with_chapter()]
+    entries = {(TREES, REAL): ("real", TREES), (TREES, SIMULATED): ("real", TREES + leaderboard.ALONE)}
+    entries[TREES, ASIDE] = "by-source", TREES
+    for name in systems:
+        first = f"{name}, one" if f"{name}, one" in answers["real"] else name
+        entries |= {
+            (name, REAL): ("real", first),
+            (name, SIMULATED): ("real", name + leaderboard.ALONE),
+            (name, BOTH): ("real", name + leaderboard.VARIED),
+            (name, ASIDE): ("by-source", name),
+            (name, BOTH_ASIDE): ("by-source", name + leaderboard.VARIED),
+        }
+    there = {board: np.flatnonzero(~development(records)) for board, records in boards.items()}
+    found = {
+        key: (answers[board][entry][0][there[board]], answers[board][entry][1][there[board]])
+        for key, (board, entry) in entries.items()
+        if entry in answers[board]
+    }
+    for seen, as_trees in TREES_HAVE_SEEN.items():
+        networks = [found[name, seen] for name in systems if (name, seen) in found]
+        if len(networks) > 1:
+            found[MEAN, seen] = _mean(networks)
+        if len(networks) > 1 and (TREES, as_trees) in found:
+            found[WITH_TREES, seen] = _mean([*networks, found[TREES, as_trees]])
+    return found
+
+
+def _mean(answers: Sequence[leaderboard.Answer]) -> leaderboard.Answer:
+    """Mean probability, and what most of them call."""
+    p, called = (np.mean([answer[part] for answer in answers], axis=0) for part in (0, 1))
+    return p.astype(np.float32), called > 0.5
+
+
+def untouched() -> pd.DataFrame:
+    """The real records that adjusted nothing, as the leaderboard keeps them."""
+    records = leaderboard.records_of("real")
+    return records[~development(records)].reset_index(drop=True)
+
+
+def tested(*, repeats: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """How well each reader reads the real records that adjusted nothing, after what it has seen.
+
+    Returns
+    -------
+    DataFrame
+        Columns reader, seen, measure, class (empty: mean of classes), value, low, high, p, n, positives. The measures
+        are AUROC, what it is more than that of the same reader on real records alone and than that of the trees, F1 of
+        what is called, and the calibration error. Intervals are over patients; each reader is one training a fold.
+    """
+    records, found = untouched(), readings()
+    targets, patients = records[list(CLASSES)].to_numpy(dtype=bool), records["patient_id"].to_numpy()
+    options: dict[str, Any] = {"groups": patients, "repeats": repeats, "seed": seed}
+    tables = []
+    for (reader, seen), (p, called) in found.items():
+        of: dict[str, metrics.Interval | metrics.Difference] = {
+            AUROC: metrics.bootstrap_interval(_areas, targets, p, **options),
+            F1: metrics.bootstrap_interval(_with_mean(metrics.f1), targets, called, **options),
+            ERROR: metrics.bootstrap_interval(_with_mean(metrics.calibration_error), targets, p, **options),
+        }
+        if seen in (SIMULATED, BOTH):
+            of[LESS_REAL] = metrics.bootstrap_difference(_areas, targets, p, found[reader, REAL][0], **options)
+        if reader != TREES and (trees := found.get((TREES, TREES_HAVE_SEEN[seen]))):
+            of[LESS_TREES] = metrics.bootstrap_difference(_areas, targets, p, trees[0], **options)
+        for measure, interval in of.items():
+            rows = pd.DataFrame({"class": ["", *CLASSES], **interval._asdict()})
+            tables.append(rows.assign(reader=reader, seen=seen, measure=measure))
+    table = pd.concat(tables, ignore_index=True)
+    positives = {"": int(targets.any(axis=1).sum()), **dict(zip(CLASSES, targets.sum(axis=0).tolist(), strict=True))}
+    table = table.assign(n=len(targets), positives=table["class"].map(positives))
+    return table[["reader", "seen", "measure", "class", *NUMBERS, "n", "positives"]]
+
+
+def _with_mean(metric: metrics.Metric) -> metrics.Metric:
+    """A metric of each class with the mean of the classes before it: (..., 1 + classes)."""
+
+    def both(targets: Array, scores: Array, weights: Array) -> Array:
+        by_class = metric(targets, scores, weights)
+        return np.concatenate([np.asarray(metrics.class_mean(by_class))[..., None], by_class], axis=-1)
+
+    return both
+
+
+_areas = _with_mean(metrics.auroc)

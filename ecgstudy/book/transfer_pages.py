@@ -1,0 +1,180 @@
+"""Tables and figures of the chapter on how far simulated hearts carry."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
+
+from ecgstudy.book import plots, real_records, report
+from ecgstudy.book.simulator_pages import interval_of, number_of, row_of
+from ecgstudy.data.labels import CLASSES
+from ecgstudy.data.records import LEADS, Record
+from ecgstudy.data.simulator import synthetic
+from ecgstudy.studies import transfer
+
+# A real ECG of the book and the lead that shows its finding best, by class.
+SHOWN = {
+    "NSR": ("ptbxl-10", "II"),
+    "I-AVB": ("georgia-E06320", "II"),
+    "RBBB": ("cpsc-A0010", "V1"),
+    "STD": ("ptbxl-296", "V5"),
+}
+SECONDS = 4.0  # of each strip
+KEYS = {  # what ``told`` calls a reader and what it has seen
+    "five": transfer.MEAN,
+    "all": transfer.WITH_TREES,
+    "own": "Local evidence",
+    "xecgnet": "xECGNet",
+    "ecgmaster": "ECGMaster",
+    "butt": "BUTTeam",
+    "gap": "CNN-GAP",
+    "trees": transfer.TREES,
+}
+SEEN = {
+    "real": transfer.REAL,
+    "alone": transfer.SIMULATED,
+    "both": transfer.BOTH,
+    "aside": transfer.ASIDE,
+    "both_aside": transfer.BOTH_ASIDE,
+}
+MEASURES = {
+    "": transfer.AUROC,
+    "_less_real": transfer.LESS_REAL,
+    "_less_trees": transfer.LESS_TREES,
+    "_f1": transfer.F1,
+    "_error": transfer.ERROR,
+}
+
+
+def hearts(name: str, index: int, seed: int, fs: float = 250) -> list[tuple[str, Record]]:
+    """A real record of a class, a plain simulated one and a varied one: (what it is, record)."""
+    labels = frozenset({name})
+    return [
+        ("real", real_records.committed()[SHOWN[name][0]].record),
+        ("plain", synthetic.simulate(index, seed, fs=fs, labels=labels).record),
+        ("varied", synthetic.simulate(index, seed, fs=fs, labels=labels, variety="all").record),
+    ]
+
+
+def side_by_side(rows: Mapping[str, Sequence[tuple[str, Record]]]) -> Figure:
+    """Strips of each class in a row: the lead of ``SHOWN``, ``SECONDS`` from the start, on paper of one scale."""
+    across = max(map(len, rows.values()))
+    figure, axes = plt.subplots(len(rows), across, figsize=(10, 1.6 * len(rows)), squeeze=False, sharex=True)
+    for (name, records), line in zip(rows.items(), axes, strict=True):
+        lead = SHOWN[name][1]
+        drawn = []
+        for what, record in records:
+            y = record.signal[LEADS.index(lead), : round(SECONDS * record.fs)]
+            drawn.append((what, np.arange(len(y)) / record.fs, y - np.nanmedian(y)))
+        low, high = min(y.min() for *_, y in drawn) - 0.2, max(y.max() for *_, y in drawn) + 0.2
+        for ax, (what, t, y) in zip(line, drawn, strict=True):
+            ax.plot(t, y, color=plots.INK, lw=0.8)
+            ax.set(xlim=(0, SECONDS), ylim=(low, high), xticks=[], yticks=[])
+            ax.set_title(f"{name}, {lead}: {what}", loc="left", fontsize=9)
+            plots.strip_paper(ax)
+    figure.tight_layout()
+    return figure
+
+
+def steps(rows: pd.DataFrame) -> Figure:
+    """Draw what each step of variety adds to the mean AUROC of readers of simulated records, on real ones."""
+    shown = rows[(rows["measure"] == transfer.LESS) & (rows["class"] == "")]
+    return plots.forest(
+        shown,
+        names="variety",
+        groups="reader",
+        xlabel="macro-AUROC on real records, less that after plain ones",
+        reference=0,
+        said="no more",
+        digits=3,
+    )
+
+
+def steps_by_class(rows: pd.DataFrame, caption: str) -> Styler:
+    """AUROC on real records of each reader, class and variety, and how many of the records have the class."""
+    areas = rows[rows["measure"] == transfer.AUROC].assign(**{"class": rows["class"].replace("", "mean of classes")})
+    shown = report.wide(
+        areas.rename(columns={"positives": "records with it"}), ["reader", "class", "records with it"], "variety"
+    )
+    return report.table(shown, caption)
+
+
+def of_steps(rows: pd.DataFrame, reader: str, prefix: str) -> dict[str, str]:
+    """What the prose says of a reader after each variety: ``<prefix>_<variety>_<class>``, and how much ``_more``."""
+    found = {}
+    for variety in dict.fromkeys(rows.loc[rows["reader"] == reader, "variety"]):
+        for name in ("", *CLASSES):
+            where = {"reader": reader, "variety": variety, "class": name}
+            key = "_".join(part for part in (prefix, variety.replace(" ", "_"), name.replace("-", "")) if part)
+            found[key] = number_of(rows, measure=transfer.AUROC, **where)
+            if variety != transfer.PLAIN:
+                found[f"{key}_more"] = interval_of(rows, measure=transfer.LESS, **where)
+    one = row_of(rows, reader=reader, variety=transfer.PLAIN, measure=transfer.AUROC, **{"class": ""})
+    return found | {
+        f"{prefix}_records": f"{one['records']:,}",
+        f"{prefix}_n": f"{one['n']:,}",
+        f"{prefix}_trainings": str(one["trainings"]),
+    }
+
+
+def starts(rows: pd.DataFrame, *, seen: Sequence[str], reference: float | None = None, said: str = "") -> Figure:
+    """Draw the mean AUROC of each reader on records that adjusted nothing, a mark for each thing it has ``seen``."""
+    return plots.forest(
+        _of(rows, transfer.AUROC, seen),
+        names="reader",
+        series="seen",
+        xlabel="macro-AUROC on real records",
+        reference=reference,
+        said=said,
+        digits=3,
+    )
+
+
+def less(rows: pd.DataFrame, measure: str, *, seen: Sequence[str], said: str) -> Figure:
+    """Draw a difference of the mean AUROC of each reader, a mark for each thing it has ``seen``."""
+    return plots.forest(
+        _of(rows, measure, seen), names="reader", series="seen", xlabel=measure, reference=0, said=said, digits=3
+    )
+
+
+def by_class(rows: pd.DataFrame, reader: str, *, seen: Sequence[str]) -> Figure:
+    """Draw the AUROC of a reader in each class, a mark for each thing it has ``seen``."""
+    shown = rows[(rows["reader"] == reader) & (rows["measure"] == transfer.AUROC) & (rows["class"] != "")]
+    shown = pd.concat([shown[shown["seen"] == one] for one in seen])
+    return plots.forest(
+        shown, names="class", series="seen", xlabel="AUROC on real records", reference=0.5, said="chance"
+    )
+
+
+def table(rows: pd.DataFrame, caption: str, *, seen: Sequence[str], classes: bool = False) -> Styler:
+    """Means over the classes of what was measured of each reader, or the AUROC of each class."""
+    if not classes:
+        shown = _of(rows, None, seen)
+        return report.table(report.wide(shown, ["reader", "seen"], "measure"), caption)
+    areas = rows[(rows["measure"] == transfer.AUROC) & (rows["class"] != "") & rows["seen"].isin(seen)]
+    areas = areas.rename(columns={"positives": "records with it"})
+    shown = report.wide(areas, ["class", "records with it", "reader"], "seen")
+    return report.table(shown, caption)
+
+
+def told(rows: pd.DataFrame) -> dict[str, str]:
+    """What the prose says of means over classes: ``<reader>_<seen><measure>`` by ``KEYS``, ``SEEN``, ``MEASURES``."""
+    found = {}
+    for key, reader in KEYS.items():
+        for short, seen in SEEN.items():
+            for end, measure in MEASURES.items():
+                where = rows[(rows["reader"] == reader) & (rows["seen"] == seen) & (rows["measure"] == measure)]
+                where = where[where["class"] == ""]
+                if len(where):
+                    value, low, high = where.iloc[0][["value", "low", "high"]]
+                    found[f"{key}_{short}{end}"] = report.interval(value, low, high, digits=3)
+    return found
+
+
+def _of(rows: pd.DataFrame, measure: str | None, seen: Sequence[str]) -> pd.DataFrame:
+    """Rows of the mean over classes in the order of ``seen``."""
+    shown = rows[(rows["class"] == "") & ((rows["measure"] == measure) if measure else True)]
+    return pd.concat([shown[shown["seen"] == one] for one in seen], ignore_index=True)
