@@ -295,6 +295,35 @@ def auroc(targets: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = 
     return np.stack(areas, axis=-1)
 
 
+def auroc_within(groups: Sequence | np.ndarray) -> Metric:
+    """AUROC of each class that compares a record with others of its group (source) alone.
+
+    A pair of a positive and a negative counts if both are of one group, and all such pairs count alike. So neither the
+    groups' shares of a class nor the level of whoever answered a group (another network, say) changes it.
+
+    Parameters
+    ----------
+    groups
+        (records,) group of each record.
+    """
+    groups = np.asarray(groups)
+    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+
+    def within(targets: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        targets, scores, weights = _scored(targets, scores, weights)
+        if groups.shape != (len(targets),):
+            raise ValueError(f"groups {groups.shape} for {len(targets)} records: give the group of every record")
+        above, pairs = 0.0, 0.0
+        for inside in members:
+            target, weight = targets[inside].astype(float), weights[..., inside]
+            here = (weight @ target) * (weight @ (1 - target))
+            above = above + np.where(here > 0, np.nan_to_num(auroc(targets[inside], scores[inside], weight)) * here, 0)
+            pairs = pairs + here
+        return _ratio(np.asarray(above), np.asarray(pairs))
+
+    return within
+
+
 def auprc(targets: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """Area under the precision-recall curve of each class as average precision Σ ΔR·P (steps, not trapezia).
 

@@ -209,6 +209,29 @@ def test_equal_to_scikit_learn(ties, weighting):
         assert ours(targets, answers, weights) == pytest.approx(theirs(sample_weight=weights), rel=1e-12), ours.__name__
 
 
+def test_auroc_within_groups_counts_pairs_of_one_group_alone():
+    rng = np.random.default_rng(3)
+    y, p, group = rng.random((60, 2)) < 0.4, rng.random((60, 2)).round(1), rng.choice(["a", "b", "c"], 60)
+    y[group == "c", 0] = True  # this group has no pair of the first class
+    weights = rng.integers(0, 3, (2, 60)).astype(float)
+    found = metrics.auroc_within(group)(y, p, weights)
+    for w, values in zip(weights, found, strict=True):
+        for k, value in enumerate(values):
+            above = pairs = 0.0
+            for i in range(60):
+                for j in range(60):
+                    if y[i, k] and not y[j, k] and group[i] == group[j]:
+                        pairs += w[i] * w[j]
+                        above += w[i] * w[j] * ((p[i, k] > p[j, k]) + (p[i, k] == p[j, k]) / 2)
+            assert value == pytest.approx(above / pairs)
+    # What answers a group alike, at whatever level, knows nothing; pooled, its levels may help it or hurt it.
+    level = np.repeat(np.select([group == "a", group == "b"], [0.9, 0.1], 0.5)[:, None], 2, axis=1)
+    np.testing.assert_allclose(metrics.auroc_within(group)(y, level, np.ones(60)), 0.5)
+    np.testing.assert_allclose(metrics.auroc_within(["x"] * 60)(y, p, np.ones(60)), metrics.auroc(y, p))
+    with pytest.raises(ValueError, match="give the group of every record"):
+        metrics.auroc_within(group[1:])(y, p, np.ones(60))
+
+
 def test_auroc_pair_by_pair():
     targets, scores, _ = random_answers(records=25)
     for c, ours in enumerate(auroc(targets, scores)):

@@ -7,12 +7,16 @@ import re
 from xml.etree import ElementTree
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import yaml
 
+from ecgstudy import metrics
 from ecgstudy.book import computed, hearts, report, summary_pages
+from ecgstudy.data.labels import CLASSES
 from ecgstudy.paths import REPOSITORY, RESULTS
-from ecgstudy.studies import fair_trial
+from ecgstudy.studies import fair_trial, leaderboard
+from ecgstudy.systems.catalogue import CATALOGUE
 
 
 @pytest.fixture(autouse=True)
@@ -41,17 +45,16 @@ OWN_MAPS = {
 
 
 def test_the_findings_have_the_numbers_of_the_tables():
-    real, aside = areas("real"), areas("by-source")
+    real = areas("real")
     first, second, third, fourth, fifth = (said() for said in summary_pages.FINDINGS)
     assert report.interval(*real["features and trees"]) in first and report.interval(*real["xECGNet"]) in first
-    networks = {k: v for k, v in aside.items() if k not in ("features and trees", "all together")}
-    best = max(networks, key=lambda name: networks[name][0])
-    assert (
-        "the best network, the study's own, falls" in second
-        and best == "Local evidence"
-        and report.interval(*networks[best]) in second
-    )
-    assert report.interval(*aside["features and trees"]) in second and report.interval(*real["source alone"]) in second
+    new = leaderboard.pairs_within_sources("by-source").set_index("system").T.to_dict("list")
+    best = max(CATALOGUE, key=lambda name: new[name][0] if name in new else 0)
+    assert "the best network, the study's own, falls" in second and best == "Local evidence"
+    assert all(report.interval(*new[name]) in second for name in (best, "features and trees"))
+    assert report.interval(*real["source alone"]) in second
+    (alone,) = leaderboard.pairs_within_sources("real", [best + leaderboard.ALONE]).to_dict("records")
+    assert report.interval(alone["value"], alone["low"], alone["high"]) in second and "18,000 simulated" in second
     mass = explained("excess mass")
     trial = fair_trial.table().query("cohort == 'synthetic' and trained == @fair_trial.MANY and `class` == ''")
     trial = trial.query("trial == 'excess mass' and key == 'AF with the QRS complexes'").set_index(["system", "method"])
@@ -62,7 +65,7 @@ def test_the_findings_have_the_numbers_of_the_tables():
     assert report.number(trial.loc[("xECGNet", "attention"), "ceiling"], 2) in third
     for cohort, trained in itertools.product(("synthetic", "LUDB"), ("synthetic", "synthetic-large")):
         assert report.interval(*mass["Local evidence", "evidence", cohort, trained], digits=2) in fourth
-    assert report.interval(*real["Local evidence, pre-trained"]) in fourth
+    assert report.interval(*real["Local evidence, varied records first"]) in fourth
     seeds = [v[0] for k, v in explained("seeds").items() if k[:2] in OWN_MAPS and k[2:] == ("synthetic", "synthetic")]
     assert f"correlate by {min(seeds):.2f} to {max(seeds):.2f}," in fifth
 
@@ -77,7 +80,7 @@ def test_the_findings_are_true_of_these_tables():
     """A table that no longer says it stops the build: here a board on which a network leads."""
     real = areas("real")
     trees = real["features and trees"][0]
-    networks = {k: v for k, v in real.items() if k not in ("features and trees", "source alone") and "pre-" not in k}
+    networks = {k: v for k, v in real.items() if k not in leaderboard.BASELINES and leaderboard.saw_its_board_alone(k)}
     assert all(value[0] < trees for value in networks.values())
 
 
@@ -98,11 +101,17 @@ def test_few_and_many_are_the_tables_rows():
 
 
 def test_new_patients_and_a_new_source_are_the_tables_rows():
-    real, aside = areas("real"), areas("by-source")
-    rows = summary_pages.aside()
-    assert set(rows.index) == set(aside) - {"all together"}
-    for name, row in rows.iterrows():
-        assert (row["patients"], row["sources"]) == (real.get(f"{name}, one", real[name])[0], aside[name][0])
+    rows, said = summary_pages.aside(), summary_pages.new_source()
+    alone = {name for name in areas("by-source") if ", " not in name}
+    assert set(rows.index) == alone - {"all together"}
+    for column, board in {"patients": "real", "sources": "by-source"}.items():
+        records, answers = leaderboard.records_of(board), leaderboard.answers_of(board)
+        within, y = metrics.auroc_within(leaderboard.source_of(records)), records[list(CLASSES)].to_numpy(bool)
+        for name in rows.index:
+            p, _ = answers[f"{name}, one" if board == "real" and f"{name}, one" in answers else name]
+            assert rows.loc[name, column] == pytest.approx(within(y, p, np.ones(len(y))).mean())
+    for name in (rows.drop(index="features and trees")["sources"].idxmax(), "features and trees"):
+        assert all(report.number(rows.loc[name, column]) in said for column in ("patients", "sources"))
 
 
 def test_the_maps_are_all_own_maps_and_two_that_know_nothing():
@@ -133,7 +142,8 @@ def test_the_source_alone_beats_whom_the_page_names():
 def test_the_readers_leave_out_single_members_and_stand_in_order():
     rows = summary_pages.readers()
     assert rows["value"].is_monotonic_decreasing and not rows["name"].str.contains(", one$").any()
-    assert rows["name"].iloc[0] == "decision trees on features" and len(rows) == 10
+    assert rows["name"].iloc[0] == "decision trees on features" and len(rows) == 11
+    assert {"own network, simulated records first", "own network, simulated records alone"} < set(rows["name"])
 
 
 def test_the_first_figure_has_the_maps_of_the_systems_that_read_twelve_leads():

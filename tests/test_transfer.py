@@ -88,9 +88,9 @@ def answers(monkeypatch):
     return records, boards
 
 
-def test_readings_are_of_single_networks_on_records_that_adjusted_nothing(answers):
+def test_readings_are_of_single_networks_on_held_out_records(answers):
     records, boards = answers
-    assert transfer.untouched()["name"].tolist() == records["name"].tolist()[1::2]
+    assert transfer.held_out()["name"].tolist() == records["name"].tolist()[1::2]
     found = transfer.readings()
     np.testing.assert_array_equal(found["xECGNet", transfer.REAL][0], boards["real"]["xECGNet, one"][0][1::2])
     np.testing.assert_array_equal(found["CNN-GAP", transfer.ASIDE][1], boards["by-source"]["CNN-GAP"][1][1::2])

@@ -76,6 +76,14 @@ def within_sources(found: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
     return rows.sort_values(["place", "system"], kind="stable").drop(columns="place")
 
 
+def pooled_and_within(scores: pd.DataFrame, within: pd.DataFrame) -> pd.DataFrame:
+    """Macro-AUROC over all pairs of records and over those of one source (``pairs``), systems in their order."""
+    pooled = overall(scores, "AUROC").assign(pairs="all pairs")
+    order = list(scores["system"].cat.categories)
+    within = within.assign(system=pd.Categorical(within["system"], order, ordered=True), pairs="pairs of one source")
+    return pd.concat([pooled, within.sort_values("system")], ignore_index=True)
+
+
 def more_records(found: pd.DataFrame, few: str, many: str, caption: str) -> Styler:
     """Scores of ``leaderboard.more_records`` under two headings, and their differences."""
     shown = pd.DataFrame(

@@ -37,7 +37,8 @@ PER_CLASS = 30  # simulated explanations of each class; of LUDB's there are up t
 REPEATS = 20_000  # resamples behind an answer: at a family's level a limit is far out in the tail
 GENERAL = ("saliency", "input × gradient", "integrated gradients")
 SCORED = ("excess mass", "AUC", "pointing")
-FINE_TUNED = "pre-trained"  # on simulated records, then trained on the real ones but a fold's
+# What networks that start from simulated records, and are then trained on the real ones but a fold's, are called here.
+FINE_TUNED = {leaderboard.PRETRAINED: "pre-trained", leaderboard.VARIED: "varied records first"}
 SEPARATOR = ": "
 COLUMNS = (
     *("system", "method", "trial", "key", "cohort", "trained", "class"),
@@ -76,10 +77,11 @@ def train_one(name: str, number: int) -> training.Run:
 
 
 def runs(name: str, trained: str) -> list[training.Run]:
-    """All trainings of a system: five seeds of ``MANY``, or the five folds of ``FINE_TUNED``."""
+    """All trainings of a system: five seeds of ``MANY``, or the five folds of one of ``FINE_TUNED``."""
     if trained == MANY:
         return [train_one(name, number) for number in range(TRAININGS)]
-    return leaderboard.runs_of("real", name + leaderboard.PRETRAINED)
+    start = next(start for start, called in FINE_TUNED.items() if called == trained)
+    return leaderboard.runs_of("real", name + start)
 
 
 def scored(run: training.Run, cohort: str, per_class: int = PER_CLASS) -> pd.DataFrame:
@@ -279,7 +281,7 @@ class _Asked:
 def entries() -> list[str]:
     """Systems on trial, then the study's own with its networks that were fine-tuned on real records."""
     systems = catalogue.with_chapter()
-    fine_tuned = [cls.name + leaderboard.PRETRAINED for cls in systems if cls.kind == "own"]
+    fine_tuned = [cls.name + start for cls in systems if cls.kind == "own" for start in FINE_TUNED]
     return [cls.name for cls in systems] + fine_tuned
 
 
@@ -294,7 +296,7 @@ def tasks(entry: str) -> list[Task]:
 def tried(entry: str, number: int) -> tuple[str, dict[str, pd.DataFrame]]:
     """Name of one training of an entry, and its scores by cohort: trained and scored, or opened."""
     name, trained = named(entry)
-    run = runs(name, trained)[number] if trained == FINE_TUNED else train_one(name, number)
+    run = train_one(name, number) if trained == MANY else runs(name, trained)[number]
     cohorts = ["LUDB"] if "ludb" in at_hand() else []
     if trained == MANY:
         cohorts.insert(0, "synthetic")
@@ -303,8 +305,8 @@ def tried(entry: str, number: int) -> tuple[str, dict[str, pd.DataFrame]]:
 
 def named(entry: str) -> tuple[str, str]:
     """System of an entry, and what it was trained on."""
-    name = entry.removesuffix(leaderboard.PRETRAINED)
-    return name, MANY if name == entry else FINE_TUNED
+    name, start = leaderboard.parts_of(entry)
+    return name, FINE_TUNED[start] if start else MANY
 
 
 def keep(entry: str, found: Sequence[tuple[str, dict[str, pd.DataFrame]]]) -> None:
@@ -318,6 +320,8 @@ def keep(entry: str, found: Sequence[tuple[str, dict[str, pd.DataFrame]]]) -> No
         for question, asked in rules()["questions"].items():
             if (asked["cohort"], asked["trained"]) == (cohort, trained):
                 answers.append(answered(question, {name: scores}))
+    if not answers:  # no question is asked of such networks
+        return
     new = pd.concat(answers, ignore_index=True)
     before = committed()
     if len(before):

@@ -106,6 +106,11 @@ def parts_of(entry: str) -> tuple[str, str]:
     return entry.removesuffix(start), start
 
 
+def saw_its_board_alone(entry: str) -> bool:
+    """Whether an entry has learned from its board's records and no others: it has seen no simulated ones before."""
+    return not (parts_of(entry)[1] or entry.endswith(ALONE))
+
+
 def cohort_of(board: str, fs: float) -> Cohort:
     """Cohort of a board at ``fs`` Hz: the same records in the same order at every rate."""
     return synthetic_cohort(fs=fs, **simulated(board)) if BOARDS[board].simulated else real_cohort(fs)
@@ -129,8 +134,7 @@ def fold_of(board: str, cohort: Cohort) -> NDArray[np.intp]:
         return np.where(np.arange(len(cohort)) < simulated("synthetic")["records"], 0, -1)
     if board != "by-source":
         return cohort.folds(BOARDS[board].folds, 0)
-    group = {source: number for number, folders in enumerate(SOURCES.values()) for source in folders}
-    fold = cohort.table["source"].map(group).to_numpy(dtype=np.intp)
+    fold = source_of(cohort.table).map([*SOURCES].index).to_numpy(dtype=np.intp)
     # A patient or signal of two sources is tested with the first of them.
     return pd.Series(fold).groupby(patient_groups(cohort.table)).transform("min").to_numpy()
 
@@ -525,6 +529,33 @@ def within_sources(board: str, *, repeats: int = 1000, seed: int = 0) -> pd.Data
             rows.append(
                 {"system": entry, "source": source, "classes": enough.sum(), "n": inside.sum(), **value._asdict()}
             )
+    return pd.DataFrame(rows)
+
+
+def source_of(records: pd.DataFrame) -> pd.Series:
+    """The one of ``SOURCES`` that each of some real records (column ``source``) is from."""
+    return records["source"].map({folder: source for source, folders in SOURCES.items() for folder in folders})
+
+
+def pairs_within_sources(
+    board: str, entries: Sequence[str] | None = None, *, repeats: int = 1000, seed: int = 0
+) -> pd.DataFrame:
+    """Macro-AUROC of entries (all if None) that compares records of one source alone: system, value, low, high.
+
+    Where each source was answered by another network (``by-source``), or has another share of a class, pooled records
+    are ranked by that, too.
+    """
+    records = records_of(board)
+    targets, patients = records[list(CLASSES)].to_numpy(dtype=bool), records["patient_id"].to_numpy()
+    within = metrics.auroc_within(source_of(records))
+
+    def mean_within(targets: NDArray[np.bool_], scores: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
+        return metrics.class_mean(within(targets, scores, weights))
+
+    rows, answers = [], answers_of(board)
+    for entry in entries or answers:
+        found = metrics.bootstrap_interval(mean_within, targets, answers[entry][0], patients, repeats, seed)
+        rows.append({"system": entry, **found._asdict()})
     return pd.DataFrame(rows)
 
 

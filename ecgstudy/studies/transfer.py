@@ -5,7 +5,7 @@
 systems with the sizes of the demo. The real records are those of ``development.yaml``, which is older than any of the
 answers: they may adjust the simulator, and test nothing that is claimed of it.
 
-What is claimed is tested on the others (``untouched``), by answers that the leaderboard keeps.
+What is claimed is tested on the others (``held_out``), by answers that the leaderboard keeps.
 """
 
 from collections.abc import Sequence
@@ -46,8 +46,9 @@ REAL, SIMULATED, BOTH = "real alone", "simulated alone", "simulated, then real"
 ASIDE, BOTH_ASIDE = "other sources alone", "simulated, then other sources"
 # Beside what a network has seen: what the trees have that stand beside it.
 TREES_HAVE_SEEN = {REAL: REAL, SIMULATED: SIMULATED, BOTH: REAL, ASIDE: ASIDE, BOTH_ASIDE: ASIDE}
-MEAN, WITH_TREES = "the five networks together", "the five networks and the trees"
-LESS_REAL, LESS_TREES, F1, ERROR = "AUROC less real alone", "AUROC less the trees'", "F1", "calibration error"
+MEAN, WITH_TREES = "the networks together", "the networks and the trees"
+LESS_REAL, LESS_TREES, WITHIN = "AUROC less real alone", "AUROC less the trees'", "AUROC within sources"
+F1, ERROR = "F1", "calibration error"
 REPEATS = 2000
 
 Array = NDArray[np.floating]
@@ -191,9 +192,10 @@ def committed() -> pd.DataFrame:
 
 
 def readings() -> dict[tuple[str, str], leaderboard.Answer]:
-    """Committed answers (reader, what it has seen) to the real records that adjusted nothing, each by one network.
+    """Committed answers (reader, what it has seen) to the held-out real records, each by one network.
 
-    ``MEAN`` is the mean probability of the networks that are there, ``WITH_TREES`` that of all these and the trees.
+    ``MEAN`` is the mean probability of all networks that have an answer after simulated records alone, whatever they
+    have seen; ``WITH_TREES`` that of these and the trees.
     """
     boards = {board: leaderboard.records_of(board) for board in ("real", "by-source")}
     answers = {board: leaderboard.answers_of(board) for board in boards}
@@ -215,11 +217,13 @@ def readings() -> dict[tuple[str, str], leaderboard.Answer]:
         for key, (board, entry) in entries.items()
         if entry in answers[board]
     }
+    several = [name for name in systems if (name, SIMULATED) in found]
     for seen, as_trees in TREES_HAVE_SEEN.items():
-        networks = [found[name, seen] for name in systems if (name, seen) in found]
-        if len(networks) > 1:
-            found[MEAN, seen] = _mean(networks)
-        if len(networks) > 1 and (TREES, as_trees) in found:
+        networks = [found[name, seen] for name in several if (name, seen) in found]
+        if len(networks) < len(several) or len(several) < 2:
+            continue
+        found[MEAN, seen] = _mean(networks)
+        if (TREES, as_trees) in found:
             found[WITH_TREES, seen] = _mean([*networks, found[TREES, as_trees]])
     return found
 
@@ -230,37 +234,40 @@ def _mean(answers: Sequence[leaderboard.Answer]) -> leaderboard.Answer:
     return p.astype(np.float32), called > 0.5
 
 
-def untouched() -> pd.DataFrame:
-    """The real records that adjusted nothing, as the leaderboard keeps them."""
+def held_out() -> pd.DataFrame:
+    """The real records that are not ``development`` records, as the leaderboard keeps them."""
     records = leaderboard.records_of("real")
     return records[~development(records)].reset_index(drop=True)
 
 
 def tested(*, repeats: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """How well each reader reads the real records that adjusted nothing, after what it has seen.
+    """How well each reader reads the held-out real records, after what it has seen.
 
     Returns
     -------
     DataFrame
         Columns reader, seen, measure, class (empty: mean of classes), value, low, high, p, n, positives. The measures
-        are AUROC, what it is more than that of the same reader on real records alone and than that of the trees, F1 of
-        what is called, and the calibration error. Intervals are over patients; each reader is one training a fold.
+        are AUROC, over all pairs and over those within a source; what it is more than that of the same reader on real
+        records alone, and than that of the trees; F1 of what is called; the calibration error. Intervals are over
+        patients: each reader is one training a fold.
     """
-    records, found = untouched(), readings()
+    records, found = held_out(), readings()
     targets, patients = records[list(CLASSES)].to_numpy(dtype=bool), records["patient_id"].to_numpy()
     options: dict[str, Any] = {"groups": patients, "repeats": repeats, "seed": seed}
     tables = []
+    within = _with_mean(metrics.auroc_within(leaderboard.source_of(records)))
     for (reader, seen), (p, called) in found.items():
-        of: dict[str, metrics.Interval | metrics.Difference] = {
+        measured: dict[str, metrics.Interval | metrics.Difference] = {
             AUROC: metrics.bootstrap_interval(_areas, targets, p, **options),
+            WITHIN: metrics.bootstrap_interval(within, targets, p, **options),
             F1: metrics.bootstrap_interval(_with_mean(metrics.f1), targets, called, **options),
             ERROR: metrics.bootstrap_interval(_with_mean(metrics.calibration_error), targets, p, **options),
         }
         if seen in (SIMULATED, BOTH):
-            of[LESS_REAL] = metrics.bootstrap_difference(_areas, targets, p, found[reader, REAL][0], **options)
+            measured[LESS_REAL] = metrics.bootstrap_difference(_areas, targets, p, found[reader, REAL][0], **options)
         if reader != TREES and (trees := found.get((TREES, TREES_HAVE_SEEN[seen]))):
-            of[LESS_TREES] = metrics.bootstrap_difference(_areas, targets, p, trees[0], **options)
-        for measure, interval in of.items():
+            measured[LESS_TREES] = metrics.bootstrap_difference(_areas, targets, p, trees[0], **options)
+        for measure, interval in measured.items():
             rows = pd.DataFrame({"class": ["", *CLASSES], **interval._asdict()})
             tables.append(rows.assign(reader=reader, seen=seen, measure=measure))
     table = pd.concat(tables, ignore_index=True)
