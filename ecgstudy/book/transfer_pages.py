@@ -13,7 +13,8 @@ from ecgstudy.book.simulator_pages import interval_of, number_of, row_of
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS, Record
 from ecgstudy.data.simulator import synthetic
-from ecgstudy.studies import transfer
+from ecgstudy.studies import fair_trial, leaderboard, transfer
+from ecgstudy.systems.catalogue import by_name
 
 # A real ECG of the book and the lead that shows its finding best, by class.
 SHOWN = {
@@ -24,8 +25,8 @@ SHOWN = {
 }
 SECONDS = 4.0  # of each strip
 KEYS = {  # what ``told`` calls a reader and what it has seen
-    "five": transfer.MEAN,
-    "all": transfer.WITH_TREES,
+    "networks": transfer.MEAN,
+    "with_trees": transfer.WITH_TREES,
     "own": "Local evidence",
     "xecgnet": "xECGNet",
     "ecgmaster": "ECGMaster",
@@ -44,6 +45,7 @@ MEASURES = {
     "": transfer.AUROC,
     "_less_real": transfer.LESS_REAL,
     "_less_trees": transfer.LESS_TREES,
+    "_within": transfer.WITHIN,
     "_f1": transfer.F1,
     "_error": transfer.ERROR,
 }
@@ -120,23 +122,28 @@ def of_steps(rows: pd.DataFrame, reader: str, prefix: str) -> dict[str, str]:
     }
 
 
-def starts(rows: pd.DataFrame, *, seen: Sequence[str], reference: float | None = None, said: str = "") -> Figure:
-    """Draw the mean AUROC of each reader on records that adjusted nothing, a mark for each thing it has ``seen``."""
+def area(rows: pd.DataFrame, reader: str, seen: str) -> float:
+    """Mean AUROC of a reader after what it has seen."""
+    return float(row_of(rows, reader=reader, seen=seen, measure=transfer.AUROC, **{"class": ""})["value"])
+
+
+def starts(
+    rows: pd.DataFrame,
+    *,
+    seen: Sequence[str],
+    measure: str = transfer.AUROC,
+    reference: float | None = None,
+    said: str = "",
+) -> Figure:
+    """Draw a mean over classes of each reader on held-out records, a mark for each thing it has ``seen``."""
     return plots.forest(
-        _of(rows, transfer.AUROC, seen),
+        _of(rows, measure, seen),
         names="reader",
         series="seen",
-        xlabel="macro-AUROC on real records",
+        xlabel=f"{measure.replace('AUROC', 'macro-AUROC')}, real records",
         reference=reference,
         said=said,
         digits=3,
-    )
-
-
-def less(rows: pd.DataFrame, measure: str, *, seen: Sequence[str], said: str) -> Figure:
-    """Draw a difference of the mean AUROC of each reader, a mark for each thing it has ``seen``."""
-    return plots.forest(
-        _of(rows, measure, seen), names="reader", series="seen", xlabel=measure, reference=0, said=said, digits=3
     )
 
 
@@ -160,18 +167,47 @@ def table(rows: pd.DataFrame, caption: str, *, seen: Sequence[str], classes: boo
     return report.table(shown, caption)
 
 
+def lacking() -> list[str]:
+    """Systems whose training from varied records is not committed."""
+    return [
+        one.removesuffix(leaderboard.VARIED) for one in leaderboard.missing("real") if one.endswith(leaderboard.VARIED)
+    ]
+
+
 def told(rows: pd.DataFrame) -> dict[str, str]:
-    """What the prose says of means over classes: ``<reader>_<seen><measure>`` by ``KEYS``, ``SEEN``, ``MEASURES``."""
+    """What the prose says: ``<reader>_<seen><measure>`` by ``KEYS``, ``SEEN`` and ``MEASURES``.
+
+    Of AUROC and of its gain over real records alone also by class: ``own_alone_less_real_IAVB``.
+    """
+    names = [(key, reader, short, seen) for key, reader in KEYS.items() for short, seen in SEEN.items()]
+    known = rows.set_index(["reader", "seen", "measure", "class"])[["value", "low", "high"]]
     found = {}
-    for key, reader in KEYS.items():
-        for short, seen in SEEN.items():
-            for end, measure in MEASURES.items():
-                where = rows[(rows["reader"] == reader) & (rows["seen"] == seen) & (rows["measure"] == measure)]
-                where = where[where["class"] == ""]
-                if len(where):
-                    value, low, high = where.iloc[0][["value", "low", "high"]]
-                    found[f"{key}_{short}{end}"] = report.interval(value, low, high, digits=3)
-    return found
+    for key, reader, short, seen in names:
+        for end, measure in MEASURES.items():
+            for name in ("", *CLASSES) if measure in (transfer.AUROC, transfer.LESS_REAL) else ("",):
+                if (reader, seen, measure, name) in known.index:
+                    numbers = known.loc[(reader, seen, measure, name)]
+                    place = f"{key}_{short}{end}_{name.replace('-', '')}".removesuffix("_")
+                    found[place] = report.interval(*numbers, digits=3)
+    return found | {
+        f"n_{name.replace('-', '')}": str(n) for name, n in transfer.held_out()[list(CLASSES)].sum().items()
+    }
+
+
+def maps(system: str) -> dict[str, str]:
+    """Excess mass of a system's first own map on LUDB after each training that starts from simulated records.
+
+    ``map_<start>``, with ``detector_<start>`` beside it: the best of what has seen no network, on the same cells.
+    """
+    method = next(iter(by_name(system).own_maps))
+    rows = fair_trial.table()
+    where = {"system": system, "cohort": "LUDB", "method": method, "trial": "excess mass", "class": ""}
+    found = {}
+    for name, start in {"plain": leaderboard.PRETRAINED, "varied": leaderboard.VARIED}.items():
+        row = row_of(rows, **where, key=fair_trial.KEYS[1], trained=fair_trial.FINE_TUNED[start])
+        found[f"map_{name}"] = report.interval(*row[["value", "low", "high"]], digits=2)
+        found[f"detector_{name}"] = report.number(row["floor"], 2)
+    return found | {"map_trainings": str(row["trainings"]), "map_n": str(row["n"])}
 
 
 def _of(rows: pd.DataFrame, measure: str | None, seen: Sequence[str]) -> pd.DataFrame:

@@ -1,0 +1,127 @@
+"""Tables and figures of the chapter on how far simulated hearts carry."""
+
+import itertools
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from ecgstudy.book import real_records, report
+from ecgstudy.book import transfer_pages as pages
+from ecgstudy.data.labels import CLASSES
+from ecgstudy.data.records import LEADS
+from ecgstudy.paths import NOTEBOOKS
+from ecgstudy.studies import fair_trial, leaderboard, transfer
+
+THREE = (transfer.REAL, transfer.SIMULATED, transfer.BOTH)
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    """No figure stays open."""
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """A number for each reader, what it has seen, measure and class; no other is equal to it."""
+    readers, measures = (transfer.TREES, "Local evidence", transfer.MEAN), (transfer.AUROC, transfer.LESS_REAL)
+    keys = list(itertools.product(readers, THREE, measures, ("", *CLASSES)))
+    table = pd.DataFrame(keys, columns=["reader", "seen", "measure", "class"])
+    table = table.assign(value=0.5 + np.arange(len(table)) / 1000, n=30, positives=7, p=0.01)
+    return table.assign(low=table["value"] - 0.1, high=table["value"] + 0.1)
+
+
+def number(rows, *key):
+    return rows.set_index(["reader", "seen", "measure", "class"]).loc[key, "value"]
+
+
+def test_hearts_of_a_row_have_one_finding_and_one_lead_on_one_scale():
+    found = {name: pages.hearts(name, 3, 7) for name in ("RBBB", "STD")}
+    for name, records in found.items():
+        assert [what for what, _ in records] == ["real", "plain", "varied"]
+        assert all(name in record.labels for _, record in records)
+        assert pages.SHOWN[name][0] in real_records.committed()
+        (_, plain), (_, varied) = records[1:]
+        assert plain.fs == varied.fs and not np.array_equal(plain.signal, varied.signal)
+    axes = pages.side_by_side(found).axes
+    assert [ax.get_title(loc="left") for ax in axes[:3]] == [f"RBBB, V1: {w}" for w in ("real", "plain", "varied")]
+    assert len({ax.get_ylim() for ax in axes[:3]}) == 1
+    (_, real), y = found["STD"][0], np.asarray(axes[3].lines[0].get_ydata())
+    shown = real.signal[LEADS.index("V5"), : round(pages.SECONDS * real.fs)]
+    np.testing.assert_allclose(y, shown - np.median(shown))
+
+
+def test_starts_and_classes_are_drawn_with_a_mark_for_each_training(rows):
+    figure = pages.starts(rows, seen=THREE, reference=0.6)
+    ax = figure.axes[0]
+    assert [t.get_text() for t in ax.get_yticklabels()] == [transfer.TREES, "Local evidence", transfer.MEAN]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == list(THREE)
+    written = {t.get_text() for t in ax.texts}
+    assert report.number(number(rows, "Local evidence", transfer.BOTH, transfer.AUROC, "")) in written
+    ax = pages.by_class(rows, transfer.MEAN, seen=THREE).axes[0]
+    assert [t.get_text() for t in ax.get_yticklabels()] == list(CLASSES)
+    assert f"{number(rows, transfer.MEAN, transfer.REAL, transfer.AUROC, 'AF'):.2f}" in {t.get_text() for t in ax.texts}
+    assert pages.area(rows, transfer.TREES, transfer.REAL) == number(rows, transfer.TREES, transfer.REAL, "AUROC", "")
+
+
+def test_tables_have_a_row_for_each_reader_and_what_it_has_seen_or_class(rows):
+    shown = pages.table(rows, "All.", seen=THREE).data
+    assert len(shown) == 9 and list(shown) == ["reader", "seen", transfer.AUROC, transfer.LESS_REAL]
+    shown = pages.table(rows, "By class.", seen=THREE, classes=True).data
+    assert len(shown) == 9 * 3 and list(shown) == ["class", "records with it", "reader", *THREE]
+
+
+def test_the_prose_is_told_what_the_rows_say(rows):
+    told, where = pages.told(rows), ("Local evidence", transfer.SIMULATED)
+    mean, first = (
+        number(rows, *where, measure, c) for measure, c in ((transfer.AUROC, ""), (transfer.LESS_REAL, "I-AVB"))
+    )
+    assert told["own_alone"] == report.interval(mean, mean - 0.1, mean + 0.1)
+    assert told["own_alone_less_real_IAVB"] == report.interval(first, first - 0.1, first + 0.1)
+    assert not [key for key in told if key.startswith("butt")] and told["n_AF"] == str(transfer.held_out()["AF"].sum())
+
+
+def test_steps_are_drawn_by_reader_and_told_by_class():
+    rows = transfer.committed()
+    ax = pages.steps(rows).axes[0]
+    labels = [t.get_text() for t in ax.get_yticklabels()]
+    assert set(rows["reader"]) < set(labels) and transfer.PLAIN not in labels
+    told = pages.of_steps(rows, transfer.TREES, "trees")
+    row = rows.query(
+        "reader == @transfer.TREES and variety == 'all' and measure == @transfer.AUROC and `class` == 'I-AVB'"
+    )
+    assert told["trees_all_IAVB"] == report.number(row["value"].iloc[0]) and "trees_all_but_recorders_more" in told
+    assert len(pages.steps_by_class(rows, "Steps.").data) == 10 * rows["reader"].nunique()
+
+
+def test_maps_are_those_of_the_trial_and_what_lacks_is_named(monkeypatch):
+    rows = fair_trial.table().query("system == 'Local evidence' and cohort == 'LUDB' and trial == 'excess mass'")
+    rows = rows.query("method == 'evidence' and `class` == '' and key == @fair_trial.KEYS[1]").set_index("trained")
+    told = pages.maps("Local evidence")
+    for name, trained in (("plain", "pre-trained"), ("varied", "varied records first")):
+        assert told[f"map_{name}"] == report.interval(*rows.loc[trained, ["value", "low", "high"]], digits=2)
+    monkeypatch.setattr(leaderboard, "missing", lambda board: {"BUTTeam" + leaderboard.VARIED: 1.0, "BUTTeam": None})
+    assert pages.lacking() == ["BUTTeam"]
+
+
+def test_the_captions_of_the_chapter_are_true_of_its_rows():
+    page, areas = (NOTEBOOKS / "14_transfer.ipynb").read_text(encoding="utf-8"), transfer.tested(repeats=200)
+    mean = areas[areas["class"] == ""].set_index(["measure", "reader", "seen"])["value"].sort_index()
+    auroc, within = mean[transfer.AUROC], mean[transfer.WITHIN]
+    for name in ("ECGMaster", "Local evidence"):
+        assert auroc[name, transfer.SIMULATED] > auroc[name, transfer.REAL]
+    assert "ECGMaster and the study's own network read better after simulated ECGs alone" in page
+    several = [name for name in within.index.unique("reader") if (name, transfer.SIMULATED) in within.index]
+    for name in several:
+        if (name, transfer.ASIDE) in within.index:
+            assert within[name, transfer.SIMULATED] > within[name, transfer.ASIDE]
+        if (name, transfer.BOTH_ASIDE) in within.index:
+            assert within[name, transfer.SIMULATED] > within[name, transfer.BOTH_ASIDE] > within[name, transfer.ASIDE]
+    assert "simulated records alone lie furthest to the right" in page
+    # The aim that is reached, and those that are not.
+    low = areas[areas["class"] == ""].set_index(["measure", "reader", "seen"])["low"][transfer.AUROC]
+    assert low["Local evidence", transfer.SIMULATED] > 0.8 and low[transfer.WITH_TREES, transfer.BOTH] < 0.96
+    assert low["Local evidence", transfer.SIMULATED] < 0.93 and low["Local evidence", transfer.BOTH] < 0.94
