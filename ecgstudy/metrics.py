@@ -313,13 +313,13 @@ def auroc_within(groups: Sequence | np.ndarray) -> Metric:
         targets, scores, weights = _scored(targets, scores, weights)
         if groups.shape != (len(targets),):
             raise ValueError(f"groups {groups.shape} for {len(targets)} records: give the group of every record")
-        above, pairs = 0.0, 0.0
+        above, pairs = np.zeros(()), np.zeros(())
         for inside in members:
             target, weight = targets[inside].astype(float), weights[..., inside]
             here = (weight @ target) * (weight @ (1 - target))
             above = above + np.where(here > 0, np.nan_to_num(auroc(targets[inside], scores[inside], weight)) * here, 0)
             pairs = pairs + here
-        return _ratio(np.asarray(above), np.asarray(pairs))
+        return _ratio(above, pairs)
 
     return within
 
