@@ -52,12 +52,12 @@ MEASURES = {
 
 
 def hearts(name: str, index: int, seed: int, fs: float = 250) -> list[tuple[str, Record]]:
-    """A real record of a class, a plain simulated one and a varied one: (what it is, record)."""
-    labels = frozenset({name})
+    """A real record of a class, a plain simulated one and a varied one before its recorder: (what it is, record)."""
+    labels, varied = frozenset({name}), transfer.VARIETIES[transfer.HEARTS]
     return [
         ("real", real_records.committed()[SHOWN[name][0]].record),
         ("plain", synthetic.simulate(index, seed, fs=fs, labels=labels).record),
-        ("varied", synthetic.simulate(index, seed, fs=fs, labels=labels, variety="all").record),
+        ("varied", synthetic.simulate(index, seed, fs=fs, labels=labels, variety=varied).record),
     ]
 
 
