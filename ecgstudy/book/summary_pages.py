@@ -110,8 +110,8 @@ def new_source() -> str:
         f"{_said(new.loc[best])}, and the trees from {number(rows.loc[TREES, 'patients'])} to {_said(new.loc[TREES])}; "
         "records are compared within their source alone. Who knows nothing of a record but the collection that it came "
         f"from scores {_said(areas.loc[SOURCE])} over all records, since the findings are spread unevenly over the "
-        f"collections. The same network has {_said(alone)} when it has learned from {records:,} simulated ECGs and has "
-        "seen no real one. ([How far a simulated heart goes](../notebooks/14_transfer.ipynb))"
+        f"collections. When the best network has learned from {records:,} simulated ECGs and has seen no real one, it "
+        f"has {_said(alone)}. ([How far a simulated heart goes](../notebooks/14_transfer.ipynb))"
     )
 
 
@@ -320,14 +320,17 @@ def minute_readers() -> str:
         "network follows, then the papers' systems",
         f"Each entry answered the same {len(leaderboard.records_of('real'))} real records, each record by networks "
         "that had learned from other patients; a paper's system and the study's own are several networks that answer "
-        "together. Networks *of a benchmark* (resnet1d_wang, xresnet1d101) are two that others have measured on "
-        f"PTB-XL; *the source alone* knows only which collection a record came from ({_source('leaderboard.csv')}).",
+        "together. *Simulated records first* is one network of the study's own that saw "
+        f"{leaderboard.STARTS[leaderboard.VARIED]['records']:,} simulated ECGs before the real ones, *simulated "
+        "records alone* one that saw [nothing else](../notebooks/14_transfer.ipynb). Networks *of a benchmark* "
+        "(resnet1d_wang, xresnet1d101) are two that others have measured on PTB-XL; *the source alone* knows only "
+        f"which collection a record came from ({_source('leaderboard.csv')}).",
     ) + (
         f"\nThe {rows.index[0]} lead with {_said(rows.iloc[0])}. The networks are small copies, and each has learned "
-        f"from about {round(4 / 5 * len(leaderboard.records_of('real')), -1):,.0f} records. So this says what each "
-        "idea is worth at that size, and not what the published systems can do with the records that they had; [the "
-        "protocol](protocol.md) says what is smaller here. But a study without such a baseline cannot say what its "
-        "network is worth.\n\n"
+        f"from about {round(4 / 5 * len(leaderboard.records_of('real')), -1):,.0f} real records at most. So this says "
+        "what each idea is worth at that size, and not what the published systems can do with the records that they "
+        "had; [the protocol](protocol.md) says what is smaller here. But a study without such a baseline cannot say "
+        "what its network is worth.\n\n"
         f"{_below(rows)}The labels are those that [each collection](../notebooks/01_data_audit.ipynb) came "
         "with. How a cardiologist would score against them was not measured.\n"
     )
