@@ -7,7 +7,7 @@ from scipy import stats
 
 from ecgstudy.explain import ceilings, trials
 from ecgstudy.explain.cases import KEYS, synthetic_cases, with_key
-from ecgstudy.studies import fair_trial
+from ecgstudy.studies import fair_trial, leaderboard
 from ecgstudy.studies.catalogue import FairTrial
 from ecgstudy.studies.fair_trial import SCORED, Scores, on_cells
 from ecgstudy.systems.catalogue import by_name
@@ -185,3 +185,14 @@ def test_a_system_of_fewer_trainings_than_planned_is_still_missing(monkeypatch):
     rows = [{"system": name, "trained": MANY, "trainings": number} for name, number in (("CNN-GAP", 5), ("BUTTeam", 4))]
     monkeypatch.setattr(fair_trial, "table", lambda: pd.DataFrame(rows))
     assert set(FairTrial().missing("trial", ["CNN-GAP", "BUTTeam", "xECGNet"])) == {"BUTTeam", "xECGNet"}
+
+
+def test_networks_of_each_start_from_simulated_records_are_those_that_the_board_has():
+    table, entries = fair_trial.table(), fair_trial.entries()
+    assert len({fair_trial.named(entry) for entry in entries}) == len(entries)
+    for start, trained in fair_trial.FINE_TUNED.items():
+        (entry,) = (one for one in entries if one.endswith(start))
+        name, said = fair_trial.named(entry)
+        assert said == trained and name + start == entry
+        (runs,) = table.loc[(table["system"] == name) & (table["trained"] == trained), "run"].unique()
+        assert runs.split() == leaderboard.card_of("real", entry)["runs"]

@@ -85,7 +85,9 @@ def test_the_trainings_of_an_entry_are_those_that_its_answer_opens(entry, small,
     if not answers.exists():
         return
     assert first.config["cohort"] == simulated_checksum(40, 100, seed=1, balance=1, variety="all")
-    assert leaderboard.card_of("synthetic", alone)["runs"] == [first.folder.name]
+    card = leaderboard.card_of("synthetic", alone)
+    assert card["runs"] == [first.folder.name]
+    assert card["training_seconds"] == card["wall_seconds"] == round(first.card["seconds"], 1)
     p = training.predict(first.system, first.network(), small, np.arange(45))
     answered = pd.read_parquet(answers)
     np.testing.assert_allclose(answered[list(CLASSES)], p, atol=1e-6)

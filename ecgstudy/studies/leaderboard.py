@@ -147,7 +147,7 @@ def answer(board: str, entry: str, *, quiet: bool = False) -> None:
     """
     begun = time.monotonic()
     about: dict[str, Any]
-    own_runs: dict[str, list[str]] = {}
+    about_alone: dict[str, Any] = {}
     if entry in BASELINES:
         cohort, about = cohort_of(board, 100), {"fs": 100}
         fold = fold_of(board, cohort)
@@ -174,7 +174,12 @@ def answer(board: str, entry: str, *, quiet: bool = False) -> None:
         about["training_seconds"] = round(sum(run.card["seconds"] for run in runs), 1)
         if start and first == VARIED and board != "by-source":  # it would answer as on the board of all sources
             answers[whose + ALONE] = _alone(start, cohort)
-            own_runs[whose + ALONE] = [start.folder.name]
+            seconds_alone = round(start.card["seconds"], 1)
+            about_alone = {
+                "runs": [start.folder.name],
+                "training_seconds": seconds_alone,
+                "wall_seconds": seconds_alone,
+            }
     # Runs that were trained before, by others maybe, took their time all the same.
     seconds = max(round(time.monotonic() - begun, 1), about.get("training_seconds", 0.0))
     about |= {"cohort": cohort.checksum, "wall_seconds": seconds, "torch": torch.__version__}
@@ -192,10 +197,8 @@ def answer(board: str, entry: str, *, quiet: bool = False) -> None:
             write_compact(frame, partial)
         with written_whole(folder / f"{name}.json") as partial:
             sha256 = training.fingerprint(records[tested], frame)
-            said = {"entry": name, **about, "sha256": sha256}
-            if name in own_runs:
-                said["runs"] = own_runs[name]
-            text = json.dumps(said, indent=1) + "\n"
+            more = about_alone if name.endswith(ALONE) else {}
+            text = json.dumps({"entry": name, **about, **more, "sha256": sha256}, indent=1) + "\n"
             partial.write_text(text, encoding="utf-8")
 
 
