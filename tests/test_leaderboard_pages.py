@@ -43,6 +43,13 @@ def test_systems_are_in_order_of_their_macro_auroc(scores):
     assert pages.best_of(ordered, ["a", "c"]) == "c"
 
 
+def test_pairs_of_one_source_stand_beside_all_pairs_in_the_same_order(scores):
+    within = pd.DataFrame({"system": ["a", "b", "c"], "value": [0.1, 0.2, 0.3], "low": 0.0, "high": 1.0})
+    both = pages.pooled_and_within(pages.ordered(scores), within).set_index(["pairs", "system"])["value"]
+    assert both["all pairs"].to_dict() == pytest.approx({"b": 0.9, "c": 0.8, "a": 0.7})
+    assert list(both["pairs of one source"].items()) == [("b", 0.2), ("c", 0.3), ("a", 0.1)]
+
+
 def test_first_members_can_be_left_out(scores):
     names = scores["system"].replace({"c": "b, one"})
     left = pages.without_first_members(scores.assign(system=pd.Categorical(names)))

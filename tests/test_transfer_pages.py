@@ -121,6 +121,11 @@ def test_the_captions_of_the_chapter_are_true_of_its_rows():
         if (name, transfer.BOTH_ASIDE) in within.index:
             assert within[name, transfer.SIMULATED] > within[name, transfer.BOTH_ASIDE] > within[name, transfer.ASIDE]
     assert "simulated records alone lie furthest to the right" in page
+    less = areas[(areas["measure"] == transfer.LESS_REAL) & (areas["seen"] == transfer.SIMULATED)]
+    for reader in (transfer.MEAN, "Local evidence"):
+        gains = less[less["reader"] == reader].set_index("class")["value"]
+        assert gains[list(CLASSES)].idxmax() == "I-AVB" and gains["NSR"] < 0
+    assert auroc["ECGMaster", transfer.BOTH] < auroc["ECGMaster", transfer.SIMULATED]
     # The aim that is reached, and those that are not.
     low = areas[areas["class"] == ""].set_index(["measure", "reader", "seen"])["low"][transfer.AUROC]
     assert low["Local evidence", transfer.SIMULATED] > 0.8 and low[transfer.WITH_TREES, transfer.BOTH] < 0.96
