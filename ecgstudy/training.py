@@ -196,14 +196,7 @@ def train(
         network, log = distributed.everywhere(_fit, *how)
         with written_whole(folder) as partial:
             partial.mkdir()
-            (partial / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
-            log.to_csv(partial / "log.csv", index=False)
-            save_file(network.state_dict(), partial / "weights.safetensors")
-            predictions = _predictions(system, network, cohort, split)
-            write_compact(predictions, partial / "predictions.parquet")
-            scores = _scores(system, cohort, predictions)
-            (partial / "metrics.json").write_text(json.dumps(scores, indent=1), encoding="utf-8")
-            write_sealed(partial / "card.json", _card(system, network, cohort, split, log, predictions, last))
+            _write(partial, system, network, cohort, split, config, log, last)
         unfinished.unlink(missing_ok=True)
     return Run(folder, system)
 
@@ -213,6 +206,66 @@ def trained(
 ) -> Run | None:
     """Open the run that ``train`` would make, if it is there."""
     return opened(name_of(_config(system, cohort, split, seed, start, last)), system)
+
+
+def mean_of(runs: Sequence[Run], cohort: Cohort, split: Split) -> Run:
+    """Make, or open, the run whose weights are the mean of others': of a network before and after it was fine-tuned.
+
+    Wortsman et al. (2022) take this mean to keep what fine-tuning to few records takes away. ``split`` is the last
+    run's: what is chosen is chosen on its validation records.
+
+    Parameters
+    ----------
+    runs
+        Of one system, the later trained from the earlier: networks that began apart have no mean that works.
+
+    Raises
+    ------
+    ValueError
+        when the systems differ.
+    """
+    last = runs[-1]
+    if any(run.system != last.system for run in runs):
+        raise ValueError(f"{', '.join(run.folder.name for run in runs)} are of different systems: they have no mean")
+    config = {"mean_of": [run.folder.name for run in runs], "split": split_names(split)}
+    name = name_of(config)
+    with one_thread(), alone(folder := cache_root() / "runs" / name):
+        if run := opened(name, last.system):
+            return run
+        weights = [run.network().state_dict() for run in runs]
+        network = last.network()
+        network.load_state_dict({key: _mean(key, weights) for key in weights[-1]})
+        with written_whole(folder) as partial:
+            partial.mkdir()
+            _write(partial, last.system, network, cohort, split, config, last.log, last=False)
+    return Run(folder, last.system)
+
+
+def _mean(key: str, weights: Sequence[Mapping[str, Tensor]]) -> Tensor:
+    """Mean of one tensor, or the last one where it only counts."""
+    tensors = [each[key] for each in weights]
+    return torch.stack(tensors).mean(dim=0) if tensors[-1].is_floating_point() else tensors[-1]
+
+
+def _write(
+    folder: Path,
+    system: System,
+    network: nn.Module,
+    cohort: Cohort,
+    split: Split,
+    config: Mapping[str, Any],
+    log: pd.DataFrame,
+    last: bool,
+) -> None:
+    """Write what a run's folder holds; the card comes last and seals it."""
+    (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
+    log.to_csv(folder / "log.csv", index=False)
+    save_file(network.state_dict(), folder / "weights.safetensors")
+    predictions = _predictions(system, network, cohort, split)
+    write_compact(predictions, folder / "predictions.parquet")
+    scores = _scores(system, cohort, predictions)
+    (folder / "metrics.json").write_text(json.dumps(scores, indent=1), encoding="utf-8")
+    write_sealed(folder / "card.json", _card(system, network, cohort, split, log, predictions, last))
 
 
 def _config(system: System, cohort: Cohort, split: Split, seed: int, start: Run | None, last: bool) -> dict[str, Any]:

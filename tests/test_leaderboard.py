@@ -57,7 +57,7 @@ def test_every_record_is_tested_once_by_what_has_not_seen_it(small):
     assert (called == (p >= 0.5)).all()
 
 
-@pytest.mark.parametrize("entry", ["CNN-GAP", "CNN-GAP, pre-trained", "CNN-GAP, varied records first"])
+@pytest.mark.parametrize("entry", ["CNN-GAP", *("CNN-GAP" + start for start in leaderboard.STARTS)])
 def test_the_trainings_of_an_entry_are_those_that_its_answer_opens(entry, small, monkeypatch, tmp_path):
     monkeypatch.setenv("ECGSTUDY_CACHE", str(tmp_path / "cache"))
     for start, records in leaderboard.STARTS.items():
@@ -78,7 +78,17 @@ def test_the_trainings_of_an_entry_are_those_that_its_answer_opens(entry, small,
         assert "start" not in runs[0].config
         return
     first = tasks[0].needs[-1](only_open=True)
-    assert {run.config["start"] for run in runs} == {first.folder.name}
+    if start == leaderboard.MIDWAY:
+        assert {run.config["mean_of"][0] for run in runs} == {first.folder.name}
+        tuned = training.opened(runs[0].config["mean_of"][1], first.system)
+        assert tuned.config["start"] == first.folder.name and tuned.config["split"] == runs[0].config["split"]
+        before, after, mean = (run.network().state_dict() for run in (first, tuned, runs[0]))
+        for name, value in mean.items():
+            wanted = (before[name] + after[name]) / 2 if value.is_floating_point() else after[name]
+            torch.testing.assert_close(value, wanted)
+        assert any((before[name] != after[name]).any() for name in mean)
+    else:
+        assert {run.config["start"] for run in runs} == {first.folder.name}
     alone = "CNN-GAP" + leaderboard.ALONE
     answers = leaderboard.FOLDER / "synthetic" / f"{alone}.parquet"
     assert answers.exists() == (start == leaderboard.VARIED)

@@ -82,6 +82,7 @@ def answers(monkeypatch):
     real |= {"xECGNet": answer(2.0), "xECGNet, one": answer(0)}  # an ensemble stands beside its first member
     real |= {name + leaderboard.ALONE: answer(0.4) for name in names}
     real |= {name + leaderboard.VARIED: answer(3.0) for name in names}
+    real |= {name + leaderboard.MIDWAY: answer(1.0) for name in names}
     boards = {"real": real, "by-source": {name: answer(0) for name in (transfer.TREES, *names)}}
     monkeypatch.setattr(leaderboard, "records_of", lambda board: records)
     monkeypatch.setattr(leaderboard, "answers_of", boards.__getitem__)
@@ -120,6 +121,11 @@ def test_what_is_tested_is_scored_as_elsewhere_and_compared_on_the_same_patients
         before = table.loc[other, transfer.REAL].loc[transfer.AUROC]["value"]
         np.testing.assert_allclose(rows.loc[measure]["value"], rows.loc[transfer.AUROC]["value"] - before)
         assert rows.loc[(measure, ""), "low"] > 0 and rows.loc[(measure, ""), "p"] < 0.05
+    midway = table.loc["xECGNet", transfer.MIDWAY]["value"]
+    np.testing.assert_allclose(
+        midway[transfer.LESS_TUNED], midway[transfer.WITHIN] - rows.loc[transfer.WITHIN]["value"]
+    )
+    assert transfer.LESS_TUNED not in rows.index.get_level_values("measure")
     # Who saw no real record is compared with trees that saw none, and who saw other sources with those that did.
     for seen in (transfer.SIMULATED, transfer.ASIDE):
         of = table.loc["CNN-GAP", seen]["value"] - table.loc[transfer.TREES, seen]["value"]

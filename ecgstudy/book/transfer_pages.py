@@ -38,13 +38,16 @@ SEEN = {
     "real": transfer.REAL,
     "alone": transfer.SIMULATED,
     "both": transfer.BOTH,
+    "midway": transfer.MIDWAY,
     "aside": transfer.ASIDE,
     "both_aside": transfer.BOTH_ASIDE,
+    "midway_aside": transfer.MIDWAY_ASIDE,
 }
 MEASURES = {
     "": transfer.AUROC,
     "_less_real": transfer.LESS_REAL,
     "_less_trees": transfer.LESS_TREES,
+    "_less_tuned": transfer.LESS_TUNED,
     "_within": transfer.WITHIN,
     "_f1": transfer.F1,
     "_error": transfer.ERROR,

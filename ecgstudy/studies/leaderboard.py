@@ -73,13 +73,15 @@ BOARDS = {
 NUMBERS = ("value", "low", "high", "paper_value")  # columns that may be empty
 PRETRAINED = ", pre-trained"
 PRETRAINING: dict[str, Any] = {"records": 3 * SIMULATED["records"], "seed": 1, "balance": 1}
-VARIED, ALONE = ", varied records first", ", varied records alone"
+VARIED, ALONE, MIDWAY = ", varied records first", ", varied records alone", ", midway"
 BASELINES = ("features and trees", "source alone", "features and trees" + ALONE)
 # What such an entry starts from: plain hearts, or three times as many that differ as ``studies.transfer`` tried.
 STARTS: dict[str, dict[str, Any]] = {
     PRETRAINED: PRETRAINING,
     VARIED: PRETRAINING | {"records": 3 * PRETRAINING["records"], "variety": "all"},
 }
+# The mean of the weights that VARIED starts from and of those that it comes to.
+STARTS[MIDWAY] = STARTS[VARIED]
 TOGETHER = "all together"
 # The folders of the real cohort that one institution, or one publication, gave.
 SOURCES = {
@@ -96,7 +98,7 @@ def entries(board: str) -> list[str]:
     if board == "real":
         return [*everyone, *BASELINES[1:], *(cls.name + start for start in STARTS for cls in catalogue.with_chapter())]
     if board == "by-source":
-        return [*everyone, *(cls.name + VARIED for cls in catalogue.with_chapter())]
+        return [*everyone, *(cls.name + start for start in (VARIED, MIDWAY) for cls in catalogue.with_chapter())]
     return everyone
 
 
@@ -165,6 +167,8 @@ def answer(board: str, entry: str, *, quiet: bool = False) -> None:
 
         def trained(rest: NDArray[np.intp], test: NDArray[np.intp]) -> dict[str, Answer]:
             new = training.train_members(system, cohort, test, members=members, start=start, quiet=quiet)
+            if start and first == MIDWAY:
+                new = [training.mean_of((start, new[0]), cohort, training.member_splits(system, cohort, test, 1)[0])]
             runs.extend(new)
             one = {f"{entry}, one": training.ensemble(new[:1], test)}
             return one | {entry: training.ensemble(new, test)} if members > 1 else {entry: one.popitem()[1]}
@@ -298,16 +302,21 @@ def train_member(
     *,
     only_open: bool = False,
 ) -> training.Run | None:
-    """Train, or open, a member of an entry's ensemble on all folds but one, from one of ``STARTS`` if any."""
+    """Train, or open, a member of an entry's ensemble on all folds but one, from one of ``STARTS`` if any.
+
+    ``only_open`` trains nothing; a mean of two runs is made of them.
+    """
     cohort = cohort_of(board, system.fs)
     test = np.flatnonzero(fold_of(board, cohort) == fold)
     split = training.member_splits(system, cohort, test, members)[member]
     first = pretrained(system, start, only_open=only_open) if start else None
+    run = None
     if not only_open:
         note = f"{system.name} {member + 1}/{members}"
-        return training.train(system, cohort, split, seed=member, start=first, note=note)
-    there = first or not start
-    return training.trained(system, cohort, split, seed=member, start=first) if there else None
+        run = training.train(system, cohort, split, seed=member, start=first, note=note)
+    elif first or not start:
+        run = training.trained(system, cohort, split, seed=member, start=first)
+    return training.mean_of((first, run), cohort, split) if run and first and start == MIDWAY else run
 
 
 @lru_cache(maxsize=256)

@@ -44,10 +44,21 @@ AUROC, LESS = "AUROC", "AUROC less plain"
 # What a reader has seen before it is tested: ``studies.realism`` names its trainings so, too.
 REAL, SIMULATED, BOTH = "real alone", "simulated alone", "simulated, then real"
 ASIDE, BOTH_ASIDE = "other sources alone", "simulated, then other sources"
+# The mean of the weights before and after real records (``leaderboard.MIDWAY``).
+MIDWAY, MIDWAY_ASIDE = "midway", "midway to other sources"
 # Beside what a network has seen: what the trees have that stand beside it.
-TREES_HAVE_SEEN = {REAL: REAL, SIMULATED: SIMULATED, BOTH: REAL, ASIDE: ASIDE, BOTH_ASIDE: ASIDE}
+TREES_HAVE_SEEN = {
+    REAL: REAL,
+    SIMULATED: SIMULATED,
+    BOTH: REAL,
+    MIDWAY: REAL,
+    ASIDE: ASIDE,
+    BOTH_ASIDE: ASIDE,
+    MIDWAY_ASIDE: ASIDE,
+}
 MEAN, WITH_TREES = "the networks together", "the networks and the trees"
 LESS_REAL, LESS_TREES, WITHIN = "AUROC less real alone", "AUROC less the trees'", "AUROC within sources"
+LESS_TUNED = "AUROC within sources less all the way"
 F1, ERROR = "F1", "calibration error"
 REPEATS = 2000
 
@@ -209,7 +220,9 @@ def readings() -> dict[tuple[str, str], leaderboard.Answer]:
             (name, SIMULATED): ("real", name + leaderboard.ALONE),
             (name, BOTH): ("real", name + leaderboard.VARIED),
             (name, ASIDE): ("by-source", name),
+            (name, MIDWAY): ("real", name + leaderboard.MIDWAY),
             (name, BOTH_ASIDE): ("by-source", name + leaderboard.VARIED),
+            (name, MIDWAY_ASIDE): ("by-source", name + leaderboard.MIDWAY),
         }
     there = {board: np.flatnonzero(~development(records)) for board, records in boards.items()}
     found = {
@@ -248,8 +261,8 @@ def tested(*, repeats: int = 1000, seed: int = 0) -> pd.DataFrame:
     DataFrame
         Columns reader, seen, measure, class (empty: mean of classes), value, low, high, p, n, positives. The measures
         are AUROC, over all pairs and over those within a source; what it is more than that of the same reader on real
-        records alone, and than that of the trees; F1 of what is called; the calibration error. Intervals are over
-        patients: each reader is one training a fold.
+        records alone, and than that of the trees, and midway than that of the network that went on; F1 of what is
+        called; the calibration error. Intervals are over patients: each reader is one training a fold.
     """
     records, found = held_out(), readings()
     targets, patients = records[list(CLASSES)].to_numpy(dtype=bool), records["patient_id"].to_numpy()
@@ -263,8 +276,10 @@ def tested(*, repeats: int = 1000, seed: int = 0) -> pd.DataFrame:
             F1: metrics.bootstrap_interval(_with_mean(metrics.f1), targets, called, **options),
             ERROR: metrics.bootstrap_interval(_with_mean(metrics.calibration_error), targets, p, **options),
         }
-        if seen in (SIMULATED, BOTH):
+        if seen in (SIMULATED, BOTH, MIDWAY):
             measured[LESS_REAL] = metrics.bootstrap_difference(_areas, targets, p, found[reader, REAL][0], **options)
+        if further := found.get((reader, {MIDWAY: BOTH, MIDWAY_ASIDE: BOTH_ASIDE}.get(seen, ""))):
+            measured[LESS_TUNED] = metrics.bootstrap_difference(within, targets, p, further[0], **options)
         if reader != TREES and (trees := found.get((TREES, TREES_HAVE_SEEN[seen]))):
             measured[LESS_TREES] = metrics.bootstrap_difference(_areas, targets, p, trees[0], **options)
         for measure, interval in measured.items():
