@@ -95,8 +95,10 @@ class Run:
 def read_weights(path: Path, network: nn.Module) -> dict[str, Tensor]:
     """Read the weights of a network; those that were packed (``packed``) are told apart by the network's own."""
     kept = load_file(path)
-    if set(kept) != {"rows", "halves", "whole"}:
-        return kept
+    return _unpacked(kept, network) if set(kept) == {"rows", "halves", "whole"} else kept
+
+
+def _unpacked(kept: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     weights, place = {}, dict.fromkeys(kept, 0)
 
     def taken(what: str, number: int) -> Tensor:
@@ -196,7 +198,7 @@ def train(
         network, log = distributed.everywhere(_fit, *how)
         with written_whole(folder) as partial:
             partial.mkdir()
-            _write(partial, system, network, cohort, split, config, log, last)
+            _write(partial, system, network, cohort, split, config, log, last=last)
         unfinished.unlink(missing_ok=True)
     return Run(folder, system)
 
@@ -211,39 +213,41 @@ def trained(
 def mean_of(runs: Sequence[Run], cohort: Cohort, split: Split) -> Run:
     """Make, or open, the run whose weights are the mean of others': of a network before and after it was fine-tuned.
 
-    Wortsman et al. (2022) take this mean to keep what fine-tuning to few records takes away. ``split`` is the last
-    run's: what is chosen is chosen on its validation records.
+    Wortsman et al. (2022) take this mean to keep what fine-tuning to few records takes away. It ships, and so what
+    predicts is already in eight bits (``packed``).
 
     Parameters
     ----------
     runs
-        Of one system, the later trained from the earlier: networks that began apart have no mean that works.
+        Of one system, each trained from the one before: networks that began apart have no mean that works.
+    cohort, split
+        Of the last one. Its log is taken over, thresholds are chosen anew on its validation records.
 
     Raises
     ------
     ValueError
         when the systems differ.
     """
-    last = runs[-1]
+    last, names = runs[-1], [run.folder.name for run in runs]
     if any(run.system != last.system for run in runs):
-        raise ValueError(f"{', '.join(run.folder.name for run in runs)} are of different systems: they have no mean")
-    config = {"mean_of": [run.folder.name for run in runs], "split": split_names(split)}
-    name = name_of(config)
-    with one_thread(), alone(folder := cache_root() / "runs" / name):
-        if run := opened(name, last.system):
+        raise ValueError(f"{', '.join(names)} are of different systems: their weights have no mean")
+    config = dict(last.config) | {"mean_of": names}
+    folder = cache_root() / "runs" / name_of(config)
+    with one_thread(), alone(folder):
+        if run := opened(folder.name, last.system):
             return run
         weights = [run.network().state_dict() for run in runs]
         network = last.network()
-        network.load_state_dict({key: _mean(key, weights) for key in weights[-1]})
+        network.load_state_dict({key: _mean([each[key] for each in weights]) for key in weights[-1]})
         with written_whole(folder) as partial:
             partial.mkdir()
-            _write(partial, last.system, network, cohort, split, config, last.log, last=False)
+            kept = "the mean of the weights of several runs, as int8 with a scale a row"
+            _write(partial, last.system, network, cohort, split, config, last.log, kept=kept)
     return Run(folder, last.system)
 
 
-def _mean(key: str, weights: Sequence[Mapping[str, Tensor]]) -> Tensor:
-    """Mean of one tensor, or the last one where it only counts."""
-    tensors = [each[key] for each in weights]
+def _mean(tensors: Sequence[Tensor]) -> Tensor:
+    """Mean of the same tensor of several networks, or the last one where it only counts."""
     return torch.stack(tensors).mean(dim=0) if tensors[-1].is_floating_point() else tensors[-1]
 
 
@@ -255,17 +259,24 @@ def _write(
     split: Split,
     config: Mapping[str, Any],
     log: pd.DataFrame,
-    last: bool,
+    *,
+    last: bool = False,
+    kept: str = "",
 ) -> None:
-    """Write what a run's folder holds; the card comes last and seals it."""
+    """Write what a run's folder holds; the card comes last and seals it. ``kept`` says what was done to the weights."""
+    weights = network.state_dict()
+    if kept:
+        weights = packed(network)
+        network.load_state_dict(_unpacked(weights, network))
     (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
     log.to_csv(folder / "log.csv", index=False)
-    save_file(network.state_dict(), folder / "weights.safetensors")
+    save_file(weights, folder / "weights.safetensors")
     predictions = _predictions(system, network, cohort, split)
     write_compact(predictions, folder / "predictions.parquet")
     scores = _scores(system, cohort, predictions)
     (folder / "metrics.json").write_text(json.dumps(scores, indent=1), encoding="utf-8")
-    write_sealed(folder / "card.json", _card(system, network, cohort, split, log, predictions, last))
+    card = _card(system, network, cohort, split, log, predictions, last)
+    write_sealed(folder / "card.json", card | ({"kept": kept} if kept else {}))
 
 
 def _config(system: System, cohort: Cohort, split: Split, seed: int, start: Run | None, last: bool) -> dict[str, Any]:

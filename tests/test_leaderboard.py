@@ -83,9 +83,9 @@ def test_the_trainings_of_an_entry_are_those_that_its_answer_opens(entry, small,
         tuned = training.opened(runs[0].config["mean_of"][1], first.system)
         assert tuned.config["start"] == first.folder.name and tuned.config["split"] == runs[0].config["split"]
         before, after, mean = (run.network().state_dict() for run in (first, tuned, runs[0]))
-        for name, value in mean.items():
+        for name, value in mean.items():  # in eight bits
             wanted = (before[name] + after[name]) / 2 if value.is_floating_point() else after[name]
-            torch.testing.assert_close(value, wanted)
+            torch.testing.assert_close(value, wanted, rtol=1e-3, atol=float(wanted.abs().max()) / 250)
         assert any((before[name] != after[name]).any() for name in mean)
     else:
         assert {run.config["start"] for run in runs} == {first.folder.name}

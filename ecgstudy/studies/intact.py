@@ -331,7 +331,7 @@ def _whole_run_faults(folder: Path) -> list[str]:
     table = read(at["predictions.parquet"], pd.read_parquet)
     if (made := training.name_of(config)) != folder.name:
         return [fault(folder, f"its configuration is that of {made}")]
-    system = system_from({k: v for k, v in config.items() if k not in ("seed", "cohort", "split", "start")})
+    system = system_from({k: v for k, v in config.items() if k not in ("seed", "cohort", "split", "start", "mean_of")})
     network = system.network()
     weights = read(at["weights.safetensors"], lambda path: training.read_weights(path, network))
 
