@@ -101,7 +101,7 @@ def test_maps_are_those_of_the_trial_and_what_lacks_is_named(monkeypatch):
     rows = fair_trial.table().query("system == 'Local evidence' and cohort == 'LUDB' and trial == 'excess mass'")
     rows = rows.query("method == 'evidence' and `class` == '' and key == @fair_trial.KEYS[1]").set_index("trained")
     told = pages.maps("Local evidence")
-    for name, trained in (("plain", "pre-trained"), ("varied", "varied records first")):
+    for name, trained in (("plain", "pre-trained"), ("varied", "varied records first"), ("midway", "midway")):
         assert told[f"map_{name}"] == report.interval(*rows.loc[trained, ["value", "low", "high"]], digits=2)
     monkeypatch.setattr(leaderboard, "missing", lambda board: {"BUTTeam" + leaderboard.VARIED: 1.0, "BUTTeam": None})
     assert pages.lacking() == ["BUTTeam"]

@@ -54,6 +54,10 @@ MEASURES = {
 }
 
 
+# What ``maps`` calls a network that has gone from simulated to real records.
+_MAPS = {"plain": leaderboard.PRETRAINED, "varied": leaderboard.VARIED, "midway": leaderboard.MIDWAY}
+
+
 def hearts(name: str, index: int, seed: int, fs: float = 250) -> list[tuple[str, Record]]:
     """A real record of a class, a plain simulated one and a varied one before its recorder: (what it is, record)."""
     labels, varied = frozenset({name}), transfer.VARIETIES[transfer.HEARTS]
@@ -206,7 +210,7 @@ def maps(system: str) -> dict[str, str]:
     rows = fair_trial.table()
     where = {"system": system, "cohort": "LUDB", "method": method, "trial": "excess mass", "class": ""}
     found = {}
-    for name, start in {"plain": leaderboard.PRETRAINED, "varied": leaderboard.VARIED}.items():
+    for name, start in _MAPS.items():
         row = row_of(rows, **where, key=fair_trial.KEYS[1], trained=fair_trial.FINE_TUNED[start])
         found[f"map_{name}"] = report.interval(*row[["value", "low", "high"]], digits=2)
         found[f"detector_{name}"] = report.number(row["floor"], 2)

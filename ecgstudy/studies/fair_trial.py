@@ -38,7 +38,11 @@ REPEATS = 20_000  # resamples behind an answer: at a family's level a limit is f
 GENERAL = ("saliency", "input × gradient", "integrated gradients")
 SCORED = ("excess mass", "AUC", "pointing")
 # What networks that start from simulated records, and are then trained on the real ones but a fold's, are called here.
-FINE_TUNED = {leaderboard.PRETRAINED: "pre-trained", leaderboard.VARIED: "varied records first"}
+FINE_TUNED = {
+    leaderboard.PRETRAINED: "pre-trained",
+    leaderboard.VARIED: "varied records first",
+    leaderboard.MIDWAY: "midway",
+}
 SEPARATOR = ": "
 COLUMNS = (
     *("system", "method", "trial", "key", "cohort", "trained", "class"),
