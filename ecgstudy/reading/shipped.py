@@ -27,13 +27,18 @@ from ecgstudy.training import Run
 
 OWN = "Local evidence"
 _SIMULATED = "synthetic-large"
-# Name → board and entry of the leaderboard whose networks these are. The own network ships twice: trained on simulated
-# and then on real records, five times; and trained on simulated ones alone.
-ENTRIES = {
-    OWN: ("real", f"{OWN}{leaderboard.PRETRAINED}"),
-    f"{OWN}, simulated": (_SIMULATED, OWN),
-    **{cls.name: (_SIMULATED, cls.name) for cls in of_papers()},
-}
+
+
+def _entry(name: str) -> tuple[str, str]:
+    """Board and entry of a system's five networks between simulated and real records, or of its simulated one."""
+    entry = name + leaderboard.MIDWAY
+    there = (leaderboard.FOLDER / "real" / f"{entry}.json").exists()
+    return ("real", entry) if there else (_SIMULATED, name)
+
+
+# Name → board and entry of the leaderboard whose networks these are. The own network ships twice: the second has been
+# trained on simulated records alone.
+ENTRIES = {OWN: _entry(OWN), f"{OWN}, simulated": (_SIMULATED, OWN), **{p.name: _entry(p.name) for p in of_papers()}}
 USE = "Research and teaching only. This is no medical device and no diagnosis; nobody may be treated by what it says."
 
 
@@ -143,8 +148,9 @@ class Shipped:
         if self.board == "real":
             sources = [name for name, folders in leaderboard.SOURCES.items() if self._holds(folders)]
             return (
-                f"{leaderboard.PRETRAINING['records']:,} simulated records, then {min(train)} to {max(train)} of "
-                f"{len(self.records)} real ones ({', '.join(sources)}); each tested on the fifth that it had not seen"
+                f"{self._drawn['records']:,} simulated records, then {min(train)} to {max(train)} of "
+                f"{len(self.records)} real ones ({', '.join(sources)}): the mean of the weights before and after; each "
+                "tested on the fifth that it had not seen"
             )
         return f"{train[0]:,} simulated records; tested on {len(self.records):,} others of the same simulator"
 
@@ -157,16 +163,20 @@ class Shipped:
         A real record is known by name and source, or by its signal, whatever its file and folder are called; a
         simulated one by its name, a seed and an index, if that draws its signal.
         """
-        real = self.board == "real"
-        drawn: dict[str, Any] = leaderboard.PRETRAINING if real else leaderboard.simulated(self.board)
+        real, drawn = self.board == "real", self._drawn
         index, seed = synthetic.parsed(record.name) or (-1, -1)
         of_cohort = seed == drawn["seed"] and index < drawn["records"]
-        if of_cohort and synthetic.drawn_again(record, balance=drawn["balance"]):
+        if of_cohort and synthetic.drawn_again(record, balance=drawn["balance"], variety=drawn.get("variety", "")):
             return np.array([real or index not in records for records in self._tested])
         at = None
         if real:
             at = self._place.get((record.name, record.source), self._place_of_signal.get(record.signal_hash[:16]))
         return np.array([at is not None and at not in records for records in self._tested])
+
+    @property
+    def _drawn(self) -> dict[str, Any]:
+        """How the simulated records were drawn that its members learned from."""
+        return leaderboard.STARTS.get(leaderboard.parts_of(self.entry)[1]) or leaderboard.simulated(self.board)
 
     @cached_property
     def _tested(self) -> list[frozenset[int]]:

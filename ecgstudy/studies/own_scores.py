@@ -27,8 +27,8 @@ COLUMNS = ("entry", "metric", "class", "value", "low", "high", "n")
 def shipped() -> dict[str, list[training.Run]]:
     """Networks that come with the study, with their weights: entry → the runs of its ensemble.
 
-    Those named by their system alone were trained on 18,000 simulated records, one network each; a pre-trained one is
-    an ensemble of five that went on to the real cohort.
+    Those named by their system alone were trained on 18,000 simulated records, one network each; those *midway* are
+    five each, between as many varied ones and the real cohort.
     """
     found: dict[str, list[training.Run]] = {}
     for board in ("synthetic-large", "real"):
