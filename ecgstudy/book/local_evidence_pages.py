@@ -333,7 +333,7 @@ class OnTrial:
 
 
 def on_real_records(system: str, repeats: int) -> pd.DataFrame:
-    """Macro-AUROC of a system on the real cohort, alone and pre-trained, less that of the best before it and of trees.
+    """Macro-AUROC of a system on the real cohort, alone and midway, less that of the best before it and of trees.
 
     Of the committed answers of the leaderboard.
 
@@ -345,7 +345,7 @@ def on_real_records(system: str, repeats: int) -> pd.DataFrame:
     areas = leaderboard.committed("real").query("metric == 'AUROC' and `class` == ''").set_index("system")[ENDS]
     others = [cls.name for cls in with_chapter() if cls.name != system and cls.name in areas.index]
     rivals = [areas.loc[others, "value"].idxmax(), leaderboard.BASELINES[0]]
-    entries = [name for name in (system, system + leaderboard.PRETRAINED) if name in areas.index] + rivals
+    entries = [name for name in (system, system + leaderboard.MIDWAY) if name in areas.index] + rivals
     tables = [areas.loc[entries].rename_axis("entry").reset_index().assign(metric="macro-AUROC")]
     for against in rivals:
         compared = [name for name in entries if name != against]
