@@ -125,6 +125,8 @@ def test_what_is_tested_is_scored_as_elsewhere_and_compared_on_the_same_patients
     np.testing.assert_allclose(
         midway[transfer.LESS_TUNED], midway[transfer.WITHIN] - rows.loc[transfer.WITHIN]["value"]
     )
+    alone = table.loc["xECGNet", transfer.SIMULATED].loc[transfer.WITHIN]["value"]
+    np.testing.assert_allclose(midway[transfer.LESS_ALONE], midway[transfer.WITHIN] - alone)
     assert transfer.LESS_TUNED not in rows.index.get_level_values("measure")
     # Who saw no real record is compared with trees that saw none, and who saw other sources with those that did.
     for seen in (transfer.SIMULATED, transfer.ASIDE):

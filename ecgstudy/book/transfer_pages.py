@@ -48,6 +48,7 @@ MEASURES = {
     "_less_real": transfer.LESS_REAL,
     "_less_trees": transfer.LESS_TREES,
     "_less_tuned": transfer.LESS_TUNED,
+    "_less_alone": transfer.LESS_ALONE,
     "_within": transfer.WITHIN,
     "_f1": transfer.F1,
     "_error": transfer.ERROR,

@@ -58,7 +58,7 @@ TREES_HAVE_SEEN = {
 }
 MEAN, WITH_TREES = "the networks together", "the networks and the trees"
 LESS_REAL, LESS_TREES, WITHIN = "AUROC less real alone", "AUROC less the trees'", "AUROC within sources"
-LESS_TUNED = "AUROC within sources less all the way"
+LESS_TUNED, LESS_ALONE = "AUROC within sources less all the way", "AUROC within sources less simulated alone"
 F1, ERROR = "F1", "calibration error"
 REPEATS = 2000
 
@@ -261,8 +261,9 @@ def tested(*, repeats: int = 1000, seed: int = 0) -> pd.DataFrame:
     DataFrame
         Columns reader, seen, measure, class (empty: mean of classes), value, low, high, p, n, positives. The measures
         are AUROC, over all pairs and over those within a source; what it is more than that of the same reader on real
-        records alone, and than that of the trees, and midway than that of the network that went on; F1 of what is
-        called; the calibration error. Intervals are over patients: each reader is one training a fold.
+        records alone, and than that of the trees; within sources also what it is more than after simulated records
+        alone, and midway than all the way; F1 of what is called; the calibration error. Intervals are over patients:
+        each reader is one training a fold.
     """
     records, found = held_out(), readings()
     targets, patients = records[list(CLASSES)].to_numpy(dtype=bool), records["patient_id"].to_numpy()
@@ -280,6 +281,8 @@ def tested(*, repeats: int = 1000, seed: int = 0) -> pd.DataFrame:
             measured[LESS_REAL] = metrics.bootstrap_difference(_areas, targets, p, found[reader, REAL][0], **options)
         if further := found.get((reader, {MIDWAY: BOTH, MIDWAY_ASIDE: BOTH_ASIDE}.get(seen, ""))):
             measured[LESS_TUNED] = metrics.bootstrap_difference(within, targets, p, further[0], **options)
+        if seen in (BOTH, MIDWAY, BOTH_ASIDE, MIDWAY_ASIDE) and (alone := found.get((reader, SIMULATED))):
+            measured[LESS_ALONE] = metrics.bootstrap_difference(within, targets, p, alone[0], **options)
         if reader != TREES and (trees := found.get((TREES, TREES_HAVE_SEEN[seen]))):
             measured[LESS_TREES] = metrics.bootstrap_difference(_areas, targets, p, trees[0], **options)
         for measure, interval in measured.items():
