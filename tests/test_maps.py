@@ -12,8 +12,7 @@ from ecgstudy import maps
 from ecgstudy.data.simulator import synthetic
 from ecgstudy.explain import methods
 from ecgstudy.layers import Conv1d, MaxPool1d
-from ecgstudy.studies import leaderboard
-from ecgstudy.systems import catalogue
+from ecgstudy.reading.shipped import ENTRIES, shipped
 from ecgstudy.systems.catalogue import by_name
 from ecgstudy.systems.cnn_gap import CNNGAP
 from ecgstudy.systems.ecgmaster import ECGMaster
@@ -431,17 +430,9 @@ def change_of(network, x, classes):
         return (network(x) - network(flat)).double().gather(1, classes[:, None])[:, 0]
 
 
-# A system that is new has no committed weights yet.
-COMMITTED = [
-    cls.name
-    for cls in catalogue.with_chapter()
-    if (leaderboard.FOLDER / "synthetic-large" / f"{cls.name}.json").exists()
-]
-
-
-@pytest.mark.parametrize("name", COMMITTED)
-def test_maps_of_the_committed_networks_are_complete_where_they_promise_it(name):
-    (run,) = leaderboard.runs_of("synthetic-large", name)
+@pytest.mark.parametrize("name", ENTRIES)
+def test_maps_of_the_networks_that_ship_are_complete_where_they_promise_it(name):
+    run, *_ = shipped(name).runs
     network, system = run.network(), run.system
     signal = synthetic.simulate(3, 1000, fs=system.fs, balance=1).record.signal
     x, classes = torch.from_numpy(system.windows(signal)[0])[None], torch.tensor([1])
@@ -451,7 +442,7 @@ def test_maps_of_the_committed_networks_are_complete_where_they_promise_it(name)
     torch.testing.assert_close(
         methods.completeness(network, x, classes, m), (change - m.double().sum(dim=(1, 2))) / change.abs()
     )
-    if "DeepLIFT" in methods.methods(by_name(name)):
+    if "DeepLIFT" in methods.methods(type(system)):
         m = methods.captum_map("DeepLIFT", network, x, classes)
         assert ((m.double().sum(dim=(1, 2)) - change).abs() <= 1e-4 * change.abs()).all()
     else:

@@ -115,12 +115,13 @@ def test_a_simulated_record_that_came_before_the_real_ones_has_been_seen(name):
     assert not ships.seen(plain).any()  # of the same name, from another heart
 
 
-def test_a_real_record_gets_the_committed_answer_of_the_member_that_had_not_seen_it(real_data):
-    ships = shipped()
+@pytest.mark.parametrize("name", MIDWAY)
+def test_a_real_record_gets_the_committed_answer_of_the_member_that_had_not_seen_it(name, real_data):
+    ships = shipped(name)
     there = ships.records[ships.records["source"] == "georgia"]
     paths = {path.stem: path for path in record_paths(["challenge-2021"]) if "georgia" in path.parts}
     for row in there.index[:3]:
-        e = explain(read_record(paths[there["name"][row]]))
+        e = explain(read_record(paths[there["name"][row]]), system=name)
         assert e.seen.sum() == len(e.seen) - 1
         copied = dataclasses.replace(read_record(paths[there["name"][row]]), name="copy", source="elsewhere")
         assert ships.seen(copied).tolist() == e.seen.tolist()
