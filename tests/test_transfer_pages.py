@@ -111,9 +111,11 @@ def test_the_captions_of_the_chapter_are_true_of_its_rows():
     page, areas = (NOTEBOOKS / "14_transfer.ipynb").read_text(encoding="utf-8"), transfer.tested(repeats=200)
     mean = areas[areas["class"] == ""].set_index(["measure", "reader", "seen"])["value"].sort_index()
     auroc, within = mean[transfer.AUROC], mean[transfer.WITHIN]
-    for name in ("ECGMaster", "Local evidence"):
-        assert auroc[name, transfer.SIMULATED] > auroc[name, transfer.REAL]
-    assert "ECGMaster and the study's own network read better after simulated ECGs alone" in page
+    better = ["BUTTeam", "ECGMaster", "Local evidence"]
+    assert all(auroc[name, transfer.SIMULATED] > auroc[name, transfer.REAL] for name in better)
+    assert "BUTTeam, ECGMaster and the study's own network read better after simulated ECGs alone" in page
+    gains = mean[transfer.LESS_REAL].xs(transfer.SIMULATED, level="seen")
+    assert gains.drop([transfer.MEAN, transfer.WITH_TREES]).idxmax() == "BUTTeam" and "BUTTeam gains most" in page
     several = [name for name in within.index.unique("reader") if (name, transfer.SIMULATED) in within.index]
     for name in several:
         if (name, transfer.ASIDE) in within.index:
@@ -125,8 +127,25 @@ def test_the_captions_of_the_chapter_are_true_of_its_rows():
     for reader in (transfer.MEAN, "Local evidence"):
         gains = less[less["reader"] == reader].set_index("class")["value"]
         assert gains[list(CLASSES)].idxmax() == "I-AVB" and gains["NSR"] < 0
-    assert auroc["ECGMaster", transfer.BOTH] < auroc["ECGMaster", transfer.SIMULATED]
+    for name in ("ECGMaster", "BUTTeam"):
+        assert auroc[name, transfer.BOTH] < auroc[name, transfer.SIMULATED]
+    # Halfway.
+    limits = areas[areas["class"] == ""].set_index(["measure", "reader", "seen"])[["low", "high"]]
+    back = limits.loc[[transfer.LESS_TUNED, transfer.LESS_ALONE]].xs(transfer.MIDWAY, level="seen")
+    assert (back["high"] > 0).all() and "halfway no network is clearly behind either end" in page
+    assert back.loc[(transfer.LESS_ALONE, "Local evidence"), "low"] > 0 and "for certain" in page
+    for name in several:
+        if (name, transfer.MIDWAY_ASIDE) in within.index:
+            end, *way = (
+                within[name, seen] for seen in (transfer.BOTH_ASIDE, transfer.MIDWAY_ASIDE, transfer.SIMULATED)
+            )
+            assert way[0] - end > (way[1] - end) / 2
+    assert "the way back undoes most of the loss" in page
+    assert limits.loc[(transfer.LESS_ALONE, "Local evidence", transfer.MIDWAY_ASIDE), "high"] < 0
+    assert "a small loss stays" in page
+    told = pages.maps("Local evidence")
+    assert max(told[f"map_{name}"] for name in ("plain", "varied", "midway")) == told["map_midway"]
     # The aim that is reached, and those that are not.
-    low = areas[areas["class"] == ""].set_index(["measure", "reader", "seen"])["low"][transfer.AUROC]
+    low = limits["low"].loc[transfer.AUROC]
     assert low["Local evidence", transfer.SIMULATED] > 0.8 and low[transfer.WITH_TREES, transfer.BOTH] < 0.96
     assert low["Local evidence", transfer.SIMULATED] < 0.93 and low["Local evidence", transfer.BOTH] < 0.94
