@@ -118,3 +118,25 @@ def by_design(answer: Answer) -> str:
     )
     found = (close(one, right, 0.003, hint) for one, right, hint in zip(answer, wanted, hints, strict=True))
     return next(filter(None, found), "")
+
+
+@exercise(
+    "14-7",
+    wrong=[
+        [0.7263, 0.7263, 0.9509, 0.9526],
+        [0.7263, 0.5451, 0.9509, 0.5],
+        [0.5451, 0.7263, 0.9526, 0.9509],
+        [0.7200, 0.5451, 0.9509, 0.9526],
+        0.95,
+    ],
+)
+def averaged(answer: Answer) -> str:
+    """Check what the mean of two networks reads, of their answers and of their weights, apart and kin."""
+    return close(
+        answer,
+        [0.7263, 0.5451, 0.9509, 0.9526],
+        0.005,
+        "Take the mean of every floating-point tensor of state_dict, those of normalisation too, and load it into a "
+        "network of the same shape. The first of each pair is the area of the mean of two probabilities. The order is: "
+        "apart, answers and weights; kin, answers and weights.",
+    )
