@@ -665,7 +665,7 @@ def test_a_chapters_network_and_those_it_is_compared_with(smoke_runs):
 
 def test_every_method_of_a_network_is_tried(smoke_runs):
     run, others = smoke_runs
-    (table,) = explanations.tried(run, others, "synthetic", 1, 3)
+    (table,) = explanations.tried(run, others, "synthetic", 1, 9)
     assert list(table.columns) == list(explanations.COLUMNS) and not table["value"].isna().any()
     assert set(table["method"]) == set(methods.methods(by_name("CNN-GAP"))) | set(blind.BASELINES)
     assert set(table["trial"]) >= {"excess mass", "deletion", "random weights", "seeds", "folds"}
