@@ -5,13 +5,13 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 import numpy as np
+import papermill
 import pytest
 import torch
 from torch import Tensor, nn
@@ -103,17 +103,16 @@ def test_a_registered_system_is_trained_explained_tried_and_ranked(toy, board):
     assert not scores.iloc[::3].isna().all().any()
 
 
-def test_the_chapter_of_a_system_from_outside_executes_by_papermill_alone(chapters, tmp_path):
-    environment = os.environ | {
-        "ECGSTUDY_NOTEBOOKS": str(chapters),
-        "ECGSTUDY_CACHE": str(tmp_path / "cache"),
+def test_the_chapter_of_a_system_from_outside_executes_by_papermill_alone(chapters, tmp_path, monkeypatch):
+    for name, value in {
+        "ECGSTUDY_NOTEBOOKS": chapters,
+        "ECGSTUDY_CACHE": tmp_path / "cache",
         "PYTHONPATH": os.pathsep.join([str(PAPER), str(REPOSITORY)]),
-    }
+    }.items():
+        monkeypatch.setenv(name, str(value))
     out = tmp_path / "out.ipynb"
-    command = [sys.executable, "-m", "papermill", str(chapters / "99_toy.ipynb"), str(out), "-p", "profile", "smoke"]
-    own = ["-p", "epochs", "1", "-p", "members", "2"]
-    done = subprocess.run([*command, *own], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    given = {"profile": "smoke", "epochs": 1, "members": 2}
+    papermill.execute_notebook(chapters / "99_toy.ipynb", out, given, progress_bar=False)
     cells = nbformat.read(out, as_version=4).cells
     (table,) = [
         o["data"]["text/html"] for cell in cells for o in cell.get("outputs", []) if "text/html" in o.get("data", {})
