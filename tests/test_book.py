@@ -28,6 +28,12 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 @pytest.fixture(scope="module")
 def built():
     """The book of the smoke profile; made here unless it is there and nothing has changed since."""
+    return smoke_book()
+
+
+@functools.cache
+def smoke_book():
+    """Once for all files of tests that a process works on."""
     with alone(build.build_folder("smoke")):  # tests run in several processes
         result = subprocess.run(
             [sys.executable, "-m", "ecgstudy.cli", "book", "--profile", "smoke"],
