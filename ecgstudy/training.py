@@ -246,7 +246,7 @@ def mean_of(runs: Sequence[Run], cohort: Cohort, split: Split) -> Run:
     return Run(folder, last.system)
 
 
-def _mean(tensors: Sequence[Tensor]) -> Tensor:
+def _mean(tensors: list[Tensor]) -> Tensor:
     """Mean of the same tensor of several networks, or the last one where it only counts."""
     return torch.stack(tensors).mean(dim=0) if tensors[-1].is_floating_point() else tensors[-1]
 

@@ -290,6 +290,7 @@ NOT_WHOLE = {
     ("build.py", "render"),  # _build
     ("own_ecg.py", "write_reports"),  # into what `render` writes whole
     ("live.py", "write"),  # the same
+    ("training.py", "_write"),  # into what `train` and `mean_of` write whole
     ("07_beat_gradcam.ipynb", ""),  # calls single_beats.save, which writes whole
     ("pages.py", "_finish"),  # _build
     ("pages.py", "_copies"),  # the same

@@ -16,7 +16,7 @@ from ecgstudy.data.cohort import patient_groups
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import Record
 from ecgstudy.data.simulator import synthetic
-from ecgstudy.paths import read_table
+from ecgstudy.paths import RESULTS, read_json, read_table
 from ecgstudy.profiles import nearest
 from ecgstudy.reading.calibration import Calibration, cross_fitted, fitted
 from ecgstudy.studies import leaderboard
@@ -30,9 +30,13 @@ _SIMULATED = "synthetic-large"
 
 
 def _entry(name: str) -> tuple[str, str]:
-    """Board and entry of a system's five networks between simulated and real records, or of its simulated one."""
+    """Board and entry of a system's five networks between simulated and real records, or of its simulated one.
+
+    The weights of the five are not committed for every system: they would take too much room.
+    """
     entry = name + leaderboard.MIDWAY
-    there = (leaderboard.FOLDER / "real" / f"{entry}.json").exists()
+    card = leaderboard.FOLDER / "real" / f"{entry}.json"
+    there = card.exists() and all((RESULTS / "runs" / run).exists() for run in read_json(card)["runs"])
     return ("real", entry) if there else (_SIMULATED, name)
 
 
