@@ -159,13 +159,13 @@ def test_the_tables_say_which_networks_have_learned_from_a_record(tmp_path):
         folder.mkdir()
     synthetic.write([synthetic.simulate(index, 7, balance=1) for index in (0, 2500)], ecgs)
     synthetic.write([synthetic.simulate(2500, 7, labels=frozenset({"PVC"}))], others)  # another heart of that name
-    settings = Settings(("xECGNet",), even_if_unfit=True)
+    settings = Settings(("CNN-GAP",), even_if_unfit=True)
     table = read_many([ecgs, others / "7-002500.hea"], tmp_path / "out", settings)
     assert table["seen"].tolist() == ["0 of 1", "1 of 1", "0 of 1"]
     index = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     assert index.count("<td>0 of 1</td>") == 2 and index.count("<td>1 of 1</td>") == 1
     assert read_many([ecgs / "7-002500.hea"], tmp_path / "own", ONE)["seen"].tolist() == ["0 of 5"]
-    synthetic.write([synthetic.simulate(5, 1, fs=250, balance=1)], others)
+    synthetic.write([synthetic.simulate(5, 1, fs=250, balance=1, variety="all")], others)
     table = read_many([others / "1-000005.hea"], tmp_path / "own", dataclasses.replace(ONE, even_if_unfit=True))
     assert table["seen"].tolist() == ["5 of 5"]
 

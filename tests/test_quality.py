@@ -319,10 +319,12 @@ def test_what_changes_the_answer_as_much_as_another_training_is_unfit_where_the_
     matters = {one.what for one in placement.EXCHANGES if one.matters}
     for names in (("RA", "LA"), ("RA", "LL"), ("LA", "LL"), *((a, b) for a in LEADS[6:] for b in LEADS[6:] if a < b)):
         row = planted[planted["fault"] == f"{'-'.join(names)} exchanged"].iloc[0]
-        assert (row["changed"] >= limit) == (f"{' and '.join(names)} exchanged" in matters), row
+        # The network that ships bears all of them; the borders are those of one that had learned from plain hearts.
+        assert row["changed"] < limit
+        assert (row["unfit"] > 0.8) == (f"{' and '.join(names)} exchanged" in matters), row
     graded = planted[planted["fault"].isin(["muscle noise", "mains 50 Hz", "mains 60 Hz", "all leads at rest",
                                             "missing samples", "leads off"])]  # fmt: skip
-    weak, strong = graded["changed"] < limit / 2, graded["changed"] > 2 * limit
+    weak, strong = graded["changed"] < limit / 2, graded["changed"] > limit
     assert weak.sum() > 10 and strong.sum() > 3
     assert (graded.loc[weak, "unfit"] < 0.05).all() and (graded.loc[strong, "unfit"] > 0.9).all()
 

@@ -50,8 +50,8 @@ class Exchange(NamedTuple):
     leads
         That it changes.
     matters
-        Whether it changes the own network's answer as much as another training of the network does, or more
-        (results/quality.csv).
+        Whether it makes a record unfit: it changed the answers of an own network that had learned from plain hearts as
+        much as another training did. One that has seen varied hearts bears it (results/quality.csv), others may not.
     undo
         (8, 8): from the leads as they are to the leads as they should be.
     handicap

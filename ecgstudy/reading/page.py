@@ -303,6 +303,8 @@ def _agreement(e: Explanation, name: str) -> str:
     pairs = e.agreement(name)
     if not len(pairs):
         return "There is one network. How much another training would change this map, it cannot tell."
+    if np.isnan(pairs).all():
+        return "All members but one at most have a flat map here, so that their order of moments cannot be compared."
     return (
         f"The maps of every two members correlate by {np.nanmin(pairs):.2f} to {np.nanmax(pairs):.2f} (Spearman, mean "
         f"{np.nanmean(pairs):.2f}); 1 is the same order of all moments, 0 no likeness."
