@@ -324,7 +324,7 @@ def test_what_changes_the_answer_as_much_as_another_training_is_unfit_where_the_
         assert (row["unfit"] > 0.8) == (f"{' and '.join(names)} exchanged" in matters), row
     graded = planted[planted["fault"].isin(["muscle noise", "mains 50 Hz", "mains 60 Hz", "all leads at rest",
                                             "missing samples", "leads off"])]  # fmt: skip
-    weak, strong = graded["changed"] < limit / 2, graded["changed"] > limit
+    weak, strong = graded["changed"] < limit / 4, graded["changed"] > limit
     assert weak.sum() > 10 and strong.sum() > 3
     assert (graded.loc[weak, "unfit"] < 0.05).all() and (graded.loc[strong, "unfit"] > 0.9).all()
 
