@@ -22,7 +22,7 @@ from ecgstudy.reading import calibration, explanation, waves
 from ecgstudy.reading.explanation import UnreadableError, explain
 from ecgstudy.reading.shipped import ENTRIES, OWN, Shipped, shipped
 from ecgstudy.reading.waves import PARTS, Parts, delineate
-from ecgstudy.studies import leaderboard
+from ecgstudy.studies import fitness, leaderboard
 
 SIMULATED = f"{OWN}, simulated"
 # Trained on simulated records alone, and between these and real ones.
@@ -71,6 +71,10 @@ def test_a_fold_is_calibrated_by_the_others_alone():
     after = calibration.cross_fitted(p, changed, fold)
     np.testing.assert_array_equal(after[fold == 2], before[fold == 2])
     assert (after[fold != 2] != before[fold != 2]).all()
+
+
+def test_records_are_judged_by_the_networks_that_ship():
+    assert ENTRIES[OWN] == ("real", fitness.ENTRY)
 
 
 @pytest.mark.parametrize("name", ENTRIES)

@@ -204,6 +204,19 @@ def test_starting_from_a_run_starts_from_its_weights(system, data, split):
             torch.testing.assert_close(moved[name], value)
 
 
+def test_what_the_mean_of_two_runs_predicts_its_saved_weights_predict(system, data, split):
+    one = dataclasses.replace(system, epochs=1)
+    first = training.train(one, data, split, quiet=True)
+    runs = first, training.train(one, data, split, start=first, quiet=True)
+    mean = training.mean_of(runs, data, split)
+    assert mean.config["mean_of"] == [run.folder.name for run in runs]
+    again = training.predict(one, mean.network(), data, split["test"])
+    np.testing.assert_allclose(mean.probabilities(split["test"]), again, atol=1e-6)  # though they are in eight bits
+    assert training.mean_of(runs, data, split).folder == mean.folder != runs[1].folder
+    with pytest.raises(ValueError, match="are of different systems: their weights have no mean"):
+        training.mean_of((first, training.Run(first.folder, system)), data, split)
+
+
 TOGETHER = """
 import os, sys
 import numpy as np

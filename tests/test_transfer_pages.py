@@ -132,6 +132,11 @@ def test_the_captions_of_the_chapter_are_true_of_its_rows():
     # Halfway.
     limits = areas[areas["class"] == ""].set_index(["measure", "reader", "seen"])[["low", "high"]]
     back = limits.loc[[transfer.LESS_TUNED, transfer.LESS_ALONE]].xs(transfer.MIDWAY, level="seen")
+    for name in ("xECGNet", "BUTTeam", "Local evidence"):
+        assert within[name, transfer.MIDWAY] > max(within[name, transfer.SIMULATED], within[name, transfer.BOTH])
+    ends = within["ECGMaster", transfer.BOTH], within["ECGMaster", transfer.SIMULATED]
+    assert ends[0] < within["ECGMaster", transfer.MIDWAY] < ends[1]
+    assert "for ECGMaster between them" in page
     assert (back["high"] > 0).all() and "halfway no network is clearly behind either end" in page
     assert back.loc[(transfer.LESS_ALONE, "Local evidence"), "low"] > 0 and "for certain" in page
     for name in several:
@@ -146,6 +151,8 @@ def test_the_captions_of_the_chapter_are_true_of_its_rows():
     told = pages.maps("Local evidence")
     assert max(told[f"map_{name}"] for name in ("plain", "varied", "midway")) == told["map_midway"]
     # The aim that is reached, and those that are not.
+    assert limits.loc[(transfer.WITHIN, "Local evidence", transfer.MIDWAY_ASIDE), "low"] > 0.8
     low = limits["low"].loc[transfer.AUROC]
+    assert low["Local evidence", transfer.MIDWAY] < 0.94 and low[transfer.WITH_TREES, transfer.MIDWAY] < 0.96
     assert low["Local evidence", transfer.SIMULATED] > 0.8 and low[transfer.WITH_TREES, transfer.BOTH] < 0.96
     assert low["Local evidence", transfer.SIMULATED] < 0.93 and low["Local evidence", transfer.BOTH] < 0.94

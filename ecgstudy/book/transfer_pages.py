@@ -53,8 +53,6 @@ MEASURES = {
     "_f1": transfer.F1,
     "_error": transfer.ERROR,
 }
-
-
 # What ``maps`` calls a network that has gone from simulated to real records.
 _MAPS = {"plain": leaderboard.PRETRAINED, "varied": leaderboard.VARIED, "midway": leaderboard.MIDWAY}
 

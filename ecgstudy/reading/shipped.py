@@ -16,7 +16,7 @@ from ecgstudy.data.cohort import patient_groups
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import Record
 from ecgstudy.data.simulator import synthetic
-from ecgstudy.paths import RESULTS, read_json, read_table
+from ecgstudy.paths import read_table
 from ecgstudy.profiles import nearest
 from ecgstudy.reading.calibration import Calibration, cross_fitted, fitted
 from ecgstudy.studies import leaderboard
@@ -35,9 +35,7 @@ def _entry(name: str) -> tuple[str, str]:
     The weights of the five are not committed for every system: they would take too much room.
     """
     entry = name + leaderboard.MIDWAY
-    card = leaderboard.FOLDER / "real" / f"{entry}.json"
-    there = card.exists() and all((RESULTS / "runs" / run).exists() for run in read_json(card)["runs"])
-    return ("real", entry) if there else (_SIMULATED, name)
+    return ("real", entry) if leaderboard.has_weights("real", entry) else (_SIMULATED, name)
 
 
 # Name → board and entry of the leaderboard whose networks these are. The own network ships twice: the second has been

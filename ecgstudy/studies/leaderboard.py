@@ -166,9 +166,8 @@ def answer(board: str, entry: str, *, quiet: bool = False) -> None:
         runs: list[training.Run] = []
 
         def trained(rest: NDArray[np.intp], test: NDArray[np.intp]) -> dict[str, Answer]:
-            new = training.train_members(system, cohort, test, members=members, start=start, quiet=quiet)
-            if start and first == MIDWAY:
-                new = [training.mean_of((start, new[0]), cohort, training.member_splits(system, cohort, test, 1)[0])]
+            number = int(fold[test[0]])
+            new = [train_member(board, system, number, m, members, first, quiet=quiet) for m in range(members)]
             runs.extend(new)
             one = {f"{entry}, one": training.ensemble(new[:1], test)}
             return one | {entry: training.ensemble(new, test)} if members > 1 else {entry: one.popitem()[1]}
@@ -292,6 +291,22 @@ def tasks(board: str, entry: str) -> list[Task]:
     ]
 
 
+@overload
+def train_member(
+    board: str, system: System, fold: int, member: int, members: int, start: str = "", *, quiet: bool = False
+) -> training.Run: ...
+@overload
+def train_member(
+    board: str,
+    system: System,
+    fold: int,
+    member: int,
+    members: int,
+    start: str = "",
+    *,
+    only_open: bool,
+    quiet: bool = False,
+) -> training.Run | None: ...
 def train_member(
     board: str,
     system: System,
@@ -301,6 +316,7 @@ def train_member(
     start: str = "",
     *,
     only_open: bool = False,
+    quiet: bool = False,
 ) -> training.Run | None:
     """Train, or open, a member of an entry's ensemble on all folds but one, from one of ``STARTS`` if any.
 
@@ -309,11 +325,11 @@ def train_member(
     cohort = cohort_of(board, system.fs)
     test = np.flatnonzero(fold_of(board, cohort) == fold)
     split = training.member_splits(system, cohort, test, members)[member]
-    first = pretrained(system, start, only_open=only_open) if start else None
+    first = pretrained(system, start, only_open=only_open, quiet=quiet) if start else None
     run = None
     if not only_open:
         note = f"{system.name} {member + 1}/{members}"
-        run = training.train(system, cohort, split, seed=member, start=first, note=note)
+        run = training.train(system, cohort, split, seed=member, start=first, note=note, quiet=quiet)
     elif first or not start:
         run = training.trained(system, cohort, split, seed=member, start=first)
     return training.mean_of((first, run), cohort, split) if run and first and start == MIDWAY else run
@@ -440,6 +456,14 @@ def card_of(board: str, entry: str) -> dict[str, Any]:
         command = f'ecgstudy train "{entry.removesuffix(", one")}" --part {board}'
         raise FileNotFoundError(f"{entry} has no answer on the board {board} yet: {command}")
     return read_json(path)
+
+
+def has_weights(board: str, entry: str) -> bool:
+    """Whether an entry is answered, and the weights of all its networks are committed."""
+    if not (FOLDER / board / f"{entry}.json").exists():
+        return False
+    runs = card_of(board, entry).get("runs", [])
+    return bool(runs) and all((training.RESULTS / "runs" / run / "weights.safetensors").exists() for run in runs)
 
 
 def runs_of(board: str, entry: str) -> list[training.Run]:

@@ -30,16 +30,12 @@ def shipped() -> dict[str, list[training.Run]]:
     Those named by their system alone were trained on 18,000 simulated records, one network each; those *midway* are
     five each, between as many varied ones and the real cohort.
     """
-    found: dict[str, list[training.Run]] = {}
-    for board in ("synthetic-large", "real"):
-        for entry in leaderboard.entries(board):
-            if not (leaderboard.FOLDER / board / f"{entry}.json").exists() or entry in leaderboard.BASELINES:
-                continue
-            names = leaderboard.card_of(board, entry)["runs"]
-            there = [(training.RESULTS / "runs" / name / "weights.safetensors").exists() for name in names]
-            if names and all(there):
-                found[entry] = leaderboard.runs_of(board, entry)
-    return found
+    return {
+        entry: leaderboard.runs_of(board, entry)
+        for board in ("synthetic-large", "real")
+        for entry in leaderboard.entries(board)
+        if leaderboard.has_weights(board, entry)
+    }
 
 
 def zero_shot(name: str, entries: Sequence[str] | None = None, *, repeats: int = 1000) -> pd.DataFrame:
