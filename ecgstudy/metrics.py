@@ -678,25 +678,51 @@ def resamples(
         yield times.astype(float)[:, group]
 
 
-def _resampled(
-    metric: Callable[[np.ndarray], np.ndarray],
+class Resampled(NamedTuple):
+    """A metric of one answer: of the records as they are, and of each resample of the patients (repeats, ...).
+
+    Several intervals and differences of an answer share it, so that the metric is computed once.
+    """
+
+    value: Any
+    samples: np.ndarray
+
+    def interval(self, level: float = 0.95) -> Interval:
+        """Percentile limits; a resample in which the metric is undefined does not count towards them."""
+        return Interval(self.value, *_limits(self.samples, level))
+
+    def less(self, other: "Resampled", level: float = 0.95) -> Difference:
+        """What it is more than another answer's to the same records, resample by resample: see bootstrap_difference."""
+        value, samples = self.value - other.value, self.samples - other.samples
+        tail = 1 + np.minimum((samples <= 0).sum(axis=0), (samples >= 0).sum(axis=0))
+        p = np.where(np.isnan(value), np.nan, np.minimum(1, 2 * tail / (1 + (~np.isnan(samples)).sum(axis=0))))[()]
+        return Difference(value, *_limits(samples, level), p)
+
+
+def resampled(
+    metric: Metric,
+    targets: np.ndarray,
+    scores: np.ndarray,
     groups: Sequence | np.ndarray,
-    records: int,
-    repeats: int,
-    seed: int,
-    level: float,
+    repeats: int = 1000,
+    seed: int = 0,
+    *,
     multinomial: bool = False,
-) -> np.ndarray:
-    """What a metric of weights is in each resample: (repeats, ...)."""
+) -> Resampled:
+    """A metric of one answer over all records and in each resample; the same seed draws the same patients.
+
+    Parameters as for `bootstrap_interval`.
+    """
     _whole("repeats", repeats, 1)
     _whole("seed", seed, 0)
-    if not isinstance(level, Real) or not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, not {level!r}")
-    drawn = resamples(groups, records, repeats, seed, multinomial=multinomial)
-    return np.concatenate([metric(weights) for weights in drawn])
+    drawn = resamples(groups, len(targets), repeats, seed, multinomial=multinomial)
+    samples = np.concatenate([metric(targets, scores, weights) for weights in drawn])
+    return Resampled(metric(targets, scores, np.ones(len(targets))), samples)
 
 
 def _limits(samples: np.ndarray, level: float) -> np.ndarray:
+    if not isinstance(level, Real) or not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, not {level!r}")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "All-NaN")  # a class that is undefined has undefined limits
         return np.nanquantile(samples, [(1 - level) / 2, (1 + level) / 2], axis=0)
@@ -730,8 +756,7 @@ def bootstrap_interval(
     multinomial
         See `resamples`.
     """
-    samples = _resampled(lambda w: metric(targets, scores, w), groups, len(targets), repeats, seed, level, multinomial)
-    return Interval(metric(targets, scores, np.ones(len(targets))), *_limits(samples, level))
+    return resampled(metric, targets, scores, groups, repeats, seed, multinomial=multinomial).interval(level)
 
 
 def interval_over_trainings(
@@ -791,21 +816,13 @@ def bootstrap_difference(
     added to both counts (Davison & Hinkley 1997, ch. 4).
     """
 
-    def scored(name: str, scores: np.ndarray, w: np.ndarray) -> np.ndarray:
+    def of(name: str, scores: np.ndarray) -> Resampled:
         try:
-            return metric(targets, scores, w)
+            return resampled(metric, targets, scores, groups, repeats, seed)
         except ValueError as error:
             raise ValueError(re.sub("^(scores|predictions)", name, str(error))) from None
 
-    def less(w: np.ndarray) -> np.ndarray:
-        return scored("scores_a", scores_a, w) - scored("scores_b", scores_b, w)
-
-    samples = _resampled(less, groups, len(targets), repeats, seed, level)
-    value = less(np.ones(len(targets)))
-    tail = 1 + np.minimum((samples <= 0).sum(axis=0), (samples >= 0).sum(axis=0))
-    p = np.where(np.isnan(value), np.nan, np.minimum(1, 2 * tail / (1 + (~np.isnan(samples)).sum(axis=0))))[()]
-    low, high = _limits(samples, level)
-    return Difference(value, low, high, p)
+    return of("scores_a", scores_a).less(of("scores_b", scores_b), level)
 
 
 def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> McNemar:

@@ -515,10 +515,13 @@ def differences(
     records = records_of(board)
     targets, patients = records[list(CLASSES)].to_numpy(dtype=bool), records["patient_id"].to_numpy()
     answers = answers_of(board)
-    rows = []
+
+    def of(entry: str) -> metrics.Resampled:
+        return metrics.resampled(metrics.macro_auroc, targets, answers[entry][0], patients, repeats, seed)
+
+    rows, other_one = [], of(against)
     for entry in entries or [other for other in answers if other != against]:
-        scores = answers[entry][0], answers[against][0]
-        d = metrics.bootstrap_difference(metrics.macro_auroc, targets, *scores, patients, repeats, seed)
+        d = of(entry).less(other_one)
         rows.append({"system": entry, "difference": d.value, "low": d.low, "high": d.high, "p": d.p})
     return pd.DataFrame(rows).sort_values("difference", ascending=False, ignore_index=True)
 

@@ -267,24 +267,30 @@ def tested(*, repeats: int = 1000, seed: int = 0) -> pd.DataFrame:
     """
     records, found = held_out(), readings()
     targets, patients = records[list(CLASSES)].to_numpy(dtype=bool), records["patient_id"].to_numpy()
-    options: dict[str, Any] = {"groups": patients, "repeats": repeats, "seed": seed}
     tables = []
     within = _with_mean(metrics.auroc_within(leaderboard.source_of(records)))
+
+    def of(metric: metrics.Metric, answer: Array | NDArray[np.bool_]) -> metrics.Resampled:
+        return metrics.resampled(metric, targets, answer, patients, repeats, seed)
+
+    areas = {key: of(_areas, p) for key, (p, _) in found.items()}
+    pairs = {key: of(within, p) for key, (p, _) in found.items()}
     for (reader, seen), (p, called) in found.items():
+        area, pair = areas[reader, seen], pairs[reader, seen]
         measured: dict[str, metrics.Interval | metrics.Difference] = {
-            AUROC: metrics.bootstrap_interval(_areas, targets, p, **options),
-            WITHIN: metrics.bootstrap_interval(within, targets, p, **options),
-            F1: metrics.bootstrap_interval(_with_mean(metrics.f1), targets, called, **options),
-            ERROR: metrics.bootstrap_interval(_with_mean(metrics.calibration_error), targets, p, **options),
+            AUROC: area.interval(),
+            WITHIN: pair.interval(),
+            F1: of(_with_mean(metrics.f1), called).interval(),
+            ERROR: of(_with_mean(metrics.calibration_error), p).interval(),
         }
         if seen in (SIMULATED, BOTH, MIDWAY):
-            measured[LESS_REAL] = metrics.bootstrap_difference(_areas, targets, p, found[reader, REAL][0], **options)
-        if further := found.get((reader, {MIDWAY: BOTH, MIDWAY_ASIDE: BOTH_ASIDE}.get(seen, ""))):
-            measured[LESS_TUNED] = metrics.bootstrap_difference(within, targets, p, further[0], **options)
-        if seen in (BOTH, MIDWAY, BOTH_ASIDE, MIDWAY_ASIDE) and (alone := found.get((reader, SIMULATED))):
-            measured[LESS_ALONE] = metrics.bootstrap_difference(within, targets, p, alone[0], **options)
-        if reader != TREES and (trees := found.get((TREES, TREES_HAVE_SEEN[seen]))):
-            measured[LESS_TREES] = metrics.bootstrap_difference(_areas, targets, p, trees[0], **options)
+            measured[LESS_REAL] = area.less(areas[reader, REAL])
+        if further := pairs.get((reader, {MIDWAY: BOTH, MIDWAY_ASIDE: BOTH_ASIDE}.get(seen, ""))):
+            measured[LESS_TUNED] = pair.less(further)
+        if seen in (BOTH, MIDWAY, BOTH_ASIDE, MIDWAY_ASIDE) and (alone := pairs.get((reader, SIMULATED))):
+            measured[LESS_ALONE] = pair.less(alone)
+        if reader != TREES and (trees := areas.get((TREES, TREES_HAVE_SEEN[seen]))):
+            measured[LESS_TREES] = area.less(trees)
         for measure, interval in measured.items():
             rows = pd.DataFrame({"class": ["", *CLASSES], **interval._asdict()})
             tables.append(rows.assign(reader=reader, seen=seen, measure=measure))
