@@ -28,6 +28,7 @@ def varied():
 def test_steps_are_read_in_any_order():
     assert variety.steps_of("") == frozenset() and variety.steps_of("all") == frozenset(variety.STEPS)
     assert variety.steps_of("forms+atria") == variety.steps_of("atria+forms") == {"forms", "atria"}
+    assert variety.steps_of("unlabelled+all") == {*variety.STEPS, "unlabelled"}
     with pytest.raises(ValueError, match=r"'forms\+shapes': no step shapes; there are intervals, forms"):
         synthetic.simulate(0, 0, variety="forms+shapes")
 
@@ -60,6 +61,43 @@ def test_hearts_differ_more_and_keep_to_the_criteria_of_their_classes(plain, var
         ("qrs_duration", lambda t: t & {"LBBB", "RBBB"}),
     ):
         assert np.median(of(varied, name, chosen)) > np.median(of(plain, name, chosen)), name
+
+
+def test_one_heart_in_four_has_no_label_and_something_else_and_nsr_is_normal(varied):
+    records = drawn("all+unlabelled", 400)
+    without = [r for r in records if r.parameters["unnamed"]]
+    assert abs(len(without) - 100) < 4 * np.sqrt(400 * 0.25 * 0.75)
+    assert {r.parameters["unnamed"]["name"] for r in without} == set(variety.UNNAMED)
+    for r in without:
+        assert not r.record.labels and not r.record.codes and not r.parameters["truth"] and r.evidence.empty
+        name, heart, body = r.parameters["unnamed"]["name"], r.parameters["heart"], r.parameters["body"]
+        assert not any(heart["st"]["affected"].values())
+        assert heart["pr"] <= 0.2 and (heart["qrs_form"] == "normal" or heart["qrs_duration"] < 0.12)
+        assert name != "bradycardia" or heart["rate"] < 60
+        assert name != "tachycardia" or heart["rate"] > 100
+        assert name != "long QT" or heart["qtc"] >= 0.48
+        assert name != "axis" or not -45 < body["qrs_axis"] < 50
+    normal = [r.parameters for r in records if r.parameters["truth"] == ["NSR"]]
+    assert abs(len(normal) - 80) < 40
+    for one in normal:
+        heart, body = one["heart"], one["body"]
+        assert 54 <= heart["rate"] <= 100 and heart["qtc"] <= 0.46 and heart["t_factor"] > 0
+        assert -35 <= body["qrs_axis"] <= 40 and 0.55 <= body["qrs_size"] <= 1.9
+    # All others are what they are without the step, to the sample.
+    others = [
+        (one, other)
+        for one, other in zip(records, varied, strict=False)
+        if one.record.labels == other.record.labels and one.parameters["truth"] not in ([], ["NSR"])
+    ]
+    assert len(others) > 70
+    for one, other in others:
+        np.testing.assert_array_equal(one.record.signal, other.record.signal)
+
+
+def test_labels_that_are_asked_for_are_kept_with_every_step():
+    for index in range(12):
+        record = synthetic.simulate(index, 3, fs=100, labels={"RBBB"}, variety="all+unlabelled").record
+        assert record.labels == {"RBBB"}
 
 
 @pytest.mark.parametrize("order", [1, 2])

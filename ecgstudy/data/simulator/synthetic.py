@@ -108,10 +108,10 @@ _CLASS, _LEAD, _WAVE = (pd.CategoricalDtype(names) for names in (CLASSES, LEADS,
 _WAVE_CODES = {name: code for code, name in enumerate(_WAVE.categories)}
 _EVIDENCE_COLUMNS = pd.Index(["class", "lead", "onset", "offset"])
 _WAVE_COLUMNS = pd.Index(["lead", "wave", "onset", "peak", "offset"])
-# The last three are what varieties draw.
+# The last four are what varieties draw.
 _PURPOSES = (
     "body", "labels", "own labels", "heart", "beats", "st", "disturbance", "noise", "reading",
-    "more body", "more heart", "recorder",
+    "more body", "more heart", "recorder", "others",
 )  # fmt: skip
 
 
@@ -170,7 +170,8 @@ def simulate(
         without it, which may be an incomplete block.
     variety
         in what the hearts and recorders differ more than those of the study's trials do: steps of ``variety.STEPS``
-        joined by +, or ``all``; the patients and their labels stay.
+        joined by +, or ``all``; the patients and their labels stay. With ``unlabelled`` besides, one record in four has
+        none of the drawn labels and something else, and 15 in 100 are normal.
 
     Raises
     ------
@@ -187,18 +188,26 @@ def simulate(
     patient = _patient(index)
     chosen = _draw_labels(seed, index, patient, balance) if labels is None else _consistent(labels)
     read = _read(_stream(seed, "reading", index), chosen) if labels is None else chosen
+    steps = varieties.steps_of(variety)
+    others = unnamed = None
+    if varieties.UNLABELLED in steps and labels is None:
+        others, unnamed = varieties.draw_others(_stream(seed, "others", index))
+    if others is not None:
+        chosen = read = others
     if without:
         _refuse_to_remove(without, chosen, _name(index, seed))
         read = chosen - {without}
     removed = without
-    steps = varieties.steps_of(variety)
     body = hearts.draw_body(_stream(seed, "body", patient))
     if steps:
-        body = varieties.vary_body(_stream(seed, "more body", patient), body, steps)
+        body = varieties.vary_body(_stream(seed, "more body", patient), body, steps, chosen)
+    if unnamed:
+        body = varieties.body_with(unnamed, body)
 
     def drawn_heart(labels: Labels) -> Heart:
         heart = hearts.draw_heart(_stream(seed, "heart", index), body, labels)
-        return varieties.vary_heart(_stream(seed, "more heart", index), heart, labels, steps) if steps else heart
+        heart = varieties.vary_heart(_stream(seed, "more heart", index), heart, labels, steps) if steps else heart
+        return varieties.heart_with(unnamed, heart) if unnamed else heart
 
     heart = drawn_heart(chosen)
     if removed == "AF":  # with which the rhythm goes
@@ -273,6 +282,8 @@ def simulate(
     }
     if steps:
         parameters |= {"variety": sorted(steps), "recorder": recorder}
+    if varieties.UNLABELLED in steps:
+        parameters["unnamed"] = unnamed._asdict() if unnamed else None
     evidence = _tell_evidence(placed, heart, segment, beats, chosen, shown, fs, seen)
     return SimulatedRecord(record, evidence, _tell_waves(placed, shown, fs, seen), parameters)
 
@@ -314,7 +325,10 @@ def drawn_again(record: Record, **settings: Any) -> SimulatedRecord | None:
 
 
 def identity(index: int, seed: int, balance: float = 0.0) -> tuple[str, str, frozenset[str]]:
-    """Name, patient and labels of the record that ``simulate`` makes of these arguments, without simulating it."""
+    """Name, patient and labels of the record that ``simulate`` makes of these arguments, without simulating it.
+
+    No step of a variety changes them but ``unlabelled``.
+    """
     chosen = _draw_labels(seed, index, _patient(index), balance)
     return _name(index, seed), _patient_id(index, seed), _read(_stream(seed, "reading", index), chosen)
 

@@ -3,11 +3,14 @@
 The hearts of ``heart`` are plain examples of nine classes, as trials of maps need them. Real records have more: other
 rates and intervals, other diagnoses beside the nine, electrodes in other places, and recorders with filters. Each is a
 step of its own; nobody knows how often each of them comes, so they are drawn more widely than life has them.
+
+The last step changes labels, too. Of the real records of this study a quarter have none of the nine classes, and nearly
+all of these are not normal either. Hearts like that are drawn with ``unlabelled``, and NSR then means a normal ECG.
 """
 
 from collections.abc import Set
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,26 +21,60 @@ from ecgstudy.data.simulator.heart import Body, Heart, Labels
 
 VERSION = 1  # raised when the same seed and steps would give another record
 STEPS = ("intervals", "forms", "diagnoses", "atria", "recorders")
+"""Those that leave patients and labels as they are; ``all`` means these."""
+UNLABELLED = "unlabelled"
+UNNAMED = {
+    "hypertrophy": 0.16,
+    "low voltage": 0.05,
+    "anterior scar": 0.10,
+    "inferior scar": 0.10,
+    "lateral scar": 0.03,
+    "changed T": 0.24,
+    "bradycardia": 0.14,
+    "tachycardia": 0.07,
+    "axis": 0.07,
+    "long QT": 0.04,
+}
+"""What an unlabelled heart has, and how often."""
+_NONE, _NORMAL = 0.25, 0.15  # with ``unlabelled``: share of hearts without a label, and of those that become normal
+_KINDS = {"hypertrophy": 0.0, "low voltage": 0.10, "anterior scar": 0.16, "inferior scar": 0.24, "lateral scar": 0.32}
 
 
 def steps_of(variety: str) -> frozenset[str]:
-    """Steps of a variety as it is written: joined by +, ``all`` or nothing.
+    """Steps of a variety as it is written: joined by +, ``all`` for those of ``STEPS``, or nothing.
 
     Raises
     ------
     ValueError
         when it names another step.
     """
-    if variety == "all":
-        return frozenset(STEPS)
-    steps = frozenset(variety.split("+")) - {""}
-    if unknown := steps - set(STEPS):
-        raise ValueError(f"variety {variety!r}: no step {', '.join(sorted(unknown))}; there are {', '.join(STEPS)}")
-    return steps
+    steps, known = frozenset(variety.split("+")) - {""}, (*STEPS, UNLABELLED)
+    if unknown := steps - {"all", *known}:
+        raise ValueError(f"variety {variety!r}: no step {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    return steps - {"all"} | set(STEPS) if "all" in steps else steps
 
 
-def vary_body(rng: np.random.Generator, body: Body, steps: Set[str]) -> Body:
-    """Another body in the place of ``body``: as many numbers are drawn whatever the steps are."""
+class Unnamed(NamedTuple):
+    """What a heart has that none of the nine classes names (of ``UNNAMED``), and how much of it, 0 to 1."""
+
+    name: str
+    depth: float
+
+
+def draw_others(rng: np.random.Generator) -> tuple[Labels | None, Unnamed | None]:
+    """Labels in the place of a record's own (None: it keeps them), and what a heart without any has.
+
+    As many become normal as keep NSR rare no longer: among the real records NSR is the most frequent class.
+    """
+    chance, depth = rng.random(2)
+    name = str(rng.choice(list(UNNAMED), p=list(UNNAMED.values())))
+    if chance < _NONE:
+        return frozenset(), Unnamed(name, float(depth))
+    return frozenset({"NSR"}) if chance < _NONE + _NORMAL else None, None
+
+
+def vary_body(rng: np.random.Generator, body: Body, steps: Set[str], labels: Labels) -> Body:
+    """Another body in the place of ``body``: as many numbers are drawn whatever steps and labels are."""
     axes, qrs_axis, fascicle = rng.normal(size=3) * (10, 18, 12), rng.normal(15, 27), rng.random()
     gain, shift = rng.lognormal(0, 0.25, 6), rng.normal(0, 0.35, 6).clip(-0.9, 0.9)
     shape, sizes = rng.uniform(1.0, 1.9), np.exp(rng.normal(size=3) * (0.35, 0.4, 0.45))
@@ -59,6 +96,9 @@ def vary_body(rng: np.random.Generator, body: Body, steps: Set[str]) -> Body:
             t_shape=(shape * np.array(body.t_shape)).tolist(),
         )
     kind, depth = rng.random(), rng.uniform(0.5, 1.0)
+    if UNLABELLED in steps and "NSR" in labels:  # a normal ECG: no other diagnosis, axis and size as most have them
+        axis, size = np.clip(body.qrs_axis, -35, 40), np.clip(body.qrs_size, 0.55, 1.9)
+        return replace(body, qrs_axis=float(axis), qrs_size=float(size))
     if "diagnoses" in steps:
         body = _diagnosed(body, kind, depth)
     return body
@@ -112,6 +152,8 @@ def vary_heart(rng: np.random.Generator, heart: Heart, labels: Labels, steps: Se
             block_strength=float(np.clip(np.exp(0.45 * strength), 0.3, 2.6)),
         )
         heart = replace(heart, p_duration=min(heart.p_duration, heart.pr - 0.02))
+    if UNLABELLED in steps and "NSR" in labels:
+        heart = replace(heart, rate=float(np.clip(heart.rate, 54, 100)), qtc=min(heart.qtc, 0.46))
     if "diagnoses" in steps and "NSR" not in labels and flat < 0.25:  # T flat or inverted, of whatever cause
         heart = replace(heart, t_factor=heart.t_factor * (0.4 - 1.2 * inverted))
     if "atria" in steps:
@@ -119,6 +161,33 @@ def vary_heart(rng: np.random.Generator, heart: Heart, labels: Labels, steps: Se
             heart, f_size=float(np.clip(0.026 * np.exp(0.75 * f_size), 0.003, 0.15)), f_rate=float(4 + 5.5 * f_rate)
         )
     return heart
+
+
+def body_with(unnamed: Unnamed, body: Body) -> Body:
+    """The body of a record whose heart has ``unnamed``, as far as QRS or the axis of T show it."""
+    name, depth = unnamed
+    if name in _KINDS:
+        return _diagnosed(body, _KINDS[name], 0.5 + 0.5 * depth)
+    if name == "axis":  # to the left, as in a fascicular block, or to the right
+        return replace(body, qrs_axis=-45 - 40 * depth if depth < 0.7 else 50 + 40 * depth)
+    if name == "changed T" and depth < 0.5:  # inverted in some leads
+        turned = (np.array(body.t_axes) + np.array([1, -1, 1]) * (40 + 160 * depth)).tolist()
+        return replace(body, t_axes=turned)
+    return body
+
+
+def heart_with(unnamed: Unnamed, heart: Heart) -> Heart:
+    """The heart of a record that has ``unnamed``, as far as T, rate or QT show it."""
+    name, depth = unnamed
+    if name == "changed T" and depth >= 0.5:  # from flat to inverted everywhere
+        return replace(heart, t_factor=abs(heart.t_factor) * (1.4 - 2 * depth))
+    if name in ("hypertrophy", "anterior scar", "inferior scar", "lateral scar") and depth > 0.4:
+        return replace(heart, t_factor=abs(heart.t_factor) * (0.8 - 1.4 * depth))
+    if name == "bradycardia":
+        return replace(heart, rate=56 - 18 * depth)
+    if name == "tachycardia":
+        return replace(heart, rate=102 + 45 * depth)
+    return replace(heart, qtc=0.48 + 0.07 * depth) if name == "long QT" else heart
 
 
 def draw_recorder(rng: np.random.Generator) -> dict[str, Any]:
