@@ -155,3 +155,17 @@ def test_rows_of_trees_are_kept_beside_those_of_others(real_data, tmp_path, monk
     rows = table[table["reader"] == transfer.TREES]
     assert not rows.duplicated(intact.TABLES["transfer.csv"][0]).any() and len(rows) == 3 * 10
     assert 0.5 < float(rows["value"].iloc[0]) < 1  # trees of ninety simulated records read real ones better than chance
+
+
+def test_nsr_is_told_from_records_of_another_class_and_from_those_of_none(answers):
+    records, _ = answers
+    half = records.iloc[1::2]
+    y, labels = half["NSR"].to_numpy(), half[list(CLASSES)].sum(axis=1).to_numpy()
+    assert (labels == 0).any() and (y & (labels > 1)).any()
+    table = transfer.normal(repeats=60).set_index(["reader", "seen", "against"])
+    for key, (p, _) in transfer.readings().items():
+        for against, others in ((transfer.ANOTHER, ~y & (labels > 0)), (transfer.NONE, labels == 0)):
+            row = table.loc[(*key, against)]
+            assert row["n"] == others.sum()
+            assert row["value"] == pytest.approx(roc_auc_score(y[y | others], p[y | others, 0]))
+            assert row["low"] <= row["value"] <= row["high"]

@@ -162,6 +162,41 @@ def by_class(rows: pd.DataFrame, reader: str, *, seen: Sequence[str]) -> Figure:
     )
 
 
+def normal(rows: pd.DataFrame, readers: Sequence[str], *, seen: Sequence[str]) -> Figure:
+    """Draw the AUROC of NSR by what it is told from (``transfer.normal``), a row for all that a reader has ``seen``."""
+    shown = [rows[(rows["reader"] == reader) & (rows["seen"] == one)] for reader in readers for one in seen]
+    return plots.forest(
+        pd.concat(shown),
+        names="seen",
+        groups="reader",
+        series="against",
+        xlabel="AUROC of NSR on real records",
+        reference=0.5,
+        said="chance",
+        digits=3,
+    )
+
+
+def told_of_normal(rows: pd.DataFrame) -> dict[str, str]:
+    """What the prose says: ``<reader>_<seen>_another`` and ``_none``, ``n_another``, ``n_none`` and ``n_with_nsr``."""
+    found = {}
+    for end, against in (("another", transfer.ANOTHER), ("none", transfer.NONE)):
+        one = rows[rows["against"] == against].set_index(["reader", "seen"])
+        found |= {
+            f"{key}_{short}_{end}": report.interval(*one.loc[(reader, seen), ["value", "low", "high"]], digits=3)
+            for key, reader in KEYS.items()
+            for short, seen in SEEN.items()
+            if (reader, seen) in one.index
+        }
+        found[f"n_{end}"] = str(one["n"].iloc[0])
+    labels = leaderboard.records_of("real")[list(CLASSES)]
+    return found | {
+        "all_with_nsr": str(labels["NSR"].sum()),
+        "all_with_nsr_and_more": str((labels["NSR"] & (labels.sum(axis=1) > 1)).sum()),
+        "all_none": str((labels.sum(axis=1) == 0).sum()),
+    }
+
+
 def table(rows: pd.DataFrame, caption: str, *, seen: Sequence[str], classes: bool = False) -> Styler:
     """Means over the classes of what was measured of each reader, or the AUROC of each class."""
     if not classes:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ecgstudy import metrics, training
 from ecgstudy.data.cohort import real_cohort
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.data.simulator.variety import STEPS
+from ecgstudy.data.simulator.variety import STEPS, UNLABELLED
 from ecgstudy.paths import RESULTS
 from ecgstudy.studies import leaderboard, put_rows, read_committed
 from ecgstudy.studies.trainings import Records, Task, anew
@@ -37,9 +37,15 @@ DEVELOPMENT = Path(__file__).with_name("development.yaml")
 TREES = leaderboard.BASELINES[0]
 FS = 100  # Hz, of the trees' records
 RECORDS, SEEDS = 2000, (11, 12, 13)  # simulated for each training; each has records of its own
-PLAIN, HEARTS, ALL = "plain", "all but recorders", "all"
-VARIETIES = {PLAIN: "", **{step: step for step in STEPS}, HEARTS: "intervals+forms+diagnoses+atria", ALL: "all"}
-TRIED = (PLAIN, STEPS[0], HEARTS, ALL)  # by systems, whose trainings take longer than trees
+PLAIN, HEARTS, ALL, WIDEST = "plain", "all but recorders", "all", "all and unlabelled"
+VARIETIES = {
+    PLAIN: "",
+    **{step: step for step in STEPS},
+    HEARTS: "intervals+forms+diagnoses+atria",
+    ALL: "all",
+    WIDEST: f"all+{UNLABELLED}",
+}
+TRIED = (PLAIN, STEPS[0], HEARTS, ALL, WIDEST)  # by systems, whose trainings take longer than trees
 AUROC, LESS = "AUROC", "AUROC less plain"
 # What a reader has seen before it is tested: ``studies.realism`` names its trainings so, too.
 REAL, SIMULATED, BOTH = "real alone", "simulated alone", "simulated, then real"
@@ -60,6 +66,7 @@ MEAN, WITH_TREES = "the networks together", "the networks and the trees"
 LESS_REAL, LESS_TREES, WITHIN = "AUROC less real alone", "AUROC less the trees'", "AUROC within sources"
 LESS_TUNED, LESS_ALONE = "AUROC within sources less all the way", "AUROC within sources less simulated alone"
 F1, ERROR = "F1", "calibration error"
+ANOTHER, NONE = "records of another class", "records of none of the nine"
 REPEATS = 2000
 
 Array = NDArray[np.floating]
@@ -298,6 +305,34 @@ def tested(*, repeats: int = 1000, seed: int = 0) -> pd.DataFrame:
     positives = {"": int(targets.any(axis=1).sum()), **dict(zip(CLASSES, targets.sum(axis=0).tolist(), strict=True))}
     table = table.assign(n=len(targets), positives=table["class"].map(positives))
     return table[["reader", "seen", "measure", "class", *NUMBERS, "n", "positives"]]
+
+
+def normal(*, repeats: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """How well each reader tells the held-out records with NSR from those of another class, and from those of none.
+
+    Returns
+    -------
+    DataFrame
+        Columns reader, seen, against (``ANOTHER`` or ``NONE``), value, low, high, n (records without NSR). The value is
+        the AUROC of NSR; intervals are over patients.
+    """
+    records = held_out()
+    nsr, several = records["NSR"].to_numpy(dtype=bool), records[list(CLASSES)].to_numpy(dtype=bool).sum(axis=1)
+    column, rows = CLASSES.index("NSR"), []
+    for (reader, seen), (p, _) in readings().items():
+        for against, others in ((ANOTHER, ~nsr & (several > 0)), (NONE, several == 0)):
+            those = nsr | others
+            found = metrics.bootstrap_interval(
+                metrics.macro_auroc,
+                nsr[those, None],
+                p[those, column, None],
+                records.loc[those, "patient_id"].to_numpy(),
+                repeats,
+                seed,
+            )
+            about = {"reader": reader, "seen": seen, "against": against, "n": int(others.sum())}
+            rows.append({**about, **{name: float(number) for name, number in found._asdict().items()}})
+    return pd.DataFrame(rows)
 
 
 def _with_mean(metric: metrics.Metric) -> metrics.Metric:
