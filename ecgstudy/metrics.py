@@ -696,7 +696,8 @@ class Resampled(NamedTuple):
         value, samples = self.value - other.value, self.samples - other.samples
         tail = 1 + np.minimum((samples <= 0).sum(axis=0), (samples >= 0).sum(axis=0))
         p = np.where(np.isnan(value), np.nan, np.minimum(1, 2 * tail / (1 + (~np.isnan(samples)).sum(axis=0))))[()]
-        return Difference(value, *_limits(samples, level), p)
+        low, high = _limits(samples, level)
+        return Difference(value, low, high, p)
 
 
 def resampled(

@@ -178,8 +178,8 @@ def normal(rows: pd.DataFrame, readers: Sequence[str], *, seen: Sequence[str]) -
 
 
 def told_of_normal(rows: pd.DataFrame) -> dict[str, str]:
-    """What the prose says: ``<reader>_<seen>_another`` and ``_none``, ``n_another``, ``n_none`` and ``n_with_nsr``."""
-    found = {}
+    """What the prose says: ``<reader>_<seen>_another`` and ``_none``, how many these are, and how many real records."""
+    found: dict[str, str] = {}
     for end, against in (("another", transfer.ANOTHER), ("none", transfer.NONE)):
         one = rows[rows["against"] == against].set_index(["reader", "seen"])
         found |= {
