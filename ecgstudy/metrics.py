@@ -817,13 +817,13 @@ def bootstrap_difference(
     added to both counts (Davison & Hinkley 1997, ch. 4).
     """
 
-    def of(name: str, scores: np.ndarray) -> Resampled:
+    def sampled(name: str, scores: np.ndarray) -> Resampled:
         try:
             return resampled(metric, targets, scores, groups, repeats, seed)
         except ValueError as error:
             raise ValueError(re.sub("^(scores|predictions)", name, str(error))) from None
 
-    return of("scores_a", scores_a).less(of("scores_b", scores_b), level)
+    return sampled("scores_a", scores_a).less(sampled("scores_b", scores_b), level)
 
 
 def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> McNemar:

@@ -164,7 +164,8 @@ def by_class(rows: pd.DataFrame, reader: str, *, seen: Sequence[str]) -> Figure:
 
 def normal(rows: pd.DataFrame, readers: Sequence[str], *, seen: Sequence[str]) -> Figure:
     """Draw the AUROC of NSR by what it is told from (``transfer.normal``), a row for all that a reader has ``seen``."""
-    shown = [rows[(rows["reader"] == reader) & (rows["seen"] == one)] for reader in readers for one in seen]
+    two = rows[rows["against"].isin((transfer.ANOTHER, transfer.NONE))]
+    shown = [two[(two["reader"] == reader) & (two["seen"] == one)] for reader in readers for one in seen]
     return plots.forest(
         pd.concat(shown),
         names="seen",
@@ -178,9 +179,13 @@ def normal(rows: pd.DataFrame, readers: Sequence[str], *, seen: Sequence[str]) -
 
 
 def told_of_normal(rows: pd.DataFrame) -> dict[str, str]:
-    """What the prose says: ``<reader>_<seen>_another`` and ``_none``, how many these are, and how many real records."""
+    """What the prose says: ``<reader>_<seen>_another``, ``_none`` and ``_there``, and how many records these are."""
     found: dict[str, str] = {}
-    for end, against in (("another", transfer.ANOTHER), ("none", transfer.NONE)):
+    for end, against in (
+        ("another", transfer.ANOTHER),
+        ("none", transfer.NONE),
+        ("there", transfer.NONE_THERE),
+    ):
         one = rows[rows["against"] == against].set_index(["reader", "seen"])
         found |= {
             f"{key}_{short}_{end}": report.interval(*one.loc[(reader, seen), ["value", "low", "high"]], digits=3)
@@ -188,7 +193,8 @@ def told_of_normal(rows: pd.DataFrame) -> dict[str, str]:
             for short, seen in SEEN.items()
             if (reader, seen) in one.index
         }
-        found[f"n_{end}"] = str(one["n"].iloc[0])
+        if len(one):
+            found[f"n_{end}"] = str(one["n"].iloc[0])
     labels = leaderboard.records_of("real")[list(CLASSES)]
     return found | {
         "all_with_nsr": str(labels["NSR"].sum()),

@@ -516,12 +516,12 @@ def differences(
     targets, patients = records[list(CLASSES)].to_numpy(dtype=bool), records["patient_id"].to_numpy()
     answers = answers_of(board)
 
-    def of(entry: str) -> metrics.Resampled:
+    def sampled(entry: str) -> metrics.Resampled:
         return metrics.resampled(metrics.macro_auroc, targets, answers[entry][0], patients, repeats, seed)
 
-    rows, other_one = [], of(against)
+    rows, other_one = [], sampled(against)
     for entry in entries or [other for other in answers if other != against]:
-        d = of(entry).less(other_one)
+        d = sampled(entry).less(other_one)
         rows.append({"system": entry, "difference": d.value, "low": d.low, "high": d.high, "p": d.p})
     return pd.DataFrame(rows).sort_values("difference", ascending=False, ignore_index=True)
 

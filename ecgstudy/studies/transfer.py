@@ -67,6 +67,7 @@ LESS_REAL, LESS_TREES, WITHIN = "AUROC less real alone", "AUROC less the trees'"
 LESS_TUNED, LESS_ALONE = "AUROC within sources less all the way", "AUROC within sources less simulated alone"
 F1, ERROR = "F1", "calibration error"
 ANOTHER, NONE = "records of another class", "records of none of the nine"
+NONE_THERE, THERE = "records of none of the nine, PTB-XL alone", "PTB-XL"  # the folder where NSR means a normal ECG
 REPEATS = 2000
 
 Array = NDArray[np.floating]
@@ -277,18 +278,18 @@ def tested(*, repeats: int = 1000, seed: int = 0) -> pd.DataFrame:
     tables = []
     within = _with_mean(metrics.auroc_within(leaderboard.source_of(records)))
 
-    def of(metric: metrics.Metric, answer: Array | NDArray[np.bool_]) -> metrics.Resampled:
+    def sampled(metric: metrics.Metric, answer: Array | NDArray[np.bool_]) -> metrics.Resampled:
         return metrics.resampled(metric, targets, answer, patients, repeats, seed)
 
-    areas = {key: of(_areas, p) for key, (p, _) in found.items()}
-    pairs = {key: of(within, p) for key, (p, _) in found.items()}
+    areas = {key: sampled(_areas, p) for key, (p, _) in found.items()}
+    pairs = {key: sampled(within, p) for key, (p, _) in found.items()}
     for (reader, seen), (p, called) in found.items():
         area, pair = areas[reader, seen], pairs[reader, seen]
         measured: dict[str, metrics.Interval | metrics.Difference] = {
             AUROC: area.interval(),
             WITHIN: pair.interval(),
-            F1: of(_with_mean(metrics.f1), called).interval(),
-            ERROR: of(_with_mean(metrics.calibration_error), p).interval(),
+            F1: sampled(_with_mean(metrics.f1), called).interval(),
+            ERROR: sampled(_with_mean(metrics.calibration_error), p).interval(),
         }
         if seen in (SIMULATED, BOTH, MIDWAY):
             measured[LESS_REAL] = area.less(areas[reader, REAL])
@@ -313,15 +314,22 @@ def normal(*, repeats: int = 1000, seed: int = 0) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns reader, seen, against (``ANOTHER`` or ``NONE``), value, low, high, n (records without NSR). The value is
-        the AUROC of NSR; intervals are over patients.
+        Columns reader, seen, against (``ANOTHER``, ``NONE`` or ``NONE_THERE``), value, low, high, n (records without
+        NSR). The value is the AUROC of NSR; intervals are over patients.
     """
     records = held_out()
     nsr, several = records["NSR"].to_numpy(dtype=bool), records[list(CLASSES)].to_numpy(dtype=bool).sum(axis=1)
+    there, everywhere = records["source"].eq(THERE).to_numpy(), np.ones(len(records), dtype=bool)
     column, rows = CLASSES.index("NSR"), []
     for (reader, seen), (p, _) in readings().items():
-        for against, others in ((ANOTHER, ~nsr & (several > 0)), (NONE, several == 0)):
-            those = nsr | others
+        for against, others, inside in (
+            (ANOTHER, ~nsr & (several > 0), everywhere),
+            (NONE, several == 0, everywhere),
+            (NONE_THERE, several == 0, there),
+        ):
+            those = (nsr | others) & inside
+            if not (nsr & inside).any():
+                continue
             found = metrics.bootstrap_interval(
                 metrics.macro_auroc,
                 nsr[those, None],
@@ -330,7 +338,7 @@ def normal(*, repeats: int = 1000, seed: int = 0) -> pd.DataFrame:
                 repeats,
                 seed,
             )
-            about = {"reader": reader, "seen": seen, "against": against, "n": int(others.sum())}
+            about = {"reader": reader, "seen": seen, "against": against, "n": int((others & inside).sum())}
             rows.append({**about, **{name: float(number) for name, number in found._asdict().items()}})
     return pd.DataFrame(rows)
 

@@ -171,7 +171,7 @@ def simulate(
     variety
         in what the hearts and recorders differ more than those of the study's trials do: steps of ``variety.STEPS``
         joined by +, or ``all``; the patients and their labels stay. With ``unlabelled`` besides, one record in four has
-        none of the drawn labels and something else, and 15 in 100 are normal.
+        none of the drawn labels and something else, and 15 in 100 more become normal.
 
     Raises
     ------
@@ -298,7 +298,7 @@ def removable(findings: Set[str]) -> frozenset[str]:
 
 def _refuse_to_remove(name: str, findings: frozenset[str], record: str) -> None:
     if name not in findings:
-        raise ValueError(f"{record} has no {name}: it has {_joined(findings)}")
+        raise ValueError(f"{record} has no {name}: it has {_joined(findings) or 'none of the classes'}")
     if name not in removable(findings):
         raise ValueError(f"{name} of {_joined(findings)} cannot be taken away alone; take another finding or record")
 

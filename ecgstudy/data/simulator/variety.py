@@ -64,7 +64,8 @@ class Unnamed(NamedTuple):
 def draw_others(rng: np.random.Generator) -> tuple[Labels | None, Unnamed | None]:
     """Labels in the place of a record's own (None: it keeps them), and what a heart without any has.
 
-    As many become normal as keep NSR rare no longer: among the real records NSR is the most frequent class.
+    Some become normal, so that NSR is not rare: among the real records it is the most frequent class. Hypertrophy and
+    low voltage are factors on the size that a body has, so that some stay within the sizes of normal hearts.
     """
     chance, depth = rng.random(2)
     name = str(rng.choice(list(UNNAMED), p=list(UNNAMED.values())))
@@ -171,8 +172,8 @@ def body_with(unnamed: Unnamed, body: Body) -> Body:
     if name == "axis":  # to the left, as in a fascicular block, or to the right
         return replace(body, qrs_axis=-45 - 40 * depth if depth < 0.7 else 50 + 40 * depth)
     if name == "changed T" and depth < 0.5:  # inverted in some leads
-        turned = (np.array(body.t_axes) + np.array([1, -1, 1]) * (40 + 160 * depth)).tolist()
-        return replace(body, t_axes=turned)
+        t_axes = (np.array(body.t_axes) + np.array([1, -1, 1]) * (40 + 160 * depth)).tolist()
+        return replace(body, t_axes=t_axes)
     return body
 
 
