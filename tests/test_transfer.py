@@ -159,13 +159,19 @@ def test_rows_of_trees_are_kept_beside_those_of_others(real_data, tmp_path, monk
 
 def test_nsr_is_told_from_records_of_another_class_and_from_those_of_none(answers):
     records, _ = answers
+    records.loc[records.index % 4 == 1, "source"] = transfer.THERE  # half of the held-out ones
     half = records.iloc[1::2]
+    there = half["source"].eq(transfer.THERE).to_numpy()
     y, labels = half["NSR"].to_numpy(), half[list(CLASSES)].sum(axis=1).to_numpy()
     assert (labels == 0).any() and (y & (labels > 1)).any()
     table = transfer.normal(repeats=60).set_index(["reader", "seen", "against"])
     for key, (p, _) in transfer.readings().items():
-        for against, others in ((transfer.ANOTHER, ~y & (labels > 0)), (transfer.NONE, labels == 0)):
+        for against, others, nsr in (
+            (transfer.ANOTHER, ~y & (labels > 0), y),
+            (transfer.NONE, labels == 0, y),
+            (transfer.NONE_THERE, (labels == 0) & there, y & there),
+        ):
             row = table.loc[(*key, against)]
-            assert row["n"] == others.sum()
-            assert row["value"] == pytest.approx(roc_auc_score(y[y | others], p[y | others, 0]))
+            assert row["n"] == others.sum() > 0
+            assert row["value"] == pytest.approx(roc_auc_score(y[nsr | others], p[nsr | others, 0]))
             assert row["low"] <= row["value"] <= row["high"]

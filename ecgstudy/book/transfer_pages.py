@@ -193,8 +193,7 @@ def told_of_normal(rows: pd.DataFrame) -> dict[str, str]:
             for short, seen in SEEN.items()
             if (reader, seen) in one.index
         }
-        if len(one):
-            found[f"n_{end}"] = str(one["n"].iloc[0])
+        found[f"n_{end}"] = str(one["n"].iloc[0])
     labels = leaderboard.records_of("real")[list(CLASSES)]
     return found | {
         "all_with_nsr": str(labels["NSR"].sum()),
@@ -212,13 +211,6 @@ def table(rows: pd.DataFrame, caption: str, *, seen: Sequence[str], classes: boo
     areas = areas.rename(columns={"positives": "records with it"})
     shown = report.wide(areas, ["class", "records with it", "reader"], "seen")
     return report.table(shown, caption)
-
-
-def lacking() -> list[str]:
-    """Systems whose training from varied records is not committed."""
-    return [
-        one.removesuffix(leaderboard.VARIED) for one in leaderboard.missing("real") if one.endswith(leaderboard.VARIED)
-    ]
 
 
 def told(rows: pd.DataFrame) -> dict[str, str]:

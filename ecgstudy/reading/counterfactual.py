@@ -104,20 +104,20 @@ def compared(
     """
     rows = []
     for name in names:
-        for index in _having(name, records, seed, float(settings.get("balance", 0))):
+        for index in _having(name, records, seed, float(settings.get("balance", 0)), settings.get("variety", "")):
             one = compare(name, index, seed, system=system, **settings)
             rows.append({"class": name, "record": one.has.record.name, **one.numbers()})
     return pd.DataFrame(rows)
 
 
-def _having(name: str, records: int, seed: int, balance: float) -> Iterable[int]:
+def _having(name: str, records: int, seed: int, balance: float, variety: str) -> Iterable[int]:
     """Indices of the first records whose heart has a finding that can be taken away alone."""
     index, there = 0, 0
     while there < records:
         _, _, labels = synthetic.identity(index, seed, balance)
-        # The label may be disputed: the heart decides.
+        # The label may be disputed, or taken away by a step of variety: the heart decides.
         if name in synthetic.removable(labels):
-            truth = synthetic.simulate(index, seed, balance=balance, fs=100).parameters["truth"]
+            truth = synthetic.simulate(index, seed, balance=balance, variety=variety, fs=100).parameters["truth"]
             if name in synthetic.removable({*truth}):
                 there += 1
                 yield index

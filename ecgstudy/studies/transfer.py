@@ -328,8 +328,6 @@ def normal(*, repeats: int = 1000, seed: int = 0) -> pd.DataFrame:
             (NONE_THERE, several == 0, there),
         ):
             those = (nsr | others) & inside
-            if not (nsr & inside).any():
-                continue
             found = metrics.bootstrap_interval(
                 metrics.macro_auroc,
                 nsr[those, None],

@@ -4,8 +4,8 @@ The hearts of ``heart`` are plain examples of nine classes, as trials of maps ne
 rates and intervals, other diagnoses beside the nine, electrodes in other places, and recorders with filters. Each is a
 step of its own; nobody knows how often each of them comes, so they are drawn more widely than life has them.
 
-The last step changes labels, too. Of the real records of this study a quarter have none of the nine classes, and nearly
-all of these are not normal either. Hearts like that are drawn with ``unlabelled``, and NSR then means a normal ECG.
+The last step changes labels, too. Of the real records of this study a quarter have none of the nine classes, and most
+of these are not normal either. Hearts like that are drawn with ``unlabelled``, and NSR then means a normal ECG.
 """
 
 from collections.abc import Set
