@@ -10,6 +10,7 @@ Whatever is something else raises a ValueError that names the argument: a probab
 or unknown label, scores that are not finite, shapes that do not agree.
 """
 
+import hashlib
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -681,18 +682,31 @@ def resamples(
 class Resampled(NamedTuple):
     """A metric of one answer: of the records as they are, and of each resample of the patients (repeats, ...).
 
-    Several intervals and differences of an answer share it, so that the metric is computed once.
+    Several intervals and differences of an answer share it, so that the metric is computed once. ``drawn`` tells the
+    resamples: of how many records, from which groups and how they were drawn.
     """
 
     value: Any
     samples: np.ndarray
+    drawn: tuple[str, int, int, bool]
 
     def interval(self, level: float = 0.95) -> Interval:
         """Percentile limits; a resample in which the metric is undefined does not count towards them."""
         return Interval(self.value, *_limits(self.samples, level))
 
     def less(self, other: "Resampled", level: float = 0.95) -> Difference:
-        """What it is more than another answer's to the same records, resample by resample: see bootstrap_difference."""
+        """What it is more than another answer's to the same records, resample by resample: see bootstrap_difference.
+
+        Raises
+        ------
+        ValueError
+            when the two were not resampled alike.
+        """
+        if self.drawn != other.drawn or self.samples.shape != other.samples.shape:
+            raise ValueError(
+                "a difference is one of the same records and resamples: give both answers the same groups, repeats and "
+                "seed, and a metric with as many values"
+            )
         value, samples = self.value - other.value, self.samples - other.samples
         tail = 1 + np.minimum((samples <= 0).sum(axis=0), (samples >= 0).sum(axis=0))
         p = np.where(np.isnan(value), np.nan, np.minimum(1, 2 * tail / (1 + (~np.isnan(samples)).sum(axis=0))))[()]
@@ -718,12 +732,17 @@ def resampled(
     _whole("seed", seed, 0)
     drawn = resamples(groups, len(targets), repeats, seed, multinomial=multinomial)
     samples = np.concatenate([metric(targets, scores, weights) for weights in drawn])
-    return Resampled(metric(targets, scores, np.ones(len(targets))), samples)
+    patients = hashlib.sha256("\n".join(map(str, groups)).encode()).hexdigest()
+    return Resampled(metric(targets, scores, np.ones(len(targets))), samples, (patients, repeats, seed, multinomial))
+
+
+def _level(level: float) -> None:
+    if not isinstance(level, Real) or not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, not {level!r}")
 
 
 def _limits(samples: np.ndarray, level: float) -> np.ndarray:
-    if not isinstance(level, Real) or not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, not {level!r}")
+    _level(level)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "All-NaN")  # a class that is undefined has undefined limits
         return np.nanquantile(samples, [(1 - level) / 2, (1 + level) / 2], axis=0)
@@ -757,6 +776,7 @@ def bootstrap_interval(
     multinomial
         See `resamples`.
     """
+    _level(level)
     return resampled(metric, targets, scores, groups, repeats, seed, multinomial=multinomial).interval(level)
 
 
@@ -823,6 +843,7 @@ def bootstrap_difference(
         except ValueError as error:
             raise ValueError(re.sub("^(scores|predictions)", name, str(error))) from None
 
+    _level(level)
     return sampled("scores_a", scores_a).less(sampled("scores_b", scores_b), level)
 
 

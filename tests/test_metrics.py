@@ -542,6 +542,32 @@ def test_interval_is_reproducible_and_its_seed_matters():
     assert first.low < narrow.low < narrow.high < first.high
 
 
+def test_a_difference_is_one_of_the_same_resamples():
+    targets, scores, _ = random_answers()
+    own = metrics.resampled(macro_auroc, targets, scores, np.arange(60))
+    assert own.less(metrics.resampled(macro_auroc, targets, -scores, [str(i) for i in range(60)])).value > 0
+    for other in (
+        metrics.resampled(macro_auroc, targets, scores, np.arange(60), seed=1),
+        metrics.resampled(macro_auroc, targets, scores, np.arange(60), repeats=1),
+        metrics.resampled(macro_auroc, targets, scores, np.arange(60), multinomial=True),
+        metrics.resampled(macro_auroc, targets, scores, np.arange(60) // 2),
+        metrics.resampled(auroc, targets, scores, np.arange(60)),
+    ):
+        with pytest.raises(ValueError, match="give both answers the same groups, repeats and seed"):
+            own.less(other)
+
+
+def test_a_level_is_refused_before_anything_is_resampled():
+    def never(targets, scores, weights):
+        raise AssertionError
+
+    targets, scores, _ = random_answers()
+    with pytest.raises(ValueError, match="level must lie"):
+        bootstrap_interval(never, targets, scores, np.arange(60), level=95)
+    with pytest.raises(ValueError, match="level must lie"):
+        bootstrap_difference(never, targets, scores, scores, np.arange(60), level=0)
+
+
 def test_groups_are_checked():
     targets, scores, _ = random_answers()
     with pytest.raises(ValueError, match="59 groups for 60 records"):
