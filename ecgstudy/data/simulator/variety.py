@@ -37,7 +37,9 @@ UNNAMED = {
 }
 """What an unlabelled heart has, and how often."""
 _NONE, _NORMAL = 0.25, 0.15  # with ``unlabelled``: share of hearts without a label, and of those that become normal
-_KINDS = {"hypertrophy": 0.0, "low voltage": 0.10, "anterior scar": 0.16, "inferior scar": 0.24, "lateral scar": 0.32}
+# What a normal ECG has then; unlabelled hearts lie outside in what they are named after.
+_RATE, _AXIS, _SIZE, _QTC = (54, 100), (-35, 40), (0.55, 1.9), 0.46
+_SCARS = {"anterior scar": 0.16, "inferior scar": 0.24, "lateral scar": 0.32}  # as ``_diagnosed`` numbers them
 
 
 def steps_of(variety: str) -> frozenset[str]:
@@ -64,8 +66,7 @@ class Unnamed(NamedTuple):
 def draw_others(rng: np.random.Generator) -> tuple[Labels | None, Unnamed | None]:
     """Labels in the place of a record's own (None: it keeps them), and what a heart without any has.
 
-    Some become normal, so that NSR is not rare: among the real records it is the most frequent class. Hypertrophy and
-    low voltage are factors on the size that a body has, so that some stay within the sizes of normal hearts.
+    Some become normal, so that NSR is not rare: among the real records it is the most frequent class.
     """
     chance, depth = rng.random(2)
     name = str(rng.choice(list(UNNAMED), p=list(UNNAMED.values())))
@@ -98,9 +99,9 @@ def vary_body(rng: np.random.Generator, body: Body, steps: Set[str], labels: Lab
         )
     kind, depth = rng.random(), rng.uniform(0.5, 1.0)
     if UNLABELLED in steps and "NSR" in labels:  # a normal ECG: no other diagnosis, axis and size as most have them
-        axis, size = np.clip(body.qrs_axis, -35, 40), np.clip(body.qrs_size, 0.55, 1.9)
+        axis, size = np.clip(body.qrs_axis, *_AXIS), np.clip(body.qrs_size, *_SIZE)
         return replace(body, qrs_axis=float(axis), qrs_size=float(size))
-    if "diagnoses" in steps:
+    if "diagnoses" in steps and (labels or UNLABELLED not in steps):  # an unlabelled heart has one already
         body = _diagnosed(body, kind, depth)
     return body
 
@@ -154,7 +155,7 @@ def vary_heart(rng: np.random.Generator, heart: Heart, labels: Labels, steps: Se
         )
         heart = replace(heart, p_duration=min(heart.p_duration, heart.pr - 0.02))
     if UNLABELLED in steps and "NSR" in labels:
-        heart = replace(heart, rate=float(np.clip(heart.rate, 54, 100)), qtc=min(heart.qtc, 0.46))
+        heart = replace(heart, rate=float(np.clip(heart.rate, *_RATE)), qtc=min(heart.qtc, _QTC))
     if "diagnoses" in steps and "NSR" not in labels and flat < 0.25:  # T flat or inverted, of whatever cause
         heart = replace(heart, t_factor=heart.t_factor * (0.4 - 1.2 * inverted))
     if "atria" in steps:
@@ -167,8 +168,12 @@ def vary_heart(rng: np.random.Generator, heart: Heart, labels: Labels, steps: Se
 def body_with(unnamed: Unnamed, body: Body) -> Body:
     """The body of a record whose heart has ``unnamed``, as far as QRS or the axis of T show it."""
     name, depth = unnamed
-    if name in _KINDS:
-        return _diagnosed(body, _KINDS[name], 0.5 + 0.5 * depth)
+    if name in _SCARS:
+        return _diagnosed(body, _SCARS[name], 0.5 + 0.5 * depth)
+    if name == "hypertrophy":
+        return replace(body, qrs_size=_SIZE[1] * (1.05 + 0.6 * depth))
+    if name == "low voltage":
+        return replace(body, qrs_size=_SIZE[0] * (0.95 - 0.45 * depth))
     if name == "axis":  # to the left, as in a fascicular block, or to the right
         return replace(body, qrs_axis=-45 - 40 * depth if depth < 0.7 else 50 + 40 * depth)
     if name == "changed T" and depth < 0.5:  # inverted in some leads
@@ -185,10 +190,10 @@ def heart_with(unnamed: Unnamed, heart: Heart) -> Heart:
     if name in ("hypertrophy", "anterior scar", "inferior scar", "lateral scar") and depth > 0.4:
         return replace(heart, t_factor=abs(heart.t_factor) * (0.8 - 1.4 * depth))
     if name == "bradycardia":
-        return replace(heart, rate=56 - 18 * depth)
+        return replace(heart, rate=_RATE[0] - 1 - 15 * depth)
     if name == "tachycardia":
-        return replace(heart, rate=102 + 45 * depth)
-    return replace(heart, qtc=0.48 + 0.07 * depth) if name == "long QT" else heart
+        return replace(heart, rate=_RATE[1] + 2 + 45 * depth)
+    return replace(heart, qtc=_QTC + 0.02 + 0.07 * depth) if name == "long QT" else heart
 
 
 def draw_recorder(rng: np.random.Generator) -> dict[str, Any]:
