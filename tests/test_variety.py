@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ecgstudy.data.cohort import named_recipe, simulated_checksum
+from ecgstudy.data.cohort import named_recipe, simulated_checksum, synthetic_recipe
 from ecgstudy.data.records import LEADS
 from ecgstudy.data.simulator import synthetic, variety
 from ecgstudy.profiles import ProfileError
@@ -94,6 +94,13 @@ def test_one_heart_in_four_has_no_label_and_something_else_and_nsr_is_normal(var
     assert len(others) > 70
     for one, other in others:
         np.testing.assert_array_equal(one.record.signal, other.record.signal)
+
+
+def test_what_changed_the_unlabelled_names_no_other_records_anew():
+    assert variety.version_of(variety.steps_of("all")) == variety.VERSION == 1  # as committed runs are named
+    assert variety.version_of(variety.steps_of("all+unlabelled")) == "1, unlabelled 2"
+    plain, wide = (synthetic_recipe(8, 100, variety=v).identity for v in ("all", "all+unlabelled"))
+    assert plain["varieties"] != wide["varieties"]
 
 
 def test_labels_that_are_asked_for_are_kept_with_every_step():

@@ -695,7 +695,7 @@ def synthetic_recipe(records: int, fs: float, *, dtype: str = "float32", **simul
     identity: dict[str, Any] = {"cohort": "synthetic", "simulator": synthetic.VERSION, "records": records}
     identity |= {"seed": seed, "seconds": seconds, "balance": balance}
     if steps := varieties.steps_of(variety):  # else what names caches and runs stays as it was
-        identity |= {"variety": sorted(steps), "varieties": varieties.VERSION}
+        identity |= {"variety": sorted(steps), "varieties": varieties.version_of(steps)}
 
     def read(first: int, last: int) -> Iterator[Record]:
         for index in range(first, last):

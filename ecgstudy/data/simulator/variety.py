@@ -19,10 +19,11 @@ from scipy import signal
 from ecgstudy.data.records import LEADS
 from ecgstudy.data.simulator.heart import Body, Heart, Labels
 
-VERSION = 1  # raised when the same seed and steps would give another record
+VERSION = 1  # raised when the same seed and steps of ``STEPS`` would give another record
 STEPS = ("intervals", "forms", "diagnoses", "atria", "recorders")
 """Those that leave patients and labels as they are; ``all`` means these."""
 UNLABELLED = "unlabelled"
+VERSION_UNLABELLED = 2  # the same, with that step besides
 UNNAMED = {
     "hypertrophy": 0.16,
     "low voltage": 0.05,
@@ -54,6 +55,11 @@ def steps_of(variety: str) -> frozenset[str]:
     if unknown := steps - {"all", *known}:
         raise ValueError(f"variety {variety!r}: no step {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     return steps - {"all"} | set(STEPS) if "all" in steps else steps
+
+
+def version_of(steps: Set[str]) -> int | str:
+    """What names the records of some steps in caches and runs, beside the steps themselves."""
+    return f"{VERSION}, {UNLABELLED} {VERSION_UNLABELLED}" if UNLABELLED in steps else VERSION
 
 
 class Unnamed(NamedTuple):
