@@ -8,7 +8,7 @@ the package torch-ecg beside ours; ``explain`` and ``explain_page``, which want 
 wants a GPU (a row for each of the six systems, see ``bench_gpu``); ``workflow``, which wants Snakemake
 (``make env-cluster``) and two cores that do nothing else; ``book``, ``book_busy``, ``real_book`` and ``suite``, which
 run make in two fresh clones of this repository: as it is committed, and as it was at ``BEFORE`` (an hour or more each,
-on a machine that does nothing else).
+on a machine that does nothing else); ``chapter`` and ``chapter_busy``, which do the same with one chapter by papermill.
 """
 
 import copy
@@ -292,8 +292,6 @@ BEFORE = "406b581"  # trainings one after the other, with two threads each; the 
 def make(target: str, *variables: str, busy: bool = False) -> dict[str, Any]:
     """Minutes of ``make <target>`` in a fresh clone, its environment included: now, and at ``BEFORE``.
 
-    What takes more than eight times as long as now is stopped there, and the row says so.
-
     Parameters
     ----------
     target, variables
@@ -301,11 +299,35 @@ def make(target: str, *variables: str, busy: bool = False) -> dict[str, Any]:
     busy
         Beside a program that keeps one core busy all the time.
     """
+    return in_both(["make", target, *variables], busy=busy)
+
+
+def papermill(notebook: str, *, busy: bool = False) -> dict[str, Any]:
+    """Minutes of one chapter by bare papermill (profile demo), with all that it trains: now, and at ``BEFORE``.
+
+    The environment is made before the clock starts.
+    """
+    command = [".venv/bin/papermill", "--no-progress-bar", f"notebooks/{notebook}.ipynb", "out.ipynb", "-p"]
+    return in_both([*command, "profile", "demo"], first=["make", "env"], busy=busy)
+
+
+def in_both(command: list[str], *, first: list[str] | None = None, busy: bool = False) -> dict[str, Any]:
+    """Minutes of a command in fresh clones of this repository: as it is committed, and as it was at ``BEFORE``.
+
+    What takes more than eight times as long as now is stopped there, and the row says so.
+
+    Parameters
+    ----------
+    command, first
+        What is measured, and what is done before it.
+    busy
+        Beside a program that keeps one core busy all the time.
+    """
     # Nothing of this process: a path would bring its own package into the clones.
     mine = ("ECGSTUDY_CACHE", "PYTHONPATH", "VIRTUAL_ENV")
     environment = {name: value for name, value in os.environ.items() if name not in mine}
     minutes: list[float] = []
-    command, stopped = ["make", target, *variables], ""
+    stopped = ""
     with tempfile.TemporaryDirectory() as folder:
         other = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if busy else None
         try:
@@ -313,6 +335,8 @@ def make(target: str, *variables: str, busy: bool = False) -> dict[str, Any]:
                 clone = Path(folder) / commit
                 subprocess.run(["git", "clone", "--quiet", REPOSITORY, clone], check=True)
                 subprocess.run(["git", "checkout", "--quiet", commit], cwd=clone, check=True)
+                if first:
+                    subprocess.run(first, cwd=clone, env=environment, check=True, stdout=subprocess.DEVNULL)
                 start = time.perf_counter()
                 # A session of its own: what is stopped are all of its processes.
                 process = subprocess.Popen(
@@ -405,6 +429,8 @@ def main(names: list[str]) -> None:
             "explain_page": lambda: explain(paths[:12], pages=True),
             "book": lambda: make("book"),
             "book_busy": lambda: make("book", busy=True),
+            "chapter": lambda: papermill("04_xecgnet"),
+            "chapter_busy": lambda: papermill("04_xecgnet", busy=True),
             "real_book": lambda: make("book", "PROFILE=real"),
             "workflow": workflow,
             "suite": lambda: make("test"),

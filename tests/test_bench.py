@@ -44,6 +44,12 @@ def test_both_commits_are_made_anew(repository):
     assert row["other_name"].startswith(f"make book PROFILE=x of commit {bench.BEFORE}")
 
 
+def test_what_comes_first_is_not_measured(repository):
+    row = bench.in_both(["make", "book", "PROFILE=y"], first=["sleep", "2"])
+    assert repository.read_text().splitlines() == ["0.5 y unset unset", "1 y unset unset"]
+    assert 0.5 / 60 < row["ours"] < 2 / 60 and row["other_name"].startswith("make book PROFILE=y of commit ")
+
+
 def test_what_takes_far_longer_is_stopped_with_all_its_processes(repository, monkeypatch):
     folder = bench.REPOSITORY
     (folder / "Makefile").write_text("book:\n\t@sleep 300\n")

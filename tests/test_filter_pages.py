@@ -48,7 +48,7 @@ def test_the_figure_and_the_table_have_every_heart(levels):
     table = pages.st_table(levels, "a").data
     assert list(table["hearts"]) == [60, 60]
     rows = levels[levels["class"] == "STE"]
-    assert table["50th"].iloc[1] == f"{np.median(100 * rows['after'] / rows['before']):.0f} %"
+    assert table["median"].iloc[1] == f"{np.median(100 * rows['after'] / rows['before']):.0f} %"
 
 
 @pytest.mark.slow

@@ -78,6 +78,6 @@ def st_table(levels: pd.DataFrame, caption: str) -> Styler:
     for name, some in levels.groupby("class"):
         low, middle, high = np.percentile(100 * some["after"] / some["before"], [5, 50, 95])
         about = {"class": name, "hearts": len(some), "before (mV)": some["before"].median()}
-        kept = {"5th": f"{low:.0f} %", "50th": f"{middle:.0f} %", "95th percentile of what is left": f"{high:.0f} %"}
+        kept = {"left, 5th percentile": f"{low:.0f} %", "median": f"{middle:.0f} %", "95th": f"{high:.0f} %"}
         rows.append(about | {"after (mV)": some["after"].median()} | kept)
     return report.table(pd.DataFrame(rows), caption, digits=2)
