@@ -46,7 +46,7 @@ def st_levels(
     rows = []
     for name in DEVIATIONS:
         for index in range(hearts):
-            simulated = synthetic.simulate(index, seed, fs=fs, labels={name}, noise=0)
+            simulated = synthetic.simulate(index, seed, fs=fs, labels=frozenset({name}), noise=0)
             x, heart = simulated.record.signal, simulated.parameters["heart"]
             y, levels = filtered(x), {}
             for lead in heart["st"]["affected"][name]:
