@@ -8,7 +8,8 @@ the package torch-ecg beside ours; ``explain`` and ``explain_page``, which want 
 wants a GPU (a row for each of the six systems, see ``bench_gpu``); ``workflow``, which wants Snakemake
 (``make env-cluster``) and two cores that do nothing else; ``book``, ``book_busy``, ``real_book`` and ``suite``, which
 run make in two fresh clones of this repository: as it is committed, and as it was at ``BEFORE`` (an hour or more each,
-on a machine that does nothing else); ``chapter`` and ``chapter_busy``, which do the same with one chapter by papermill.
+on a machine that does nothing else); ``chapter`` and ``chapter_busy``, which do the same with one chapter by papermill;
+``simulation_before`` and ``pretraining``, which run both packages in this environment, one thread each (minutes).
 """
 
 import copy
@@ -361,6 +362,64 @@ def in_both(command: list[str], *, first: list[str] | None = None, busy: bool = 
     return {"ours": minutes[0], "other": minutes[1], "other_name": name, "unit": "min"}
 
 
+SIMULATE = """
+import time
+try:
+    from ecgstudy.data.simulator.synthetic import simulate
+except ImportError:  # where it was at first
+    from ecgstudy.data.synthetic import simulate
+simulate(0, 1, fs=125)
+begun = time.perf_counter()
+for i in range({records}):
+    simulate(i, 0, fs=125, balance=1)
+print(time.perf_counter() - begun)
+"""
+TRAIN = """
+import time, numpy as np
+from ecgstudy import training
+from ecgstudy.data.cohort import synthetic_cohort
+from ecgstudy.systems.local_evidence import LocalEvidenceSystem
+cohort = synthetic_cohort({records} + 100, 125, balance=1)
+there, asked = np.arange({records}), np.arange({records}, {records} + 100).reshape(2, 50)
+system = LocalEvidenceSystem(fs=125, batch=32, depth=4, epochs={epochs})
+begun = time.perf_counter()
+training.train(system, cohort, dict(train=there, valid=asked[0], test=asked[1]), quiet=True)
+print(time.perf_counter() - begun)
+"""
+
+
+def simulation_before(records: int = 1000) -> dict[str, Any]:
+    """Simulate records at 125 Hz with noise and answer key, on one core."""
+    return in_both_packages(SIMULATE.format(records=records), records)
+
+
+def pretraining(records: int = 1600, epochs: int = 2) -> dict[str, Any]:
+    """Train the own network in the size of the profile ``real`` on simulated records that are there, on one core."""
+    return in_both_packages(TRAIN.format(records=records, epochs=epochs), records * epochs)
+
+
+def in_both_packages(code: str, records: int, repeats: int = 3) -> dict[str, Any]:
+    """Records a second of code that prints its seconds, by the package as it is committed and as it was at ``BEFORE``.
+
+    Both run in this environment, in turn, each time in a new process with one thread and an empty cache.
+    """
+    taken: dict[str, list[float]] = {"HEAD": [], BEFORE: []}
+    with tempfile.TemporaryDirectory() as folder:
+        for commit in taken:
+            clone = Path(folder) / commit
+            subprocess.run(["git", "clone", "--quiet", REPOSITORY, clone], check=True)
+            subprocess.run(["git", "checkout", "--quiet", commit], cwd=clone, check=True)
+        for repeat in range(repeats):
+            for commit, times in taken.items():
+                clone = Path(folder) / commit
+                here = {"PYTHONPATH": str(clone), "ECGSTUDY_CACHE": f"{clone}/.cache{repeat}", "OMP_NUM_THREADS": "1"}
+                command = [sys.executable, "-c", code]
+                said = subprocess.run(command, cwd=clone, env=os.environ | here, check=True, capture_output=True)
+                times.append(float(said.stdout.split()[-1]))
+    ours, other = (records / float(np.median(times)) for times in taken.values())
+    return {"ours": ours, "other": other, "other_name": f"the same at commit {BEFORE}", "unit": "records/s"}
+
+
 def workflow() -> dict[str, Any]:
     """Minutes in which the workflow finishes the eight runs that a chapter lacks: two jobs at a time, and one."""
     before = apart()
@@ -433,6 +492,8 @@ def main(names: list[str]) -> None:
             "chapter_busy": lambda: papermill("04_xecgnet", busy=True),
             "real_book": lambda: make("book", "PROFILE=real"),
             "workflow": workflow,
+            "simulation_before": simulation_before,
+            "pretraining": pretraining,
             "suite": lambda: make("test"),
             **gpu,
         }
@@ -442,7 +503,7 @@ def main(names: list[str]) -> None:
             ratio = row["other"] / row["ours"] if less else row["ours"] / row["other"]
             row = {k: round(v, 2 if less or k == "apart" else 1) if isinstance(v, float) else v for k, v in row.items()}
             results[name] = {**row, "ratio": round(ratio, 2), **about}
-            print(f"{name:<14}{row['ours']:>9g} against {row['other']:>8g} {row['unit']}", end=" ")
+            print(f"{name:<18}{row['ours']:>9g} against {row['other']:>8g} {row['unit']}", end=" ")
             share = f", {row['percent_of_peak']:g} % of {row['card']}'s peak" if "percent_of_peak" in row else ""
             share += f"; two processes that share nothing: {row['apart']:g} times one" if "apart" in row else ""
             print(f"({row['other_name']}): {results[name]['ratio']:.2f} times{share}", flush=True)

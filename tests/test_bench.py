@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import psutil
@@ -63,6 +64,39 @@ def test_what_takes_far_longer_is_stopped_with_all_its_processes(repository, mon
     assert row["other_name"].endswith("both beside a busy core, stopped before its end")
     own = psutil.Process(os.getpid()).children(recursive=True)
     assert not [p for p in own if "sleep" in p.name() or "while True" in " ".join(p.cmdline())]
+
+
+def test_each_package_runs_the_same_code_with_a_cache_of_its_own(tmp_path, monkeypatch):
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    about = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    for seconds in (4, 2):
+        (folder / "measured.py").write_text(f"seconds = {seconds}\n")
+        subprocess.run(["git", "add", "measured.py"], cwd=folder, check=True)
+        subprocess.run(["git", *about, "commit", "-qm", f"{seconds}"], cwd=folder, check=True)
+    first = subprocess.run(["git", "rev-parse", "HEAD^"], cwd=folder, check=True, capture_output=True, text=True)
+    monkeypatch.setattr(bench, "REPOSITORY", folder)
+    monkeypatch.setattr(bench, "BEFORE", first.stdout.strip())
+    code = f"""
+import os, measured
+open({str(tmp_path / "seen")!r}, "a").write(os.environ["ECGSTUDY_CACHE"] + os.environ["OMP_NUM_THREADS"] + chr(10))
+print(measured.seconds)
+"""
+    row = bench.in_both_packages(code, 8, repeats=2)
+    assert (row["ours"], row["other"], row["unit"]) == (4, 2, "records/s") and row["other_name"].endswith(bench.BEFORE)
+    seen = (tmp_path / "seen").read_text().splitlines()
+    assert len(set(seen)) == 4 and all(line.endswith("1") for line in seen)
+
+
+@pytest.mark.slow
+def test_what_is_timed_runs_in_this_package(tmp_path):
+    """The code of both rows, small."""
+    sizes = {"records": 40, "epochs": 1}
+    for code in (bench.SIMULATE, bench.TRAIN):
+        here = os.environ | {"ECGSTUDY_CACHE": str(tmp_path)}
+        said = subprocess.run([sys.executable, "-c", code.format(**sizes)], env=here, check=True, capture_output=True)
+        assert float(said.stdout.split()[-1]) > 0
 
 
 # Of each of the six systems, settings under which one step takes a moment.
