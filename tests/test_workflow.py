@@ -281,19 +281,13 @@ def serial(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_two_jobs_at_a_time_make_the_runs_of_one_process_whatever_fails_or_is_killed(serial, tmp_path):
-    """One checkpoint is broken; the main process is killed, and the training beside it goes on in its shell."""
+def test_two_jobs_at_a_time_make_the_runs_of_one_process_whatever_is_killed(serial, tmp_path):
+    """The main process is killed while two trainings are under way: one is killed too, and one goes on in its shell."""
     cache = tmp_path / "cache"
-    # The second member's, which is begun last: the two others are under way when the main process is killed.
-    known = {path.partition("/")[0]: json.loads(c) for path, c in serial.items() if path.endswith("config.json")}
-    name = max(known, key=lambda name: (known[name]["mask"] == "correct", known[name]["seed"]))
-    broken = cache / "unfinished" / f"{name}.safetensors"
-    broken.parent.mkdir(parents=True)
-    broken.write_bytes(b"no weights")
     process = snakemake(cache, "--cores", "2", "--", "runs", begin=True)
     try:
         patience = time.monotonic() + 300
-        while set((cache / "unfinished").glob("*.safetensors")) <= {broken}:
+        while not list((cache / "unfinished").glob("*.safetensors")):
             assert process.poll() is None and time.monotonic() < patience
             time.sleep(0.05)
         os.kill(process.pid, signal.SIGKILL)
@@ -301,17 +295,12 @@ def test_two_jobs_at_a_time_make_the_runs_of_one_process_whatever_fails_or_is_ki
         jobs = [one for one in psutil.process_iter(["cmdline"]) if is_job(one, process.pid)]
         for one in jobs[:1]:
             one.kill()
-        assert len(bytes_of(cache)) < len(serial)
+        assert jobs and len(bytes_of(cache)) < len(serial)
         code, said = snakemake(cache, "--cores", "2", "--", "runs")
     finally:
         kill_group(process)
-    assert code == 1, said
-    assert said.count("Trying to restart job") == 2 and f"{broken} is broken" in said  # as the job's own log says
-    assert bytes_of(cache) == {path: content for path, content in serial.items() if not path.startswith(name)}
-    broken.unlink()
-    code, said = snakemake(cache, "--cores", "2", "--", "runs")
     assert code == 0 and bytes_of(cache) == serial, said
-    assert said.count("BUTTeam") == 1 and "synthetic records" not in said  # only what lacked
+    assert "synthetic records" not in said  # only what lacked
 
 
 def is_job(process, session):
