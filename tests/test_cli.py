@@ -329,7 +329,7 @@ def test_train_lists_what_the_ablations_lack_and_paper_only_when_asked(tmp_path,
     lines = call("train", "--dry").output.splitlines()
     trials = {line.partition(":")[0] for line in lines}
     boards = {"real", "by-source", "synthetic", "synthetic-large", "ablations real", "ablations synthetic"}
-    assert trials - {"trial", "transfer"} == boards  # their tables stand elsewhere and may be whole
+    assert trials - {"trial", "transfer", "curve", "starts"} == boards  # their tables stand elsewhere and may be whole
     assert call("train", "--dry", "--part", "paper").output.startswith("paper: CNN-GAP is missing")
     # Without a trial, those that know what is asked for.
     lines = call("train", "--dry", "mask").output.splitlines()
@@ -360,8 +360,9 @@ def test_train_trains_what_is_missing_and_writes_the_tables(tmp_path, monkeypatc
     arms = ["denoising: no denoising", "denoising: denoising"]
     assert done == [("ablations.csv", "ablations synthetic", arms, 1)]
     expected = ["ablations synthetic: it done after 1.0 min", "leaderboard.csv", "ablations.csv"]
-    others = ["explanations.csv.gz", "verdicts.csv", "sanity.csv", "transfer.csv", "realism.csv", "quality.csv"]
-    assert result.output.splitlines()[-12:] == [*expected, *others, "unlike.csv", "costs.csv", "claims"]
+    others = ["explanations.csv.gz", "verdicts.csv", "sanity.csv", "transfer.csv", "curve.csv", "starts.csv"]
+    others += ["realism.csv", "quality.csv", "unlike.csv", "costs.csv", "claims"]
+    assert result.output.splitlines()[-14:] == [*expected, *others]
 
 
 def test_verify_results_fails_where_something_does_not_agree(monkeypatch):

@@ -21,7 +21,7 @@ _BY_LEAD = ", (?:I|V|aV)"  # what is measured in each lead has the lead's name a
 _ARMS = ("simulated alone", "real alone", "simulated, then real")
 
 
-def row_of(measured: pd.DataFrame, **where: str) -> pd.Series:
+def row_of(measured: pd.DataFrame, **where: str | int) -> pd.Series:
     """The one row of ``results/realism.csv``, or of another table, with these values in these columns.
 
     Raises
@@ -37,12 +37,12 @@ def row_of(measured: pd.DataFrame, **where: str) -> pd.Series:
     return rows.iloc[0]
 
 
-def number_of(measured: pd.DataFrame, digits: int = 3, **where: str) -> str:
+def number_of(measured: pd.DataFrame, digits: int = 3, **where: str | int) -> str:
     """The value of that row, as the book writes it."""
     return report.number(row_of(measured, **where)["value"], digits)
 
 
-def interval_of(measured: pd.DataFrame, digits: int = 3, **where: str) -> str:
+def interval_of(measured: pd.DataFrame, digits: int = 3, **where: str | int) -> str:
     """The value of that row with its interval."""
     value, low, high = row_of(measured, **where)[["value", "low", "high"]]
     return report.interval(value, low, high, digits=digits)

@@ -17,6 +17,7 @@ from ecgstudy.studies import (
     ablation_tables,
     ablations,
     costs,
+    curve,
     explanations,
     fair_trial,
     fitness,
@@ -24,6 +25,7 @@ from ecgstudy.studies import (
     leaderboard,
     realism,
     sanity_checks,
+    starts,
     transfer,
     unlike,
 )
@@ -284,6 +286,36 @@ class Transfer(ByEntry):
         return transfer.readers()
 
 
+class Curve(ByEntry):
+    """How well readers of more and more simulated ECGs alone read real ones; an answer is a reader."""
+
+    name = "curve"
+    module: ClassVar[ModuleType] = curve
+    file = curve.TABLE.name
+    keys = ("reader", "records", "variety", "measure", "class")
+    numbers = curve.NUMBERS
+    command = "ecgstudy train --part curve --again"
+
+    def entries(self, part: str) -> list[str]:
+        """The trees, and one system."""
+        return list(curve.READERS)
+
+
+class Starts(ByEntry):
+    """What a reader scores from five starts on simulated records, one by one and together; an answer is a reader."""
+
+    name = "starts"
+    module: ClassVar[ModuleType] = starts
+    file = starts.TABLE.name
+    keys = ("reader", "seen", "who", "tested", "measure", "class")
+    numbers = starts.NUMBERS
+    command = "ecgstudy train --part starts --again"
+
+    def entries(self, part: str) -> list[str]:
+        """One system."""
+        return list(starts.READERS)
+
+
 class OneTable(FromRecordings):
     """A study of one answer, its table, which a module computes and writes."""
 
@@ -349,6 +381,6 @@ class Costs(OneTable):
 
 
 STUDIES: tuple[Study, ...] = (
-    *(Leaderboard(), Ablations(), Explanations(), FairTrial(), Sanity(), Transfer()),
+    *(Leaderboard(), Ablations(), Explanations(), FairTrial(), Sanity(), Transfer(), Curve(), Starts()),
     *(Realism(), Fitness(), Unlike(), Costs()),
 )

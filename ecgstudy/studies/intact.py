@@ -46,6 +46,14 @@ TABLES = {
         ["reader", "variety", "measure", "class"],
         ["value", "low", "high", "n", "positives", "trainings", "records"],
     ),
+    "curve.csv": (
+        ["reader", "records", "variety", "measure", "class"],
+        ["value", "low", "high", "n", "positives", "trainings"],
+    ),
+    "starts.csv": (
+        ["reader", "seen", "who", "tested", "measure", "class"],
+        ["value", "low", "high", "n", "positives", "trainings"],
+    ),
     "realism.csv": (["question", "group", "quantity", "statistic"], ["value", "n", "simulator"]),
     "audit.csv": (["source", "name"], []),
     "quality.csv": (["question", "source", "check", "fault", "strength"], ["n"]),

@@ -8,7 +8,7 @@ answers: they may adjust the simulator, and test nothing that is claimed of it.
 What is claimed is tested on the others (``held_out``), by answers that the leaderboard keeps.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -149,18 +149,26 @@ def keep(reader: str, found: Sequence[Any]) -> None:
     put_rows(TABLE, rows, committed(), ENTRY, readers(), COLUMNS)
 
 
-def scored(read: dict[str, Array], targets: NDArray[np.bool_], patients: Sequence | pd.Series) -> pd.DataFrame:
-    """AUROC of each variety by class and in the mean of classes, and what it is more than that of the plain records.
+def scored(
+    read: Mapping[Any, Array],
+    targets: NDArray[np.bool_],
+    patients: Sequence | pd.Series,
+    reference: Any = PLAIN,
+    less: str = LESS,
+) -> pd.DataFrame:
+    """AUROC of each variety by class and in the mean of classes, and what it is more than that of one of them.
 
     Parameters
     ----------
     read
-        Probabilities (trainings, records, classes) by variety, ``PLAIN`` among them; the trainings of one place are
-        compared with each other.
+        Probabilities (trainings, records, classes) by variety, or whatever else names them; the trainings of one place
+        are compared with each other.
     targets
         (records, classes).
     patients
         Of each record.
+    reference, less
+        The one of ``read`` that the others are compared with, and what the measure is called.
 
     Returns
     -------
@@ -175,20 +183,20 @@ def scored(read: dict[str, Array], targets: NDArray[np.bool_], patients: Sequenc
 
     def weighted(each: Array) -> Array:
         """(1 + repeats, trainings, 1 + classes)."""
-        return np.concatenate([np.stack([_areas(targets, p, w) for p in each], axis=1) for w in weights])
+        return np.concatenate([np.stack([class_areas(targets, p, w) for p in each], axis=1) for w in weights])
 
     found = {variety: weighted(each) for variety, each in read.items()}
     tables = []
     for variety, all_areas in found.items():
         measured = {AUROC: all_areas}
-        if variety != PLAIN:
-            measured[LESS] = all_areas - found[PLAIN]
+        if variety != reference:
+            measured[less] = all_areas - found[reference]
         for measure, values in measured.items():
             interval = metrics.interval_over_trainings(values[0], values[1:].mean(axis=1), len(set(groups)))
             tables.append(
                 pd.DataFrame(
                     {
-                        "variety": variety,
+                        "variety": [variety] * (1 + len(CLASSES)),
                         "measure": measure,
                         "class": ["", *CLASSES],
                         **interval._asdict(),
@@ -281,7 +289,7 @@ def tested(*, repeats: int = 1000, seed: int = 0) -> pd.DataFrame:
     def sampled(metric: metrics.Metric, answer: Array | NDArray[np.bool_]) -> metrics.Resampled:
         return metrics.resampled(metric, targets, answer, patients, repeats, seed)
 
-    areas = {key: sampled(_areas, p) for key, (p, _) in found.items()}
+    areas = {key: sampled(class_areas, p) for key, (p, _) in found.items()}
     pairs = {key: sampled(within, p) for key, (p, _) in found.items()}
     for (reader, seen), (p, called) in found.items():
         area, pair = areas[reader, seen], pairs[reader, seen]
@@ -351,4 +359,4 @@ def _with_mean(metric: metrics.Metric) -> metrics.Metric:
     return both
 
 
-_areas = _with_mean(metrics.auroc)
+class_areas = _with_mean(metrics.auroc)

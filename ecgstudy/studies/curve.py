@@ -1,0 +1,119 @@
+"""How many simulated records? The curve of a reader that saw none but simulated ECGs, on real ones.
+
+``ecgstudy train --part curve [READER ...]`` writes ``results/curve.csv``: the AUROC on the real records of
+``development.yaml`` after more and more records with all steps of ``data.simulator.variety`` that the leaderboard's
+networks saw, and after as many as these saw with unlabelled hearts besides. Readers are trees on measured features and
+networks of the profile ``real``; a training has as many epochs whatever its records, so that its steps grow with them.
+Of networks it also has the AUROC on simulated records that chose the epoch and were not trained on.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from ecgstudy import training
+from ecgstudy.data.cohort import real_cohort
+from ecgstudy.paths import RESULTS
+from ecgstudy.studies import leaderboard, put_rows, read_committed, transfer
+from ecgstudy.studies.trainings import Records, Task, anew
+from ecgstudy.systems import System
+from ecgstudy.systems.baselines import FeatureBaseline
+from ecgstudy.systems.catalogue import by_name
+
+TABLE = RESULTS / "curve.csv"
+NUMBERS = transfer.NUMBERS
+ENTRY = "reader"
+READERS = (transfer.TREES, "Local evidence")
+USUAL = leaderboard.STARTS[leaderboard.VARIED]["records"]
+POINTS = (*((number, transfer.ALL) for number in (1000, 2000, 6000, USUAL)), (USUAL, transfer.WIDEST))
+LESS, ON_SIMULATED = f"AUROC less {USUAL:,} records", "AUROC on simulated records"
+COLUMNS = ("reader", "records", "variety", "measure", "class", *NUMBERS, "n", "positives", "trainings", "run")
+
+
+def simulated(records: int, variety: str, seed: int, fs: float) -> Records:
+    """The records of one training, all classes equally frequent; fewer of a seed are the first of more."""
+    return Records("synthetic", fs, records, 1, seed, transfer.VARIETIES[variety])
+
+
+def system_of(reader: str) -> System:
+    """A reader that is a network, in the size that the leaderboard pre-trains."""
+    return by_name(reader).of_profile("real")[0]
+
+
+def read_by_trees(records: int, variety: str, seed: int) -> NDArray[np.floating]:
+    """Probabilities (records, classes) of real development records by trees that saw simulated ones alone."""
+    cohort, real = simulated(records, variety, seed, transfer.FS).made(), real_cohort(transfer.FS)
+    trees = FeatureBaseline().fit(cohort, np.arange(len(cohort)))
+    return trees.predict(real, np.flatnonzero(transfer.development(real.table)))
+
+
+def train_system(reader: str, records: int, variety: str, seed: int, *, only_open: bool = False) -> training.Run | None:
+    """Train a network on simulated records alone, or open that run: a tenth of their patients chooses the epoch."""
+    system = system_of(reader)
+    cohort = simulated(records, variety, seed, system.fs).made()
+    fold = cohort.folds(10, 0)
+    given = system, cohort, {"train": np.flatnonzero(fold > 0), "valid": np.flatnonzero(fold == 0)}
+    if only_open:
+        return training.trained(*given, seed=seed)
+    return training.train(*given, seed=seed, note=f"{reader}, {records:,} records, {variety}, {seed}")
+
+
+def tasks(reader: str) -> list[Task]:
+    """One a training."""
+    made = []
+    for records, variety in POINTS:
+        for seed in transfer.SEEDS:
+            note = f"{reader}, {records:,} records, {variety}, {seed}"
+            if reader == transfer.TREES:
+                needs = (simulated(records, variety, seed, transfer.FS).task,)
+                made.append(Task(note, anew, (read_by_trees, records, variety, seed), needs))
+            else:
+                needs = (simulated(records, variety, seed, system_of(reader).fs).task,)
+                made.append(Task(note, train_system, (reader, records, variety, seed), needs))
+    return made
+
+
+def keep(reader: str, found: Sequence[Any]) -> None:
+    """Write the rows of a reader in the place of those that it had; ``found`` is what its ``tasks`` gave, in order."""
+    real = real_cohort(transfer.FS if reader == transfer.TREES else found[0].system.fs)
+    there = np.flatnonzero(transfer.development(real.table))
+    each = iter(found)
+    read, runs, tables = {}, {}, []
+    for point in POINTS:
+        some = [next(each) for _ in transfer.SEEDS]
+        trained = [one for one in some if isinstance(one, training.Run)]
+        runs[point] = " ".join(run.folder.name for run in trained)
+        read[point] = np.stack(
+            [training.predict(run.system, run.network(), real, there) for run in trained] if trained else some
+        )
+        if trained and point[1] == transfer.ALL:  # where each record has a label
+            tables.append(_on_simulated(trained).assign(variety=[point]))
+    usual = (USUAL, transfer.ALL)
+    tables.append(transfer.scored(read, real.labels[there], real.table["patient_id"].iloc[there], usual, LESS))
+    rows = pd.concat(tables, ignore_index=True)
+    rows = rows.assign(
+        reader=reader,
+        records=[point[0] for point in rows["variety"]],
+        run=[runs[point] for point in rows["variety"]],
+        variety=[point[1] for point in rows["variety"]],
+    )
+    put_rows(TABLE, rows, committed(), ENTRY, READERS, COLUMNS)
+
+
+def _on_simulated(runs: Sequence[training.Run]) -> pd.DataFrame:
+    """The row of what trainings scored on the simulated records that chose their epoch."""
+    scores = np.array([run.log["valid"].max() for run in runs])
+    half = stats.t.ppf(0.975, len(runs) - 1) * scores.std(ddof=1) / len(runs) ** 0.5
+    tested = sum(len(run.predictions) for run in runs)  # no record was kept for a test
+    ends = {"value": scores.mean(), "low": scores.mean() - half, "high": min(scores.mean() + half, 1)}
+    about = {"measure": ON_SIMULATED, "class": "", "n": tested, "positives": tested, "trainings": len(runs)}
+    return pd.DataFrame([ends | about])
+
+
+def committed() -> pd.DataFrame:
+    """The table as committed."""
+    return read_committed(TABLE, NUMBERS)

@@ -1,0 +1,149 @@
+"""How much does a training matter? The own network from five starts, each with simulated records of its own.
+
+``ecgstudy train --part starts`` writes ``results/starts.csv``. Each start is a training on as many varied simulated
+records as the leaderboard's networks saw, with other hearts and another seed; from each of them a network is
+fine-tuned on the real records of all folds but one, and *midway* is the mean of the weights before and after. The
+table has one of five trainings, with intervals that know patients and trainings, and the five together.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ecgstudy import metrics, training
+from ecgstudy.data.labels import CLASSES
+from ecgstudy.paths import RESULTS
+from ecgstudy.studies import curve, leaderboard, put_rows, read_committed, transfer
+from ecgstudy.studies.trainings import Task
+
+TABLE = RESULTS / "starts.csv"
+NUMBERS = transfer.NUMBERS
+ENTRY = "reader"
+READERS = ("Local evidence",)  # the best of the leaderboard
+SEEDS = (11, 12, 13, 14, 15)  # of records and training; the first three are those of the curve
+SEEN = (transfer.SIMULATED, transfer.MIDWAY, transfer.BOTH)
+HELD_OUT, ALL_RECORDS = "held out", "all folds"
+ONE, TOGETHER, WITH_TREES = "one of five", "five together", "five and the trees"
+LESS_ALONE, LESS_ONE = f"AUROC less {transfer.SIMULATED}", "AUROC less one of five"
+COLUMNS = ("reader", "seen", "who", "tested", "measure", "class", *NUMBERS, "n", "positives", "trainings", "run")
+
+Array = NDArray[np.floating]
+
+
+def start(reader: str, seed: int, *, only_open: bool = False) -> training.Run | None:
+    """Train a network on simulated records alone, or open that run: a point of the curve, with a seed more."""
+    return curve.train_system(reader, curve.USUAL, transfer.ALL, seed, only_open=only_open)
+
+
+def fine_tune(reader: str, member: int, fold: int, *, only_open: bool = False) -> training.Run | None:
+    """Train on the real records of all folds but one from the start of a member, or open that run."""
+    first = start(reader, SEEDS[member], only_open=only_open)
+    if first is None:
+        return None
+    system = first.system
+    cohort = leaderboard.cohort_of("real", system.fs)
+    test = np.flatnonzero(leaderboard.fold_of("real", cohort) == fold)
+    split = training.member_splits(system, cohort, test, len(SEEDS))[member]
+    if only_open:
+        return training.trained(system, cohort, split, seed=member, start=first)
+    return training.train(system, cohort, split, seed=member, start=first, note=f"{reader} {member + 1}/{len(SEEDS)}")
+
+
+def _places() -> list[tuple[int, int]]:
+    """Member and fold of each fine-tuned network."""
+    return [(member, fold) for member in range(len(SEEDS)) for fold in range(leaderboard.BOARDS["real"].folds)]
+
+
+def tasks(reader: str) -> list[Task]:
+    """One a fine-tuned network, which needs its start."""
+    fs = curve.system_of(reader).fs
+    real = leaderboard.records_wanted("real", fs).task
+    made = []
+    for member, fold in _places():
+        simulated = curve.simulated(curve.USUAL, transfer.ALL, SEEDS[member], fs).task
+        first = Task(f"{reader}, start {member + 1}", start, (reader, SEEDS[member]), (simulated,))
+        note = f"{reader}, start {member + 1}, fold {fold + 1}"
+        made.append(Task(note, fine_tune, (reader, member, fold), (real, first)))
+    return made
+
+
+def read(reader: str, tuned: Sequence[training.Run]) -> dict[str, Array]:
+    """Probabilities (members, records, classes) of the real records by what was seen; ``tuned`` in order of tasks."""
+    system = tuned[0].system
+    cohort = leaderboard.cohort_of("real", system.fs)
+    every, fold_of = np.arange(len(cohort)), leaderboard.fold_of("real", cohort)
+    found = {seen: np.zeros((len(SEEDS), *cohort.labels.shape), np.float32) for seen in SEEN}
+    for (member, fold), run in zip(_places(), tuned, strict=True):
+        first, test = start(reader, SEEDS[member]), np.flatnonzero(fold_of == fold)
+        assert first is not None
+        if fold == 0:
+            found[transfer.SIMULATED][member] = training.predict(system, first.network(), cohort, every)
+        split = training.member_splits(system, cohort, test, len(SEEDS))[member]
+        halfway = training.mean_of((first, run), cohort, split)
+        found[transfer.MIDWAY][member, test] = halfway.probabilities(test)
+        found[transfer.BOTH][member, test] = run.probabilities(test)
+    return found
+
+
+def scored(
+    found: dict[str, Array], trees: Array, records: pd.DataFrame, repeats: int = transfer.REPEATS
+) -> pd.DataFrame:
+    """Rows of one of the trainings and of all together, on some real records.
+
+    Parameters
+    ----------
+    found
+        Probabilities (trainings, records, classes) by what was seen, as ``read`` gives them.
+    trees
+        Those of trees (records, classes).
+    records
+        patient_id and the nine labels of each record.
+    """
+    targets, patients = records[list(CLASSES)].to_numpy(dtype=bool), records["patient_id"]
+    one = transfer.scored(found, targets, patients, transfer.SIMULATED, LESS_ALONE)
+    tables = [one.rename(columns={"variety": "seen"}).assign(who=ONE)]
+
+    def sampled(p: Array) -> metrics.Resampled:
+        return metrics.resampled(transfer.class_areas, targets, p, patients.to_numpy(), repeats)
+
+    of_trees = sampled(trees)
+    for seen, each in found.items():
+        singles = [sampled(p) for p in each]
+        # The mean score of the members on each resample, which is what one of them scores.
+        single = singles[0]._replace(
+            value=np.mean([s.value for s in singles], axis=0), samples=np.mean([s.samples for s in singles], axis=0)
+        )
+        for who, p in ((TOGETHER, each.mean(axis=0)), (WITH_TREES, (each.mean(axis=0) + trees) / 2)):
+            area = sampled(p)
+            measured: dict[str, metrics.Interval | metrics.Difference] = {
+                transfer.AUROC: area.interval(),
+                transfer.LESS_TREES: area.less(of_trees),
+                LESS_ONE: area.less(single),
+            }
+            for measure, interval in measured.items():
+                rows = pd.DataFrame({"class": ["", *CLASSES], **interval._asdict()})
+                tables.append(rows.assign(seen=seen, who=who, measure=measure, trainings=len(each)))
+    table = pd.concat(tables, ignore_index=True)
+    positives = {"": int(targets.any(axis=1).sum()), **dict(zip(CLASSES, targets.sum(axis=0).tolist(), strict=True))}
+    return table.assign(n=len(targets), positives=table["class"].map(positives))
+
+
+def keep(reader: str, found: Sequence[Any]) -> None:
+    """Write the rows of a reader in the place of those that it had; ``found`` is what its ``tasks`` gave, in order."""
+    records = leaderboard.records_of("real")
+    answers, trees = read(reader, found), leaderboard.answers_of("real")[transfer.TREES][0]
+    tables = []
+    for tested, there in ((HELD_OUT, ~transfer.development(records)), (ALL_RECORDS, np.ones(len(records), dtype=bool))):
+        here = {seen: each[:, there] for seen, each in answers.items()}
+        tables.append(scored(here, trees[there], records[there]).assign(tested=tested))
+    rows = pd.concat(tables, ignore_index=True).assign(reader=reader)
+    rows["run"] = leaderboard.name_of_all([run.folder.name for run in found])
+    put_rows(TABLE, rows, committed(), ENTRY, READERS, COLUMNS)
+
+
+def committed() -> pd.DataFrame:
+    """The table as committed."""
+    return read_committed(TABLE, NUMBERS)

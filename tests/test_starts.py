@@ -1,0 +1,111 @@
+"""Five starts of one system, each with simulated records of its own."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from ecgstudy import training
+from ecgstudy.data.cohort import synthetic_cohort
+from ecgstudy.data.labels import CLASSES
+from ecgstudy.studies import curve, leaderboard, starts, transfer
+from ecgstudy.studies.trainings import in_order
+from ecgstudy.systems.small_gap import SmallGAPSystem
+
+OWN = "Local evidence"
+
+
+def test_each_fold_of_each_start_is_one_task_and_a_start_is_a_point_of_the_curve():
+    tasks = starts.tasks(OWN)
+    assert len(set(tasks)) == 5 * 5
+    every = in_order(tasks)
+    first = [task for task in every if task.function is starts.start]
+    assert [task.arguments[1] for task in first] == [*starts.SEEDS] and set(transfer.SEEDS) < set(starts.SEEDS)
+    assert len(every) == 25 + 5 + 5 + 1  # networks, starts, their records, the real ones
+    assert (curve.USUAL, transfer.ALL) in curve.POINTS
+
+
+@pytest.fixture(scope="module")
+def answers():
+    """Sixty records of thirty patients; five trainings that know a little, and each something else."""
+    rng = np.random.default_rng(0)
+    targets = rng.random((60, len(CLASSES))) < 0.3
+    records = pd.DataFrame(targets, columns=list(CLASSES)).assign(patient_id=[f"p{k // 2}" for k in range(60)])
+    found = {
+        seen: rng.random((5, *targets.shape)) + knows * targets
+        for seen, knows in zip(starts.SEEN, (0.2, 0.4, 0.3), strict=True)
+    }
+    return records, found, rng.random(targets.shape) + 0.3 * targets
+
+
+def test_scores_are_those_of_scikit_learn(answers):
+    records, found, trees = answers
+    targets = records[list(CLASSES)].to_numpy()
+    rows = (
+        starts.scored(found, trees, records, repeats=60)
+        .set_index(["seen", "who", "measure", "class"])["value"]
+        .sort_index()
+    )
+
+    def area(p):
+        return np.mean([roc_auc_score(targets[:, k], p[:, k]) for k in range(9)])
+
+    for seen, each in found.items():
+        one, together = np.mean([area(p) for p in each]), area(each.mean(axis=0))
+        assert rows[seen, starts.ONE, transfer.AUROC, ""] == pytest.approx(one)
+        assert rows[seen, starts.TOGETHER, transfer.AUROC, ""] == pytest.approx(together) and together > one
+        assert rows[seen, starts.TOGETHER, starts.LESS_ONE, ""] == pytest.approx(together - one)
+        assert rows[seen, starts.TOGETHER, transfer.LESS_TREES, ""] == pytest.approx(together - area(trees))
+        both = area((each.mean(axis=0) + trees) / 2)
+        assert rows[seen, starts.WITH_TREES, transfer.AUROC, ""] == pytest.approx(both)
+    less = rows[transfer.MIDWAY, starts.ONE, starts.LESS_ALONE, ""]
+    assert less == pytest.approx(
+        np.mean([area(p) for p in found[transfer.MIDWAY]]) - np.mean([area(p) for p in found[transfer.SIMULATED]])
+    )
+    assert (transfer.SIMULATED, starts.ONE, starts.LESS_ALONE, "") not in rows.index
+
+
+@pytest.mark.slow
+def test_networks_answer_the_fold_that_they_have_not_seen(tmp_path, monkeypatch):
+    """With small networks, and simulated records in the place of the real ones."""
+    system = SmallGAPSystem(fs=100, seconds=6, epochs=1)
+    cohort = synthetic_cohort(60, 100, seconds=6, balance=1)
+    monkeypatch.setattr(curve, "system_of", lambda reader: system)
+    monkeypatch.setattr(curve, "USUAL", 30)
+    monkeypatch.setattr(starts, "SEEDS", (11, 12))
+    monkeypatch.setattr(leaderboard, "BOARDS", {"real": leaderboard.Board("real", 2)})
+    monkeypatch.setattr(leaderboard, "cohort_of", lambda board, fs: cohort)
+    tuned = [starts.fine_tune(OWN, member, fold) for member, fold in starts._places()]
+    assert all(
+        starts.fine_tune(OWN, *place, only_open=True).folder == run.folder
+        for place, run in zip(starts._places(), tuned, strict=True)
+    )
+    found = starts.read(OWN, tuned)
+    fold = leaderboard.fold_of("real", cohort)
+    for member in range(2):
+        first = starts.start(OWN, starts.SEEDS[member])
+        everything = training.predict(system, first.network(), cohort, np.arange(60))
+        np.testing.assert_allclose(found[transfer.SIMULATED][member], everything, atol=1e-6)
+        for number in range(2):
+            run = tuned[2 * member + number]
+            mine = np.flatnonzero(fold == number)
+            assert set(mine) <= set(run.predictions["record"])  # which it has not learned from
+            np.testing.assert_allclose(
+                found[transfer.BOTH][member, mine], training.predict(system, run.network(), cohort, mine), atol=1e-6
+            )
+            before, after, half = (
+                first.network().state_dict(),
+                run.network().state_dict(),
+                found[transfer.MIDWAY][member, mine],
+            )
+            network = system.network()
+            network.load_state_dict(
+                {k: (before[k] + after[k]) / 2 if before[k].is_floating_point() else after[k] for k in before}
+            )
+            np.testing.assert_allclose(
+                half, training.predict(system, network, cohort, mine), atol=0.02
+            )  # in eight bits
+    assert len(found) == 3
+    firsts = [starts.start(OWN, seed) for seed in starts.SEEDS]
+    tenth = [curve.simulated(30, transfer.ALL, seed, 100).made().folds(10, 0) == 0 for seed in starts.SEEDS]
+    assert curve._on_simulated(firsts)["n"].item() == np.sum(tenth)
