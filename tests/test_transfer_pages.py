@@ -12,7 +12,7 @@ from ecgstudy.book import transfer_pages as pages
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS
 from ecgstudy.paths import NOTEBOOKS
-from ecgstudy.studies import fair_trial, leaderboard, transfer
+from ecgstudy.studies import curve, fair_trial, leaderboard, starts, transfer
 
 THREE = (transfer.REAL, transfer.SIMULATED, transfer.BOTH)
 
@@ -95,6 +95,67 @@ def test_steps_are_drawn_by_reader_and_told_by_class():
     )
     assert told["trees_all_IAVB"] == report.number(row["value"].iloc[0]) and "trees_all_but_recorders_more" in told
     assert len(pages.steps_by_class(rows, "Steps.").data) == 10 * rows["reader"].nunique()
+
+
+def test_the_curve_is_drawn_and_told():
+    rows = curve.committed()
+    ax = pages.by_records(rows).axes[0]
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["1,000", "2,000", "6,000", "18,000"]
+    labels = [t.get_text() for t in ax.figure.axes[0].get_legend().get_texts()]
+    assert labels == [f"{reader}{end}" for reader in curve.READERS for end in ("", ", with unlabelled")]
+    areas = rows[rows["measure"] == transfer.AUROC].set_index(["reader", "records", "variety", "class"])["value"]
+    told = pages.of_curve(rows)
+    assert told["curve_own_18000"] == report.number(areas["Local evidence", 18_000, transfer.ALL, ""], 3)
+    assert told["curve_trees_unlabelled_NSR"] == report.number(areas[transfer.TREES, 18_000, transfer.WIDEST, "NSR"], 3)
+    gain = areas["Local evidence", 18_000, transfer.ALL, ""] - areas["Local evidence", 2000, transfer.ALL, ""]
+    assert float(told["curve_own_gain"].split()[0]) == pytest.approx(gain, abs=6e-4)
+    assert len(pages.curve_by_class(rows, "Curve.").data) == 10 * 2
+    # What the chapter says of it.
+    less = rows[(rows["measure"] == curve.LESS) & (rows["class"] == "")].set_index(["reader", "records", "variety"])
+    for reader in curve.READERS:
+        more = less.loc[(reader, 2000, transfer.ALL)]
+        assert more["low"] < 0 < more["high"] and abs(more["value"]) < 0.02
+    trees, own = (less.loc[(reader, 18_000, transfer.WIDEST), "value"] for reader in curve.READERS)
+    assert trees > 0.01 and abs(own) < 0.01
+    simulated = rows[rows["measure"] == curve.ON_SIMULATED].sort_values("records")["value"]
+    assert simulated.is_monotonic_increasing and len(simulated) == 4
+
+
+def test_five_starts_are_drawn_and_told():
+    rows = starts.committed()
+    figure = pages.by_start(rows, 0.9)
+    labels = sorted(figure.axes[0].get_yticklabels(), key=lambda label: -label.get_position()[1])
+    rows_of_it = [one for seen in starts.SEEN for one in (seen, starts.ONE, starts.TOGETHER, starts.WITH_TREES)]
+    assert [label.get_text() for label in labels] == rows_of_it
+    means = (
+        rows[rows["class"] == ""].set_index(["who", "seen", "measure", "tested"])[["value", "low", "high"]].sort_index()
+    )
+    told = pages.of_starts(rows)
+    assert told["five_trees_midway_all"] == report.interval(
+        *means.loc[(starts.WITH_TREES, transfer.MIDWAY, transfer.AUROC, starts.ALL_RECORDS)], digits=3
+    )
+    assert told["one_both_less_alone"] == report.interval(
+        *means.loc[(starts.ONE, transfer.BOTH, starts.LESS_ALONE, starts.HELD_OUT)], digits=3
+    )
+    # What the chapter says of them.
+    held = means.xs(starts.HELD_OUT, level="tested")
+    trees = row_of_trees()
+    assert abs(held.loc[(starts.ONE, transfer.MIDWAY, transfer.AUROC), "value"] - trees) < 0.01
+    assert held.loc[(starts.ONE, transfer.MIDWAY, starts.LESS_ALONE), "low"] > 0
+    gain = held.loc[(starts.ONE, transfer.BOTH, starts.LESS_ALONE)]
+    assert gain["low"] < 0 < gain["high"]
+    level = held.loc[(starts.TOGETHER, transfer.MIDWAY, transfer.LESS_TREES)]
+    assert level["low"] < 0 < level["high"]
+    for measure in (transfer.LESS_TREES, starts.LESS_ONE):
+        assert held.loc[(starts.WITH_TREES, transfer.MIDWAY, measure), "low"] > 0
+    best = leaderboard.committed("real")
+    best = best[(best["metric"] == "AUROC") & (best["class"] == "")]["value"].max()
+    assert means.loc[(starts.WITH_TREES, transfer.MIDWAY, transfer.AUROC, starts.ALL_RECORDS), "value"] > best
+
+
+def row_of_trees():
+    rows = transfer.tested(repeats=2).set_index(["reader", "seen", "measure", "class"])["value"]
+    return rows[transfer.TREES, transfer.REAL, transfer.AUROC, ""]
 
 
 def test_what_nsr_is_told_from_is_drawn_and_told():

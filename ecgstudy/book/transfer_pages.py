@@ -13,7 +13,8 @@ from ecgstudy.book.simulator_pages import interval_of, number_of, row_of
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.data.records import LEADS, Record
 from ecgstudy.data.simulator import synthetic
-from ecgstudy.studies import fair_trial, leaderboard, transfer
+from ecgstudy.studies import curve, fair_trial, leaderboard, transfer
+from ecgstudy.studies import starts as several_starts
 from ecgstudy.systems.catalogue import by_name
 
 # A real ECG of the book and the lead that shows its finding best, by class.
@@ -110,6 +111,15 @@ def steps_by_class(rows: pd.DataFrame, caption: str) -> Styler:
     return report.table(shown, caption)
 
 
+def curve_by_class(rows: pd.DataFrame, caption: str) -> Styler:
+    """The same after each number of simulated records, with the unlabelled hearts in the last column."""
+    named = [
+        "with unlabelled" if variety == transfer.WIDEST else f"{records:,}"
+        for records, variety in zip(rows["records"], rows["variety"], strict=True)
+    ]
+    return steps_by_class(rows.assign(variety=named), caption)
+
+
 def of_steps(rows: pd.DataFrame, reader: str, prefix: str) -> dict[str, str]:
     """What the prose says of a reader after each variety: ``<prefix>_<variety>_<class>``, and how much ``_more``."""
     found = {}
@@ -128,9 +138,94 @@ def of_steps(rows: pd.DataFrame, reader: str, prefix: str) -> dict[str, str]:
     }
 
 
+def by_records(rows: pd.DataFrame) -> Figure:
+    """Draw the macro-AUROC of readers after each number of simulated records, with the unlabelled hearts beside."""
+    shown = rows[(rows["measure"] == transfer.AUROC) & (rows["class"] == "")]
+    figure, ax = plt.subplots(figsize=(7, 3.4))
+    for (reader, some), (marker, color) in zip(shown.groupby("reader", sort=False), plots.SERIES, strict=False):
+        for variety, line, named in ((transfer.ALL, "-", reader), (transfer.WIDEST, "", f"{reader}, with unlabelled")):
+            points = some[some["variety"] == variety].sort_values("records")
+            ends = np.abs(points[["low", "high"]].to_numpy().T - points["value"].to_numpy())
+            aside = 1.0 if reader == transfer.TREES else 1.06  # so that no bar hides another
+            ax.errorbar(
+                points["records"] * aside * (1 if line else 1.12),
+                points["value"],
+                yerr=ends,
+                color=color,
+                marker=marker,
+                mfc=color if line else "white",
+                ls=line,
+                lw=1.2,
+                capsize=2,
+                label=named,
+            )
+    numbers = sorted(set(shown["records"]))
+    ax.set_xscale("log")
+    ax.set_xticks(numbers, [f"{number:,}" for number in numbers])
+    ax.minorticks_off()
+    ax.set(xlabel="simulated records that were trained on", ylabel="macro-AUROC on real records")
+    plots.legend_above(ax, ncols=2)
+    figure.tight_layout()
+    return figure
+
+
+def of_curve(rows: pd.DataFrame) -> dict[str, str]:
+    """What the prose says: ``<reader>_<records>`` of the mean and by class, and how much ``_more`` than usually.
+
+    The point with unlabelled hearts is ``<reader>_unlabelled``.
+    """
+    found = {}
+    for key, reader in (("trees", transfer.TREES), ("own", "Local evidence")):
+        for records, variety in curve.POINTS:
+            for name in ("", *CLASSES):
+                where = {"reader": reader, "records": records, "variety": variety, "class": name}
+                point = "unlabelled" if variety == transfer.WIDEST else str(records)
+                place = "_".join(part for part in ("curve", key, point, name.replace("-", "")) if part)
+                found[place] = number_of(rows, measure=transfer.AUROC, **where)
+                if (records, variety) != (curve.USUAL, transfer.ALL):
+                    found[f"{place}_more"] = interval_of(rows, measure=curve.LESS, **where)
+    less = row_of(rows, reader="Local evidence", records=2000, measure=curve.LESS, **{"class": ""})  # of fewer
+    found["curve_own_gain"] = report.interval(-less["value"], -less["high"], -less["low"], digits=3)
+    for row in rows[rows["measure"] == curve.ON_SIMULATED].itertuples():
+        found[f"curve_simulated_{row.records}"] = report.number(row.value, 3)
+    return found
+
+
 def area(rows: pd.DataFrame, reader: str, seen: str) -> float:
     """Mean AUROC of a reader after what it has seen."""
     return float(row_of(rows, reader=reader, seen=seen, measure=transfer.AUROC, **{"class": ""})["value"])
+
+
+def by_start(rows: pd.DataFrame, trees: float) -> Figure:
+    """Draw the macro-AUROC of one of five trainings and of the five together on held-out records, by what they saw."""
+    shown = rows[
+        (rows["measure"] == transfer.AUROC) & (rows["class"] == "") & (rows["tested"] == several_starts.HELD_OUT)
+    ]
+    return plots.forest(
+        pd.concat([shown[shown["seen"] == seen] for seen in several_starts.SEEN]),
+        names="who",
+        groups="seen",
+        xlabel="macro-AUROC on real records",
+        reference=trees,
+        said="trees on real records",
+        digits=3,
+    )
+
+
+def of_starts(rows: pd.DataFrame) -> dict[str, str]:
+    """What the prose says: ``<who>_<seen><measure>``, on all folds with ``_all`` at the end."""
+    whose = {"one": several_starts.ONE, "five": several_starts.TOGETHER, "five_trees": several_starts.WITH_TREES}
+    measures = MEASURES | {"_less_one": several_starts.LESS_ONE, "_less_alone": several_starts.LESS_ALONE}
+    means = rows[rows["class"] == ""].set_index(["who", "seen", "measure", "tested"])[["value", "low", "high"]]
+    found = {}
+    for who, called in whose.items():
+        for short, seen in SEEN.items():
+            for end, measure in measures.items():
+                for last, tested in (("", several_starts.HELD_OUT), ("_all", several_starts.ALL_RECORDS)):
+                    if (called, seen, measure, tested) in means.index:
+                        numbers = means.loc[(called, seen, measure, tested)]
+                        found[f"{who}_{short}{end}{last}"] = report.interval(*numbers, digits=3)
+    return found
 
 
 def starts(
