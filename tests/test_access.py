@@ -112,7 +112,9 @@ class Reader:
     def found(self, name, scheme):
         """What axe-core finds on a screen, and what the keyboard does not reach; nothing may be wider than it."""
         self.turn_to(scheme)
-        assert self.tab.evaluate("document.documentElement.dataset.theme") == scheme, name
+        # The page hears of the other scheme by an event, which comes later on a busy machine.
+        heard = "scheme => document.documentElement.dataset.theme === scheme"
+        self.tab.wait_for_function(heard, arg=scheme, polling=20)
         found = faults(self.tab, self.looks[scheme]) + self.tab.evaluate(UNREACHED)
         for width in sorted({SCREENS[scheme][0], 390}, reverse=True):
             self.tab.set_viewport_size({"width": width, "height": SCREENS[scheme][1]})
