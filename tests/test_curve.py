@@ -25,7 +25,7 @@ def test_each_point_has_records_of_its_own_and_the_sizes_that_the_leaderboard_pr
 
 
 def test_fewer_records_of_a_seed_are_the_first_of_more():
-    few, more = (curve.simulated(number, transfer.ALL, 11, 100).made() for number in (6, 9))
+    few, more = (transfer.simulated(transfer.ALL, 11, 100, number).made() for number in (6, 9))
     np.testing.assert_array_equal(few.labels, more.labels[:6])
     np.testing.assert_array_equal(few[5], more[5])
 

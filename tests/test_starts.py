@@ -107,5 +107,5 @@ def test_networks_answer_the_fold_that_they_have_not_seen(tmp_path, monkeypatch)
             )  # in eight bits
     assert len(found) == 3
     firsts = [starts.start(OWN, seed) for seed in starts.SEEDS]
-    tenth = [curve.simulated(30, transfer.ALL, seed, 100).made().folds(10, 0) == 0 for seed in starts.SEEDS]
+    tenth = [transfer.simulated(transfer.ALL, seed, 100, 30).made().folds(10, 0) == 0 for seed in starts.SEEDS]
     assert curve._on_simulated(firsts)["n"].item() == np.sum(tenth)

@@ -12,16 +12,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
 
 from ecgstudy import training
 from ecgstudy.data.cohort import real_cohort
 from ecgstudy.paths import RESULTS
 from ecgstudy.studies import leaderboard, put_rows, read_committed, transfer
-from ecgstudy.studies.trainings import Records, Task, anew
+from ecgstudy.studies.trainings import Task
 from ecgstudy.systems import System
-from ecgstudy.systems.baselines import FeatureBaseline
 from ecgstudy.systems.catalogue import by_name
 
 TABLE = RESULTS / "curve.csv"
@@ -34,47 +32,20 @@ LESS, ON_SIMULATED = f"AUROC less {USUAL:,} records", "AUROC on simulated record
 COLUMNS = ("reader", "records", "variety", "measure", "class", *NUMBERS, "n", "positives", "trainings", "run")
 
 
-def simulated(records: int, variety: str, seed: int, fs: float) -> Records:
-    """The records of one training, all classes equally frequent; fewer of a seed are the first of more."""
-    return Records("synthetic", fs, records, 1, seed, transfer.VARIETIES[variety])
-
-
 def system_of(reader: str) -> System:
     """A reader that is a network, in the size that the leaderboard pre-trains."""
     return by_name(reader).of_profile("real")[0]
 
 
-def read_by_trees(records: int, variety: str, seed: int) -> NDArray[np.floating]:
-    """Probabilities (records, classes) of real development records by trees that saw simulated ones alone."""
-    cohort, real = simulated(records, variety, seed, transfer.FS).made(), real_cohort(transfer.FS)
-    trees = FeatureBaseline().fit(cohort, np.arange(len(cohort)))
-    return trees.predict(real, np.flatnonzero(transfer.development(real.table)))
-
-
-def train_system(reader: str, records: int, variety: str, seed: int, *, only_open: bool = False) -> training.Run | None:
-    """Train a network on simulated records alone, or open that run: a tenth of their patients chooses the epoch."""
-    system = system_of(reader)
-    cohort = simulated(records, variety, seed, system.fs).made()
-    fold = cohort.folds(10, 0)
-    given = system, cohort, {"train": np.flatnonzero(fold > 0), "valid": np.flatnonzero(fold == 0)}
-    if only_open:
-        return training.trained(*given, seed=seed)
-    return training.train(*given, seed=seed, note=f"{reader}, {records:,} records, {variety}, {seed}")
-
-
 def tasks(reader: str) -> list[Task]:
     """One a training."""
-    made = []
-    for records, variety in POINTS:
-        for seed in transfer.SEEDS:
-            note = f"{reader}, {records:,} records, {variety}, {seed}"
-            if reader == transfer.TREES:
-                needs = (simulated(records, variety, seed, transfer.FS).task,)
-                made.append(Task(note, anew, (read_by_trees, records, variety, seed), needs))
-            else:
-                needs = (simulated(records, variety, seed, system_of(reader).fs).task,)
-                made.append(Task(note, train_system, (reader, records, variety, seed), needs))
-    return made
+    system = None if reader == transfer.TREES else system_of(reader)
+    fs = system.fs if system else transfer.FS
+    return [
+        transfer.task(system, transfer.simulated(variety, seed, fs, records))
+        for records, variety in POINTS
+        for seed in transfer.SEEDS
+    ]
 
 
 def keep(reader: str, found: Sequence[Any]) -> None:

@@ -17,7 +17,7 @@ from ecgstudy import metrics, training
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.paths import RESULTS
 from ecgstudy.studies import curve, leaderboard, put_rows, read_committed, transfer
-from ecgstudy.studies.trainings import Task
+from ecgstudy.studies.trainings import Records, Task
 
 TABLE = RESULTS / "starts.csv"
 NUMBERS = transfer.NUMBERS
@@ -35,7 +35,12 @@ Array = NDArray[np.floating]
 
 def start(reader: str, seed: int, *, only_open: bool = False) -> training.Run | None:
     """Train a network on simulated records alone, or open that run: a point of the curve, with a seed more."""
-    return curve.train_system(reader, curve.USUAL, transfer.ALL, seed, only_open=only_open)
+    system = curve.system_of(reader)
+    return transfer.train_system(system, _first(system.fs, seed), only_open=only_open)
+
+
+def _first(fs: float, seed: int) -> Records:
+    return transfer.simulated(transfer.ALL, seed, fs, curve.USUAL)
 
 
 def fine_tune(reader: str, member: int, fold: int, *, only_open: bool = False) -> training.Run | None:
@@ -63,8 +68,7 @@ def tasks(reader: str) -> list[Task]:
     real = leaderboard.records_wanted("real", fs).task
     made = []
     for member, fold in _places():
-        simulated = curve.simulated(curve.USUAL, transfer.ALL, SEEDS[member], fs).task
-        first = Task(f"{reader}, start {member + 1}", start, (reader, SEEDS[member]), (simulated,))
+        first = Task(f"{reader}, start {member + 1}", start, (reader, SEEDS[member]), (_first(fs, SEEDS[member]).task,))
         note = f"{reader}, start {member + 1}, fold {fold + 1}"
         made.append(Task(note, fine_tune, (reader, member, fold), (real, first)))
     return made

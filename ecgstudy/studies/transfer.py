@@ -25,7 +25,7 @@ from ecgstudy.data.simulator.variety import STEPS, UNLABELLED
 from ecgstudy.paths import RESULTS
 from ecgstudy.studies import leaderboard, put_rows, read_committed
 from ecgstudy.studies.trainings import Records, Task, anew
-from ecgstudy.systems import catalogue
+from ecgstudy.systems import System, catalogue
 from ecgstudy.systems.baselines import FeatureBaseline
 from ecgstudy.systems.catalogue import by_name
 
@@ -95,40 +95,47 @@ def points(reader: str) -> list[tuple[str, int]]:
     return [(variety, seed) for variety in (VARIETIES if reader == TREES else TRIED) for seed in SEEDS]
 
 
-def simulated(variety: str, seed: int, fs: float) -> Records:
-    """The records of one training, all classes equally frequent."""
-    return Records("synthetic", fs, RECORDS, 1, seed, VARIETIES[variety])
+def simulated(variety: str, seed: int, fs: float, records: int | None = None) -> Records:
+    """The records (``RECORDS`` if not said) of one training, all classes equally frequent.
+
+    Fewer of a seed are the first of more.
+    """
+    return Records("synthetic", fs, records or RECORDS, 1, seed, VARIETIES[variety])
 
 
-def read_by_trees(variety: str, seed: int) -> Array:
+def read_by_trees(first: Records) -> Array:
     """Probabilities (records, classes) of real development records by trees that saw simulated ones alone."""
-    cohort, real = simulated(variety, seed, FS).made(), real_cohort(FS)
+    cohort, real = first.made(), real_cohort(first.fs)
     trees = FeatureBaseline().fit(cohort, np.arange(len(cohort)))
     return trees.predict(real, np.flatnonzero(development(real.table)))
 
 
-def train_system(reader: str, variety: str, seed: int, *, only_open: bool = False) -> training.Run | None:
+def train_system(system: System, first: Records, *, only_open: bool = False) -> training.Run | None:
     """Train a system on simulated records alone, or open that run: a tenth of their patients chooses the epoch."""
-    system, _ = by_name(reader).of_profile("demo")
-    cohort = simulated(variety, seed, system.fs).made()
+    cohort = first.made()
     fold = cohort.folds(10, 0)
     given = system, cohort, {"train": np.flatnonzero(fold > 0), "valid": np.flatnonzero(fold == 0)}
     if only_open:
-        return training.trained(*given, seed=seed)
-    return training.train(*given, seed=seed, note=f"{reader}, {variety}, {seed}")
+        return training.trained(*given, seed=first.seed)
+    return training.train(*given, seed=first.seed, note=_note(system, first))
+
+
+def _note(system: System | None, first: Records) -> str:
+    return f"{system.name if system else TREES}, {first.records:,} records, {first.variety or PLAIN}, {first.seed}"
+
+
+def task(system: System | None, first: Records) -> Task:
+    """To train a system, or the trees (None), on simulated records alone."""
+    if system is None:
+        return Task(_note(system, first), anew, (read_by_trees, first), (first.task,))
+    return Task(_note(system, first), train_system, (system, first), (first.task,))
 
 
 def tasks(reader: str) -> list[Task]:
     """One a training."""
-    fs = FS if reader == TREES else by_name(reader).of_profile("demo")[0].fs
-    made = []
-    for variety, seed in points(reader):
-        note, needs = f"{reader}, {variety}, {seed}", (simulated(variety, seed, fs).task,)
-        if reader == TREES:
-            made.append(Task(note, anew, (read_by_trees, variety, seed), needs))
-        else:
-            made.append(Task(note, train_system, (reader, variety, seed), needs))
-    return made
+    system = None if reader == TREES else by_name(reader).of_profile("demo")[0]
+    fs = system.fs if system else FS
+    return [task(system, simulated(variety, seed, fs)) for variety, seed in points(reader)]
 
 
 def keep(reader: str, found: Sequence[Any]) -> None:
