@@ -329,7 +329,9 @@ def test_train_lists_what_the_ablations_lack_and_paper_only_when_asked(tmp_path,
     lines = call("train", "--dry").output.splitlines()
     trials = {line.partition(":")[0] for line in lines}
     boards = {"real", "by-source", "synthetic", "synthetic-large", "ablations real", "ablations synthetic"}
-    assert trials - {"trial", "transfer", "curve", "starts"} == boards  # their tables stand elsewhere and may be whole
+    assert (
+        trials - {"trial", "transfer", "curve", "starts", "beats"} == boards
+    )  # their tables stand elsewhere and may be whole
     assert call("train", "--dry", "--part", "paper").output.startswith("paper: CNN-GAP is missing")
     # Without a trial, those that know what is asked for.
     lines = call("train", "--dry", "mask").output.splitlines()
@@ -361,8 +363,9 @@ def test_train_trains_what_is_missing_and_writes_the_tables(tmp_path, monkeypatc
     assert done == [("ablations.csv", "ablations synthetic", arms, 1)]
     expected = ["ablations synthetic: it done after 1.0 min", "leaderboard.csv", "ablations.csv"]
     others = ["explanations.csv.gz", "verdicts.csv", "sanity.csv", "transfer.csv", "curve.csv", "starts.csv"]
+    others += ["beat_transfer.csv"]
     others += ["realism.csv", "quality.csv", "unlike.csv", "costs.csv", "claims"]
-    assert result.output.splitlines()[-14:] == [*expected, *others]
+    assert result.output.splitlines()[-15:] == [*expected, *others]
 
 
 def test_verify_results_fails_where_something_does_not_agree(monkeypatch):

@@ -15,6 +15,7 @@ from ecgstudy.book import plots
 from ecgstudy.book.plots import INK
 from ecgstudy.data.beats import BEFORE, FS, SAMPLES, SEGMENTS, Beats
 from ecgstudy.explain import beat_maps
+from ecgstudy.studies import beat_transfer
 from ecgstudy.studies.single_beats import Explained
 
 MAP = plots.RED
@@ -160,6 +161,14 @@ def scores(rows: pd.DataFrame) -> Figure:
     rows = rows[rows["measure"].isin(_SCORES)]
     rows = rows.sort_values("measure", key=lambda names: names.map(_SCORES.index), kind="stable")
     return plots.forest(rows, names="name", panels="measure")
+
+
+def found(rows: pd.DataFrame) -> Figure:
+    """Draw F1 of S and V, a panel each, a row a reader and a mark for what it was tested on (``beat_transfer.csv``)."""
+    rows = rows[(rows["metric"] == "F1") & rows["class"].isin(["S", "V"])].copy()
+    rows = rows[rows["tested"].isin([beat_transfer.VALIDATED, beat_transfer.TESTED, beat_transfer.OTHERS])]
+    rows["class"] = "F1 of " + rows["class"]
+    return plots.forest(rows, names="reader", series="tested", panels="class")
 
 
 def windows(rows: pd.DataFrame) -> Figure:

@@ -9,6 +9,7 @@ from pandas.io.formats.style import Styler
 
 from ecgstudy.book import report
 from ecgstudy.data.beats import BEAT_CLASSES, Beats
+from ecgstudy.studies import beat_transfer
 
 METRICS = (("accuracy", ""), *(("F1", c) for c in BEAT_CLASSES), ("macro-F1", ""), ("j-kappa", ""))
 
@@ -79,6 +80,49 @@ def errors_by_record(predictions: pd.DataFrame, most: int, caption: str) -> Styl
     wrong = table["of them called S"] + table["S beats"] - table["of them found"]
     worst = wrong.sort_values(ascending=False).index[:most]
     return report.table(table.loc[worst].reset_index(), caption)
+
+
+def s_by_record(rows: pd.DataFrame, readers: Sequence[str], caption: str) -> Styler:
+    """S in the records of DS2 that have some, or of which a reader calls 100 other beats S (``beat_transfer.csv``)."""
+    single = rows[rows["tested"].str.startswith("record ") & rows["reader"].isin(readers)]
+    single = single.assign(record=single["tested"].str.removeprefix("record "))
+    alarms = single["metric"] == beat_transfer.ALARMS
+    wide = single.pivot(index="record", columns=["metric", "reader"], values="value")
+    beats = single[single["metric"] == "sensitivity"].groupby("record")["n"].first().reindex(wide.index)
+    many = single[alarms & (single["value"] >= 100)]["record"]
+    shown = pd.DataFrame(
+        {"record": wide.index, "S beats": ["" if np.isnan(n) else report.number(n, 0) for n in beats]}, index=wide.index
+    )
+    for reader in readers:
+        shown[f"found, {reader}"] = ["" if np.isnan(x) else report.number(x, 2) for x in wide["sensitivity", reader]]
+        shown[f"false alarms, {reader}"] = [report.number(x, 0) for x in wide[beat_transfer.ALARMS, reader]]
+    kept = beats.notna() | wide.index.isin(many)
+    return report.table(shown[kept].iloc[np.argsort(-beats[kept].fillna(0), kind="stable")], caption)
+
+
+def of_transfer(rows: pd.DataFrame) -> dict[str, str]:
+    """What the prose says of ``beat_transfer.csv``: ``<reader>_<class>_<tested>``, and of S its two shares."""
+    readers = {
+        "before": beat_transfer.CHAPTER,
+        "both": beat_transfer.OFFLINE,
+        "alone": beat_transfer.ALONE,
+        "first": beat_transfer.FIRST,
+        "trees": beat_transfer.TREES,
+        "both_trees": beat_transfer.OFFLINE + beat_transfer.AND_TREES,
+        "first_trees": beat_transfer.FIRST + beat_transfer.AND_TREES,
+    }
+    places = {"ds1": beat_transfer.VALIDATED, "ds2": beat_transfer.TESTED, "others": beat_transfer.OTHERS}
+    numbers = rows.set_index(["reader", "tested", "metric", "class"])[["value", "low", "high"]]
+    shown = {("F1", "S"): "s", ("F1", "V"): "v", ("sensitivity", "S"): "s_found", ("precision", "S"): "s_right"}
+    alarms = rows[(rows["metric"] == beat_transfer.ALARMS) & (rows["reader"] == readers["first_trees"])]
+    irregular = alarms["tested"].isin([f"record {name}" for name in beat_transfer.IRREGULAR])
+    several = {"alarms": alarms["value"].sum(), "alarms_irregular": alarms["value"][irregular].sum()}
+    return {name: report.number(value, 0) for name, value in several.items()} | {
+        f"{short}_{name}_{place}": report.interval(*numbers.loc[(reader, tested, *measure)], digits=2)
+        for short, reader in readers.items()
+        for place, tested in places.items()
+        for measure, name in shown.items()
+    }
 
 
 def in_window(rows: pd.DataFrame, caption: str) -> Styler:

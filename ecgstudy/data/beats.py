@@ -1,7 +1,7 @@
 """The annotated beats of MIT-BIH, cut out one by one, and simulated ones that stand in for them."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -53,8 +53,17 @@ SIMULATED = (
     ("STD", "PVC"),
 )
 
+# As many kinds again for networks that are to read real beats: most patients have no premature atrial beats.
+SIMULATED_WIDELY = (
+    *SIMULATED,
+    *(("AF",), ("AF", "PVC"), ("LBBB", "PAC"), ("PAC",), ("PAC", "STD")),
+    *(("NSR",),) * 6,
+    *(("AF",), ("RBBB",), ("LBBB",), ("I-AVB",), ("STD",), ("STE",)),
+)
+
 BEAT_CLASSES = ("N", "S", "V", "F")  # Q, 15 beats outside the paced records, is no class
 FS = 360.0  # Hz
+TIMINGS = 17  # numbers that tell of a beat's timing within its record
 BEFORE, SAMPLES, SEGMENTS = 99, 264, 11  # of a window: samples before R, in all, and parts of 24 samples each
 
 
@@ -112,6 +121,14 @@ class Beats:
         return self.table["aami"].map({name: i for i, name in enumerate(BEAT_CLASSES)}).to_numpy(np.intp)
 
     @cached_property
+    def timing(self) -> NDArray[np.float32]:
+        """Timing of each beat within its record, before and after it (beats, 17), see ``timing``."""
+        found = np.empty((len(self), TIMINGS), np.float32)
+        for places in self.table.groupby("record").indices.values():
+            found[places] = timing(self.table["sample"].to_numpy()[places] / FS)
+        return found
+
+    @cached_property
     def checksum(self) -> str:
         """Hash that names the beats in every run: of ``VERSION``, signals (whole microvolts), positions and classes."""
         digest = hashlib.sha256(f"beats {VERSION}".encode() + np.rint(self.signal * 1000).astype("<i4").tobytes())
@@ -165,6 +182,40 @@ def rhythm(seconds: NDArray[np.float64]) -> NDArray[np.float32]:
     return np.column_stack([rr, *ratios]).astype(np.float32)
 
 
+def timing(seconds: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Describe the timing of each beat by all of its record, what comes after the beat too.
+
+    Parameters
+    ----------
+    seconds
+        (beats,) time of each R peak of one record, in order.
+
+    Returns
+    -------
+    array (beats, 17)
+        RR before and RR after, within 0.15 and 3 s; the logarithm of each over five intervals of the record: median and
+        mean of all RR, the median of the 21 around the beat, and what a quarter of 101 and a tenth of 41 around it
+        exceed; the logarithms of RR before over RR after, over the one before it, and of RR after over the one after
+        it; and how irregular the rhythm is around the beat: standard deviation of 21 RR over their median, and the
+        median change from RR to RR of 41.
+    """
+    rr = np.diff(seconds).clip(0.15, 3)
+    before, after = (np.concatenate(ends) for ends in ((rr[:1], rr), (rr, rr[-1:])))
+    rows = pd.Series(before)
+
+    def around(beats: int) -> pd.api.typing.Rolling:
+        return rows.rolling(beats, center=True, min_periods=1)
+
+    local = around(21).median()
+    usual = (rows.median(), rows.mean(), local, around(101).quantile(0.75), around(41).quantile(0.9))
+    ratios = [np.log(interval / reference) for reference in usual for interval in (before, after)]
+    earlier, later = np.concatenate([before[:1], before[:-1]]), np.concatenate([after[1:], after[-1:]])
+    steps = [np.log(before / after), np.log(before / earlier), np.log(after / later)]
+    spread = around(21).std() / local
+    change = rows.pct_change().abs().rolling(41, center=True, min_periods=1).median()
+    return np.nan_to_num(np.column_stack([before, after, *ratios, *steps, spread, change])).astype(np.float32)
+
+
 def _gather(parts: Iterable[tuple[Record, pd.DataFrame]]) -> Beats:
     """Cut the marked beats (sample, symbol, aami) out of records whose first lead is II."""
     signals, rhythms, tables, medians = [], [], [], {}
@@ -207,16 +258,30 @@ def mitdb_beats(records: Iterable[str] = (*DS1, *DS2), failed: list[dict[str, st
     return _gather(part for _, part in skipping(read, [folder / name for name in sorted(records)], failed))
 
 
-def simulated_beats(records: int, seed: int = 0, seconds: float = 30) -> Beats:
+def simulated_beats(
+    records: int,
+    seed: int = 0,
+    seconds: float = 30,
+    *,
+    kinds: Sequence[tuple[str, ...]] = SIMULATED,
+    variety: str = "",
+) -> Beats:
     """Beats N, S and V in leads II and V1 of simulated records (of three in a row, two are one patient's); no F.
 
     R is the peak of the simulator's QRS in lead II. Beats that the record cuts off are left out.
+
+    Parameters
+    ----------
+    records, seed, seconds, variety
+        See ``synthetic.simulate``.
+    kinds
+        Labels of the records, in turn: three in a row have the same.
     """
 
     def parts() -> Iterable[tuple[Record, pd.DataFrame]]:
         for index in range(records):
-            labels = SIMULATED[(index // 3) % len(SIMULATED)]
-            one = synthetic.simulate(index, seed, fs=FS, seconds=seconds, labels=frozenset(labels))
+            labels = frozenset(kinds[(index // 3) % len(kinds)])
+            one = synthetic.simulate(index, seed, fs=FS, seconds=seconds, labels=labels, variety=variety)
             waves = one.waves[(one.waves["lead"] == "II") & (one.waves["wave"] == "QRS")]
             onset = np.array(one.parameters["beats"]["onset"])
             nearest = np.abs(onset[:, None] - waves["onset"].to_numpy() / FS).argmin(axis=0)

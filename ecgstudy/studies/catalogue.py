@@ -16,6 +16,7 @@ from ecgstudy.studies import (
     Study,
     ablation_tables,
     ablations,
+    beat_transfer,
     costs,
     curve,
     explanations,
@@ -316,6 +317,21 @@ class Starts(ByEntry):
         return list(starts.READERS)
 
 
+class BeatTransfer(ByEntry):
+    """How well readers of beats find each class in patients they have not seen; an answer is a network."""
+
+    name = "beats"
+    module: ClassVar[ModuleType] = beat_transfer
+    file = beat_transfer.TABLE.name
+    keys = ("network", "reader", "tested", "metric", "class")
+    numbers = beat_transfer.NUMBERS
+    command = "ecgstudy train --part beats --again"
+
+    def entries(self, part: str) -> list[str]:
+        """One network."""
+        return list(beat_transfer.NETWORKS)
+
+
 class OneTable(FromRecordings):
     """A study of one answer, its table, which a module computes and writes."""
 
@@ -382,5 +398,6 @@ class Costs(OneTable):
 
 STUDIES: tuple[Study, ...] = (
     *(Leaderboard(), Ablations(), Explanations(), FairTrial(), Sanity(), Transfer(), Curve(), Starts()),
+    BeatTransfer(),
     *(Realism(), Fitness(), Unlike(), Costs()),
 )

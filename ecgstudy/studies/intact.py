@@ -54,6 +54,7 @@ TABLES = {
         ["reader", "seen", "who", "tested", "measure", "class"],
         ["value", "low", "high", "n", "positives", "trainings"],
     ),
+    "beat_transfer.csv": (["network", "reader", "tested", "metric", "class"], ["n", "trainings"]),
     "realism.csv": (["question", "group", "quantity", "statistic"], ["value", "n", "simulator"]),
     "audit.csv": (["source", "name"], []),
     "quality.csv": (["question", "source", "check", "fault", "strength"], ["n"]),

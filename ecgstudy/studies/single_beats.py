@@ -60,9 +60,7 @@ class BeatRun:
         if not np.isfinite(p).all():  # the greatest of some numbers and NaN is NaN
             file = self.folder / "predictions.parquet"
             raise ValueError(f"{file} holds NaN: delete {self.folder} and train it again")
-        answer = p.argmax(axis=1)
-        cell = np.eye(len(BEAT_CLASSES) ** 2)[self.predictions["target"] * len(BEAT_CLASSES) + answer]
-        return pd.DataFrame(cell).groupby(self.predictions["record"].to_numpy()).sum()
+        return confusion_of(p, self.predictions["target"].to_numpy(), self.predictions["record"].to_numpy())
 
     def network(self) -> BeatNetwork:
         """Load the trained network, in evaluation mode."""
@@ -72,8 +70,23 @@ class BeatRun:
         return network.eval()
 
 
+def confusion_of(
+    probability: NDArray[np.floating], target: NDArray[np.integer], record: NDArray[np.object_]
+) -> pd.DataFrame:
+    """One row a record: its flattened 4 × 4 confusion matrix (true class by row), of probabilities (beats, 4)."""
+    classes = len(BEAT_CLASSES)
+    cell = np.eye(classes**2)[target * classes + probability.argmax(axis=1)]
+    return pd.DataFrame(cell).groupby(record).sum()
+
+
 def train(
-    system: BeatSystem, beats: Beats, train_on: NDArray[np.intp], test: NDArray[np.intp], *, seed: int = 0
+    system: BeatSystem,
+    beats: Beats,
+    train_on: NDArray[np.intp],
+    test: NDArray[np.intp],
+    *,
+    seed: int = 0,
+    start: BeatRun | None = None,
 ) -> BeatRun:
     """Train a system on some beats and predict others once, or open the run that is there.
 
@@ -81,6 +94,8 @@ def train(
     ----------
     train_on, test
         Places of the beats.
+    start
+        A run whose weights the training starts from, instead of random ones.
 
     Raises
     ------
@@ -90,6 +105,8 @@ def train(
     if np.intersect1d(train_on, test).size:
         raise ValueError("a beat is in training and test")
     config = _config(system, beats, train_on, test, seed)
+    if start:
+        config["start"] = start.folder.name
     name = training.name_of(config)
     if run := _opened(name, system):
         return run
@@ -98,7 +115,7 @@ def train(
     with training.one_thread(), alone(folder, "" if workers.is_worker() else waits):
         if run := _opened(name, system):
             return run
-        network = _fit(system, beats, train_on, seed)
+        network = _fit(system, beats, train_on, seed, start)
         p = predict(network, *system.inputs(beats, test))
         about = beats.table.iloc[test][["record", "sample"]].reset_index(drop=True)
         table = pd.concat(
@@ -131,12 +148,16 @@ def _opened(name: str, system: BeatSystem) -> BeatRun | None:
     return BeatRun(folder, system) if folder else None
 
 
-def _fit(system: BeatSystem, beats: Beats, train_on: NDArray[np.intp], seed: int) -> BeatNetwork:
+def _fit(
+    system: BeatSystem, beats: Beats, train_on: NDArray[np.intp], seed: int, start: BeatRun | None = None
+) -> BeatNetwork:
     layers.keep_memory()
     precision = layers.best_precision(torch.device("cpu"))
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     network = system.make().train()
+    if start:
+        network.load_state_dict(start.network().state_dict())
     optimiser = torch.optim.AdamW(network.parameters(), lr=system.rate, weight_decay=system.weight_decay)
     x, rhythm = system.inputs(beats, train_on)
     steps = system.epochs * len(batches(torch.arange(system.beats), system.batch, network, x, rhythm))
@@ -209,10 +230,22 @@ def score_table(
     every run. ``n`` is the number of tested beats (of the class), ``deviation`` the standard deviation between runs. A
     class without any is left out.
     """
-    tables = [run.confusion.groupby(patient_of.__getitem__).sum() for run in runs]
+    return scored_confusions([run.confusion.groupby(patient_of.__getitem__).sum() for run in runs], repeats, seed)
+
+
+def scored_confusions(
+    tables: Sequence[pd.DataFrame], repeats: int = 1000, seed: int = 0, *, draw_runs: bool = False
+) -> pd.DataFrame:
+    """What ``score_table`` gives, of the confusion matrices of runs: in each table one row a patient, the same ones.
+
+    With ``draw_runs`` a resample draws runs as well as patients, so that the limits know both.
+    """
     cells = np.stack([table.to_numpy().reshape(-1, 4, 4) for table in tables])  # runs, patients, 4, 4
     drawn = metrics.resamples(tables[0].index, cells.shape[1], repeats, seed, multinomial=True)
     resampled = scores(np.einsum("br,srij->bsij", np.concatenate(list(drawn)), cells))
+    if draw_runs:
+        chosen = np.random.default_rng(seed).integers(len(tables), size=(repeats, len(tables)))
+        resampled = {name: values[np.arange(repeats)[:, None], chosen] for name, values in resampled.items()}
     beats, rows = cells[0].sum(axis=(0, 2)), []
     for metric, values in scores(cells.sum(axis=1)).items():
         by_class = values.ndim == 2
@@ -224,7 +257,7 @@ def score_table(
                 warnings.filterwarnings("ignore", "All-NaN")  # the precision of a class that is never answered
                 low, high = np.nanquantile(again.mean(axis=1), [0.025, 0.975])
             n = int(beats[c] if by_class else beats.sum())
-            rows.append((metric, name, value.mean(), low, high, n, value.std(ddof=1) if len(runs) > 1 else np.nan))
+            rows.append((metric, name, value.mean(), low, high, n, value.std(ddof=1) if len(tables) > 1 else np.nan))
     return pd.DataFrame(rows, columns=["metric", "class", "value", "low", "high", "n", "deviation"])
 
 

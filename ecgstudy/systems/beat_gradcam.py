@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ecgstudy.data.beats import BEAT_CLASSES, SAMPLES, SEGMENTS, Beats
+from ecgstudy.data.beats import BEAT_CLASSES, SAMPLES, SEGMENTS, TIMINGS, Beats
 from ecgstudy.layers import BatchNorm1d, Conv1d
 
 
@@ -115,7 +115,8 @@ class BeatSystem:
     leads
         1: lead II; 2: the record's other lead too.
     rhythm
-        Whether it is told the beat's timing (``ecgstudy.data.beats.rhythm``).
+        Whether it is told the beat's timing by what came before it (``ecgstudy.data.beats.rhythm``), or by what lies on
+        both sides (``ecgstudy.data.beats.timing``).
     median
         Whether it is shown the record's median beat beside the beat, in the same leads.
     width
@@ -137,7 +138,7 @@ class BeatSystem:
 
     network: Literal["fcn", "lstm", "lstm-last"] = "fcn"
     leads: int = 1
-    rhythm: bool = True
+    rhythm: bool | Literal["both sides"] = True
     median: bool = True
     width: float = 1
     every: int = 1
@@ -156,18 +157,19 @@ class BeatSystem:
 
     def make(self) -> BeatNetwork:
         """Make the network, untrained."""
-        leads, rhythm = self.leads * (1 + self.median), 4 * self.rhythm
+        leads, rhythm = self.leads * (1 + self.median), TIMINGS if self.rhythm == "both sides" else 4 * self.rhythm
         if self.network == "fcn":
             return FCN(leads, rhythm, self.width)
         return BeatLSTM(leads, rhythm, self.width, self.every, "last" if self.network == "lstm-last" else "mean")
 
     def inputs(self, beats: Beats, places: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
-        """Network inputs of some beats: (n, leads, samples), each lead standardised, and rhythm (n, 4)."""
+        """Network inputs of some beats: (n, leads, samples), each lead standardised, and rhythm (n, numbers)."""
         x = self._standardised(beats.signal[places])
         if self.median:
             own = {name: self._standardised(median) for name, median in beats.medians.items()}
             x = np.concatenate([x, np.stack([own[name] for name in beats.table["record"].iloc[places]])], axis=1)
-        return torch.from_numpy(x), torch.from_numpy(beats.rhythm[places])
+        rhythm = beats.timing if self.rhythm == "both sides" else beats.rhythm
+        return torch.from_numpy(x), torch.from_numpy(rhythm[places])
 
     def _standardised(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         x = x[..., : self.leads, :].reshape(*x.shape[:-2], self.leads, -1, self.every).mean(axis=-1)

@@ -298,11 +298,12 @@ def draw_beats(
     *,
     removed: str = "",
     healed: Heart | None = None,
+    runs: np.random.Generator | None = None,
 ) -> Beats:
     """Draw the beats of a record of ``seconds``, from before its start to after its end.
 
     ``removed`` is PAC or PVC, whose beats come on time instead, or nothing of the rhythm; ``healed`` is the heart
-    without what is removed, which says how long its beats last.
+    without what is removed, which says how long its beats last. With ``runs`` premature atrial beats come in runs, too.
     """
     cycle = 60 / heart.rate
     count = int(seconds / 0.3) + 6
@@ -341,6 +342,8 @@ def draw_beats(
                 chosen.append(free[0])
                 free = [k for k in free if abs(k - chosen[-1]) > 1]
         kind[chosen] = PAC if name == "PAC" else PVC
+    if runs:
+        _lengthen(runs, kind)
 
     on_time = rr.copy()
     rr = _coupled(rr, kind, heart, labels, cycle, shortest)
@@ -358,6 +361,17 @@ def draw_beats(
     qt[:-1] = np.minimum(qt[:-1], 0.97 * rr[1:])
     seen = onset < seconds + 2
     return Beats(onset[seen], kind[seen], qt[seen])
+
+
+def _lengthen(rng: np.random.Generator, kind: np.ndarray) -> None:
+    """Let half of all premature atrial beats begin a run, which ends before the next beat that is not conducted."""
+    for first in np.flatnonzero(kind == PAC).tolist():
+        begins, more = rng.random() < 0.5, int(rng.choice([1, 2, 3, 5, 10, 25], p=[0.30, 0.20, 0.20, 0.15, 0.10, 0.05]))
+        end = min(first + 1 + more, len(kind) - 2) if begins else first
+        for k in range(first + 1, end):
+            if kind[k] != CONDUCTED:
+                break
+            kind[k] = PAC
 
 
 def _coupled(

@@ -23,7 +23,8 @@ VERSION = 1  # raised when the same seed and steps of ``STEPS`` would give anoth
 STEPS = ("intervals", "forms", "diagnoses", "atria", "recorders")
 """Those that leave patients and labels as they are; ``all`` means these."""
 UNLABELLED = "unlabelled"
-VERSION_UNLABELLED = 2  # the same, with that step besides
+RUNS = "runs"  # premature atrial beats come in runs, too: labels stay, their beats are more
+VERSION_UNLABELLED, VERSION_RUNS = 2, 1  # the same, with that step besides
 UNNAMED = {
     "hypertrophy": 0.16,
     "low voltage": 0.05,
@@ -51,7 +52,7 @@ def steps_of(variety: str) -> frozenset[str]:
     ValueError
         when it names another step.
     """
-    steps, known = frozenset(variety.split("+")) - {""}, (*STEPS, UNLABELLED)
+    steps, known = frozenset(variety.split("+")) - {""}, (*STEPS, UNLABELLED, RUNS)
     if unknown := steps - {"all", *known}:
         raise ValueError(f"variety {variety!r}: no step {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     return steps - {"all"} | set(STEPS) if "all" in steps else steps
@@ -59,7 +60,9 @@ def steps_of(variety: str) -> frozenset[str]:
 
 def version_of(steps: Set[str]) -> int | str:
     """What names the records of some steps in caches and runs, beside the steps themselves."""
-    return f"{VERSION}, {UNLABELLED} {VERSION_UNLABELLED}" if UNLABELLED in steps else VERSION
+    besides = {UNLABELLED: VERSION_UNLABELLED, RUNS: VERSION_RUNS}
+    named = [f"{step} {version}" for step, version in besides.items() if step in steps]
+    return ", ".join([str(VERSION), *named]) if named else VERSION
 
 
 class Unnamed(NamedTuple):
