@@ -80,6 +80,8 @@ def test_each_record_of_ds1_is_answered_by_networks_that_have_not_seen_it(real_d
     record = beats.table["record"].to_numpy()
     answered = [set(record[test]) for _, test in beat_transfer.folds(beats)]
     assert [len(some) for some in answered] == [3] * 7 and set().union(*answered) == set(DS1) - {"201"}
+    s = pd.Series(record[np.isin(record, list(set(DS1) - {"201"})) & (beats.target == 1)]).value_counts()
+    assert (s > 30).sum() == 6  # as the chapter says
     for train_on, test in beat_transfer.folds(beats):
         assert not set(record[train_on]) & (set(record[test]) | set(DS2) | {"201"})
 

@@ -18,7 +18,7 @@ from ecgstudy.data.simulator import synthetic
 from ecgstudy.data.simulator.heart import PAC, PVC
 from ecgstudy.preprocessing import fill_gaps
 
-VERSION = 1  # increased when the same beats get another rhythm or median beat
+VERSION = 1  # increased when the same beats get another rhythm, timing or median beat
 
 # ANSI/AAMI EC57's five groups of the PhysioNet beat symbols (de Chazal et al. 2004, table I).
 AAMI = {
