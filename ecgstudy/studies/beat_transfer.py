@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingClassifier
 
 from ecgstudy import training
 from ecgstudy.data.beats import (
@@ -85,6 +84,8 @@ def simulated_start(seed: int) -> single_beats.BeatRun:
 
 def trees(beats: Beats, train_on: Places, test: Places, seed: int) -> Array:
     """Probabilities (beats, 4) by boosted trees on ``Beats.timing``, whose classes weigh as the networks draw them."""
+    from sklearn.ensemble import HistGradientBoostingClassifier  # takes a second to load
+
     target = beats.target[train_on]
     weight = np.bincount(target)[target] ** -float(BOTH.balance)
     fitted = HistGradientBoostingClassifier(
