@@ -10,6 +10,7 @@ from sklearn.metrics import f1_score
 from ecgstudy.book import beat_figures, beat_tables
 from ecgstudy.data import beats as beat_data
 from ecgstudy.data.beats import BEAT_CLASSES, DS1, DS2, SIMULATED_WIDELY, mitdb_beats, simulated_beats, timing
+from ecgstudy.data.manifest import DataError
 from ecgstudy.data.simulator import synthetic, variety
 from ecgstudy.data.simulator.heart import PAC
 from ecgstudy.studies import beat_transfer, intact, single_beats
@@ -142,6 +143,58 @@ def test_a_training_from_a_start_begins_with_its_weights():
     there, here, other = (run.network().head.weight.detach().numpy() for run in (start, again, anew))
     np.testing.assert_allclose(here, there, atol=1e-6)
     assert np.abs(other - there).max() > 0.01
+
+
+@pytest.mark.slow
+def test_a_seed_answers_every_beat_once_and_the_rows_are_of_these_answers(real_data, tmp_path, monkeypatch):
+    """With small networks, seven records, few simulated beats, and the timing alone in the place of the trees."""
+    assert real_data
+    beats = mitdb_beats(("101", "114", "209", "220", "100", "232", "234"))
+    monkeypatch.setattr(beat_transfer, "whole_mitdb", lambda: beats)
+    small = replace(beat_transfer.BEFORE, width=0.05, epochs=1, beats=256)
+    for name, system in (("BEFORE", small), ("BOTH", replace(small, rhythm="both sides"))):
+        monkeypatch.setattr(beat_transfer, name, system)
+    monkeypatch.setattr(beat_transfer, "START", beat_transfer.BOTH)
+    monkeypatch.setattr(beat_transfer, "SIMULATED", beat_transfer.SIMULATED | {"records": 30, "seconds": 8})
+    monkeypatch.setattr(beat_transfer, "FOLDS", 2)
+    monkeypatch.setattr(beat_transfer, "SEEDS", (1, 2))
+    monkeypatch.setattr(beat_transfer, "TABLE", tmp_path / "beat_transfer.csv")
+    monkeypatch.setattr(beat_transfer, "committed", lambda: pd.DataFrame())
+    answered = []
+
+    def trees(beats, train_on, test, seed):
+        assert not np.intersect1d(train_on, test).size
+        answered.append(test)
+        early = beats.timing[test, 2] < -0.1
+        return np.where(early[:, None], [0, 1, 0, 0], [1, 0, 0, 0]).astype(np.float32)
+
+    monkeypatch.setattr(beat_transfer, "trees", trees)
+    found = [task() for task in beat_transfer.tasks("FCN")]
+    every = np.sort(np.concatenate(answered[:3]))
+    np.testing.assert_array_equal(every, np.arange(len(beats)))
+    for reader in beat_transfer.READERS:
+        assert np.isfinite(found[0][reader][every]).all()
+    mean = (found[0][beat_transfer.FIRST] + found[0][beat_transfer.TREES]) / 2
+    np.testing.assert_allclose(found[0][beat_transfer.FIRST + beat_transfer.AND_TREES][every], mean[every], atol=1e-6)
+    assert len(set(found[0]["runs"]) | set(found[1]["runs"])) == 2 * (1 + 3 * 3)
+    beat_transfer.keep("FCN", found)
+    table = pd.read_csv(tmp_path / "beat_transfer.csv", keep_default_na=False)
+    assert list(table.columns) == list(beat_transfer.COLUMNS) and (table["trainings"] == 2).all()
+    early = table[(table["reader"] == beat_transfer.TREES) & (table["metric"] == "F1") & (table["class"] == "S")]
+    ds2 = np.isin(beats.table["record"], DS2)
+    expected = f1_score(beats.target[ds2] == 1, beats.timing[ds2, 2] < -0.1)
+    assert float(early.set_index("tested").loc["DS2", "value"]) == pytest.approx(expected, abs=1e-4)
+
+
+def test_less_than_all_of_mitdb_is_refused(real_data, tmp_path, monkeypatch):
+    source = real_data / "mitdb"
+    (tmp_path / "mitdb").mkdir()
+    for path in source.iterdir():
+        if path.stem != "232":
+            (tmp_path / "mitdb" / path.name).symlink_to(path)
+    monkeypatch.setenv("ECGSTUDY_DATA", str(tmp_path))
+    with pytest.raises(DataError, match=r"needs all of MIT-BIH's records \(`ecgstudy data fetch mitdb`\): .*232"):
+        beat_transfer.whole_mitdb()
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from ecgstudy.data.beats import (
     mitdb_beats,
     simulated_beats,
 )
+from ecgstudy.data.manifest import DataError
 from ecgstudy.data.simulator.variety import RUNS
 from ecgstudy.paths import RESULTS
 from ecgstudy.studies import put_rows, read_committed, single_beats
@@ -66,6 +67,22 @@ Array = NDArray[np.float32]
 Places = NDArray[np.intp]
 
 
+def whole_mitdb() -> Beats:
+    """Beats of all 44 records without pacing.
+
+    Raises
+    ------
+    manifest.DataError
+        when MIT-BIH is not at hand, or not all of it can be read.
+    """
+    failed: list[dict[str, str]] = []
+    beats = mitdb_beats(failed=failed)
+    if failed:
+        told = "; ".join(one["error"] for one in failed)
+        raise DataError(f"this study needs all of MIT-BIH's records (`ecgstudy data fetch mitdb`): {told}")
+    return beats
+
+
 def folds(beats: Beats) -> list[tuple[Places, Places]]:
     """Places of the beats of DS1 to train on and to answer, ``FOLDS`` times: every so many records are together."""
     there = halves(beats)["DS1"]
@@ -98,9 +115,9 @@ def trees(beats: Beats, train_on: Places, test: Places, seed: int) -> Array:
 
 def member(seed: int) -> dict[str, Any]:
     """Answers of every reader trained from one seed: reader → probabilities (beats of MIT-BIH, 4), and ``runs``."""
-    start = simulated_start(seed)
-    beats = mitdb_beats()
+    beats = whole_mitdb()
     parts = halves(beats)
+    start = simulated_start(seed)
     found: dict[str, Array] = {
         reader: np.full((len(beats), len(BEAT_CLASSES)), np.nan, np.float32) for reader in READERS
     }
@@ -168,7 +185,7 @@ def _of_record(tables: Sequence[pd.DataFrame], record: str) -> pd.DataFrame:
 
 def keep(network: str, found: Sequence[Any]) -> None:
     """Write the table; ``found`` is what ``tasks`` gave, in order."""
-    beats = mitdb_beats()
+    beats = whole_mitdb()
     rows = scored({reader: [one[reader] for one in found] for reader in READERS}, beats)
     runs = [run for one in found for run in one["runs"]]
     put_rows(TABLE, rows.assign(network=network, run=name_of_all(runs)), committed(), ENTRY, NETWORKS, COLUMNS)
