@@ -15,7 +15,7 @@ from ecgstudy.studies.trainings import in_order
 
 def test_each_point_has_records_of_its_own_and_the_sizes_that_the_leaderboard_pretrains():
     wanted = [(number, transfer.VARIETIES[v], seed) for number, v in curve.POINTS for seed in transfer.SEEDS]
-    for reader in curve.READERS:
+    for reader in curve.ENTRIES:
         tasks = curve.tasks(reader)
         cohorts = [need.arguments[0] for task in tasks for need in task.needs]
         assert len(in_order(tasks)) == 2 * len(set(tasks)) == 2 * len(wanted)
@@ -39,14 +39,14 @@ def test_rows_follow_from_what_was_read(real_data, tmp_path, monkeypatch):
         monkeypatch.setattr(curve, name, value)
     monkeypatch.setattr(transfer, "SEEDS", (11, 12))
     monkeypatch.setattr(transfer, "REPEATS", 50)
-    other = pd.DataFrame({column: ["x"] for column in curve.COLUMNS}).assign(reader=curve.READERS[1])
+    other = pd.DataFrame({column: ["x"] for column in curve.COLUMNS}).assign(reader=curve.ENTRIES[1])
     monkeypatch.setattr(curve, "committed", lambda: other)
     monkeypatch.setattr(curve, "real_cohort", lambda fs: real)
     rng = np.random.default_rng(0)
     found = [rng.random(targets.shape) + knows * targets for knows in (0.2, 0.2, 0.5, 0.5, 0.6, 0.6)]
     curve.keep(transfer.TREES, found)
     table = pd.read_csv(tmp_path / "curve.csv", keep_default_na=False)
-    assert list(table["reader"].unique()) == [*curve.READERS]
+    assert list(table["reader"].unique()) == [*curve.ENTRIES]
     rows = table[table["reader"] == transfer.TREES].set_index(["records", "variety", "measure", "class"])
     assert (
         rows.index.is_unique

@@ -259,7 +259,7 @@ def of_beats():
     assert len(beat_transfer.READERS) == 7
     best = "of seven readers, the one that finds premature atrial beats best in the patients on whom it was chosen"
     yield f"{best} has an F1 of {there} there, "
-    yield f"and {here} in the other half, which was asked once."
+    yield f"and {here} in the other half, which it answered once."
     yield f"the whole FCN at 360 Hz has a macro-F1 of {values[0]}, and half of it at 120 Hz {values[1]}."
 
 

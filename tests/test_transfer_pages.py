@@ -102,7 +102,7 @@ def test_the_curve_is_drawn_and_told():
     ax = pages.by_records(rows).axes[0]
     assert [t.get_text() for t in ax.get_xticklabels()] == ["1,000", "2,000", "6,000", "18,000"]
     labels = [t.get_text() for t in ax.figure.axes[0].get_legend().get_texts()]
-    assert labels == [f"{reader}{end}" for reader in curve.READERS for end in ("", ", with unlabelled")]
+    assert labels == [f"{reader}{end}" for reader in curve.ENTRIES for end in ("", ", with unlabelled")]
     areas = rows[rows["measure"] == transfer.AUROC].set_index(["reader", "records", "variety", "class"])["value"]
     told = pages.of_curve(rows)
     assert told["curve_own_18000"] == report.number(areas["Local evidence", 18_000, transfer.ALL, ""], 3)
@@ -112,10 +112,10 @@ def test_the_curve_is_drawn_and_told():
     assert len(pages.curve_by_class(rows, "Curve.").data) == 10 * 2
     # What the chapter says of it.
     less = rows[(rows["measure"] == curve.LESS) & (rows["class"] == "")].set_index(["reader", "records", "variety"])
-    for reader in curve.READERS:
+    for reader in curve.ENTRIES:
         more = less.loc[(reader, 2000, transfer.ALL)]
         assert more["low"] < 0 < more["high"] and abs(more["value"]) < 0.02
-    trees, own = (less.loc[(reader, 18_000, transfer.WIDEST), "value"] for reader in curve.READERS)
+    trees, own = (less.loc[(reader, 18_000, transfer.WIDEST), "value"] for reader in curve.ENTRIES)
     assert trees > 0.01 and abs(own) < 0.01
     simulated = rows[rows["measure"] == curve.ON_SIMULATED].sort_values("records")["value"]
     assert simulated.is_monotonic_increasing and len(simulated) == 4

@@ -33,7 +33,7 @@ from ecgstudy.systems.beat_gradcam import BeatSystem
 TABLE = RESULTS / "beat_transfer.csv"
 NUMBERS = ("value", "low", "high")
 ENTRY = "network"
-NETWORKS = ("FCN",)
+ENTRIES = ("FCN",)
 SEEDS = (11, 12, 13, 14, 15)  # of simulated records and trainings
 COLUMNS = ("network", "reader", "tested", "metric", "class", *NUMBERS, "n", "trainings", "run")
 
@@ -188,7 +188,7 @@ def keep(network: str, found: Sequence[Any]) -> None:
     beats = whole_mitdb()
     rows = scored({reader: [one[reader] for one in found] for reader in READERS}, beats)
     runs = [run for one in found for run in one["runs"]]
-    put_rows(TABLE, rows.assign(network=network, run=name_of_all(runs)), committed(), ENTRY, NETWORKS, COLUMNS)
+    put_rows(TABLE, rows.assign(network=network, run=name_of_all(runs)), committed(), ENTRY, ENTRIES, COLUMNS)
 
 
 def committed() -> pd.DataFrame:

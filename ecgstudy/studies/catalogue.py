@@ -239,9 +239,13 @@ class FairTrial(FromRecordings):
 
 
 class ByEntry(FromRecordings):
-    """A study of one table, which a module makes, where each entry has rows of its own."""
+    """A study of one table, which a module makes, where each entry of its ``ENTRIES`` has rows of its own."""
 
     module: ClassVar[ModuleType]
+
+    def entries(self, part: str) -> list[str]:
+        """Those that the module names."""
+        return list(self.module.ENTRIES)
 
     def missing(self, part: str, entries: Sequence[str] | None = None, *, again: bool = False) -> Missing:
         """Entries of which the table has no row."""
@@ -297,10 +301,6 @@ class Curve(ByEntry):
     numbers = curve.NUMBERS
     command = "ecgstudy train --part curve --again"
 
-    def entries(self, part: str) -> list[str]:
-        """The trees, and one system."""
-        return list(curve.READERS)
-
 
 class Starts(ByEntry):
     """What a reader scores from five starts on simulated records, one by one and together; an answer is a reader."""
@@ -312,10 +312,6 @@ class Starts(ByEntry):
     numbers = starts.NUMBERS
     command = "ecgstudy train --part starts --again"
 
-    def entries(self, part: str) -> list[str]:
-        """One system."""
-        return list(starts.READERS)
-
 
 class BeatTransfer(ByEntry):
     """How well readers of beats find each class in patients they have not seen; an answer is a network."""
@@ -326,10 +322,6 @@ class BeatTransfer(ByEntry):
     keys = ("network", "reader", "tested", "metric", "class")
     numbers = beat_transfer.NUMBERS
     command = "ecgstudy train --part beats --again"
-
-    def entries(self, part: str) -> list[str]:
-        """One network."""
-        return list(beat_transfer.NETWORKS)
 
 
 class OneTable(FromRecordings):

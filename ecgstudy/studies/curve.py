@@ -25,7 +25,7 @@ from ecgstudy.systems.catalogue import by_name
 TABLE = RESULTS / "curve.csv"
 NUMBERS = transfer.NUMBERS
 ENTRY = "reader"
-READERS = (transfer.TREES, "Local evidence")
+ENTRIES = (transfer.TREES, "Local evidence")
 USUAL = leaderboard.STARTS[leaderboard.VARIED]["records"]
 POINTS = (*((number, transfer.ALL) for number in (1000, 2000, 6000, USUAL)), (USUAL, transfer.WIDEST))
 LESS, ON_SIMULATED = f"AUROC less {USUAL:,} records", "AUROC on simulated records"
@@ -72,7 +72,7 @@ def keep(reader: str, found: Sequence[Any]) -> None:
         run=[runs[point] for point in rows["variety"]],
         variety=[point[1] for point in rows["variety"]],
     )
-    put_rows(TABLE, rows, committed(), ENTRY, READERS, COLUMNS)
+    put_rows(TABLE, rows, committed(), ENTRY, ENTRIES, COLUMNS)
 
 
 def _on_simulated(runs: Sequence[training.Run]) -> pd.DataFrame:

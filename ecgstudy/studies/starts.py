@@ -22,7 +22,7 @@ from ecgstudy.studies.trainings import Records, Task
 TABLE = RESULTS / "starts.csv"
 NUMBERS = transfer.NUMBERS
 ENTRY = "reader"
-READERS = ("Local evidence",)  # the best of the leaderboard
+ENTRIES = ("Local evidence",)  # the best of the leaderboard
 SEEDS = (11, 12, 13, 14, 15)  # of records and training; the first three are those of the curve
 SEEN = (transfer.SIMULATED, transfer.MIDWAY, transfer.BOTH)
 HELD_OUT, ALL_RECORDS = "held out", "all folds"
@@ -145,7 +145,7 @@ def keep(reader: str, found: Sequence[Any]) -> None:
         tables.append(scored(here, trees[there], records[there]).assign(tested=tested))
     rows = pd.concat(tables, ignore_index=True).assign(reader=reader)
     rows["run"] = leaderboard.name_of_all([run.folder.name for run in found])
-    put_rows(TABLE, rows, committed(), ENTRY, READERS, COLUMNS)
+    put_rows(TABLE, rows, committed(), ENTRY, ENTRIES, COLUMNS)
 
 
 def committed() -> pd.DataFrame:
