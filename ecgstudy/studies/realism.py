@@ -310,7 +310,7 @@ def tell_apart_by_network(
         generator = torch.Generator().manual_seed(seed)
         network = StridedCNN(classes=1)
         steps = epochs * -(-len(train) // 32)
-        optimiser = torch.optim.AdamW(network.parameters(), lr=4e-3, weight_decay=0.01)
+        optimiser = torch.optim.AdamW(network.parameters(), lr=4e-3, weight_decay=0.01, fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=steps)
         for _ in range(epochs):
             order = torch.from_numpy(train)[torch.randperm(len(train), generator=generator)]

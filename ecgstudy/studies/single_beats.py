@@ -158,7 +158,7 @@ def _fit(
     network = system.make().train()
     if start:
         network.load_state_dict(start.network().state_dict())
-    optimiser = torch.optim.AdamW(network.parameters(), lr=system.rate, weight_decay=system.weight_decay)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=system.rate, weight_decay=system.weight_decay, fused=True)
     x, rhythm = system.inputs(beats, train_on)
     steps = system.epochs * len(batches(torch.arange(system.beats), system.batch, network, x, rhythm))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, system.rate, total_steps=steps)

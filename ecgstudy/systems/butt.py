@@ -41,8 +41,8 @@ class Unit(nn.Module):
 
     def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:  # noqa: D102
         x = F.relu(self.norm(self.convolution(x)))
-        # A mask in x's own layout multiplies three times as fast as one that is broadcast.
-        return x if valid is None else x * torch.empty_like(x).copy_(valid)
+        # A mask in x's own layout and type multiplies three times as fast as one that is broadcast.
+        return x if valid is None else x * torch.empty_like(x).copy_(valid.to(x))
 
 
 class BUTT(nn.Module):
