@@ -8,7 +8,7 @@ the package torch-ecg beside ours; ``explain`` and ``explain_page``, which want 
 wants a GPU (a row for each of the six systems, see ``bench_gpu``); ``workflow``, which wants Snakemake
 (``make env-cluster``) and two cores that do nothing else; ``book``, ``book_busy``, ``real_book`` and ``suite``, which
 run make in two fresh clones of this repository: as it is committed, and as it was at ``BEFORE`` (an hour or more each,
-on a machine that does nothing else); ``chapter`` and ``chapter_busy``, which do the same with one chapter by papermill;
+on a machine that does nothing else, ``book`` without recordings as a newcomer has it); ``chapter`` and ``chapter_busy``, which do the same with one chapter by papermill;
 ``simulation_before`` and ``pretraining``, which run both packages in this environment, one thread each (minutes).
 """
 
@@ -290,17 +290,17 @@ def explain(paths: list[Path], pages: bool) -> dict[str, Any]:
 BEFORE = "406b581"  # trainings one after the other, with two threads each; the suite in one process
 
 
-def make(target: str, *variables: str, busy: bool = False) -> dict[str, Any]:
+def make(target: str, *variables: str, **how: Any) -> dict[str, Any]:
     """Minutes of ``make <target>`` in a fresh clone, its environment included: now, and at ``BEFORE``.
 
     Parameters
     ----------
     target, variables
         What make is given: ``book``, ``PROFILE=real``.
-    busy
-        Beside a program that keeps one core busy all the time.
+    how
+        As ``in_both`` takes it.
     """
-    return in_both(["make", target, *variables], busy=busy)
+    return in_both(["make", target, *variables], **how)
 
 
 def papermill(notebook: str, *, busy: bool = False) -> dict[str, Any]:
@@ -312,10 +312,15 @@ def papermill(notebook: str, *, busy: bool = False) -> dict[str, Any]:
     return in_both([*command, "profile", "demo"], first=["make", "env"], busy=busy)
 
 
-def in_both(command: list[str], *, first: list[str] | None = None, busy: bool = False) -> dict[str, Any]:
+def in_both(
+    command: list[str],
+    *,
+    first: list[str] | None = None,
+    busy: bool = False,
+    recordings: bool = True,
+    longest: float = 8,
+) -> dict[str, Any]:
     """Minutes of a command in fresh clones of this repository: as it is committed, and as it was at ``BEFORE``.
-
-    What takes more than eight times as long as now is stopped there, and the row says so.
 
     Parameters
     ----------
@@ -323,9 +328,13 @@ def in_both(command: list[str], *, first: list[str] | None = None, busy: bool = 
         What is measured, and what is done before it.
     busy
         Beside a program that keeps one core busy all the time.
+    recordings
+        With the real recordings that are at hand; without them it is what a newcomer has.
+    longest
+        What takes more than so many times as long as now is stopped there, and the row says so.
     """
     # Nothing of this process: a path would bring its own package into the clones.
-    mine = ("ECGSTUDY_CACHE", "PYTHONPATH", "VIRTUAL_ENV")
+    mine = ["ECGSTUDY_CACHE", "PYTHONPATH", "VIRTUAL_ENV", *([] if recordings else ["ECGSTUDY_DATA"])]
     environment = {name: value for name, value in os.environ.items() if name not in mine}
     minutes: list[float] = []
     stopped = ""
@@ -344,7 +353,7 @@ def in_both(command: list[str], *, first: list[str] | None = None, busy: bool = 
                     command, cwd=clone, env=environment, stdout=subprocess.DEVNULL, start_new_session=True
                 )
                 try:
-                    code = process.wait(timeout=8 * 60 * minutes[0] if minutes else None)
+                    code = process.wait(timeout=longest * 60 * minutes[0] if minutes else None)
                     if code:
                         raise subprocess.CalledProcessError(code, command)
                 except subprocess.TimeoutExpired:
@@ -486,11 +495,11 @@ def main(names: list[str]) -> None:
             "cohort_shards": cohort_shards,
             "explain": lambda: explain(paths[:48], pages=False),
             "explain_page": lambda: explain(paths[:12], pages=True),
-            "book": lambda: make("book"),
-            "book_busy": lambda: make("book", busy=True),
+            "book": lambda: make("book", recordings=False),
+            "book_busy": lambda: make("book", busy=True, recordings=False, longest=5),
             "chapter": lambda: papermill("04_xecgnet"),
             "chapter_busy": lambda: papermill("04_xecgnet", busy=True),
-            "real_book": lambda: make("book", "PROFILE=real"),
+            "real_book": lambda: make("book", "PROFILE=real", longest=2),
             "workflow": workflow,
             "simulation_before": simulation_before,
             "pretraining": pretraining,
