@@ -3,9 +3,11 @@
 import ast
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import joblib
 from docutils import nodes
 from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
@@ -151,13 +153,16 @@ def _finish(app: Sphinx, exception: Exception | None) -> None:
     out = Path(app.outdir)
     glossary = out / "book" / "glossary.html"
     terms = definitions(glossary.read_text(encoding="utf-8")) if glossary.exists() else {}
-    for page in out.rglob("*.html"):
-        if "_static" not in page.relative_to(out).parts:
-            text = page.read_text(encoding="utf-8")
-            better = mended(text, page.parent, terms, chapter=page.parent.name == "notebooks")
-            page.write_text(better, encoding="utf-8")
+    pages = [page for page in out.rglob("*.html") if "_static" not in page.relative_to(out).parts]
+    # Sphinx writes the pages in one process, since not all of its extensions can do with more.
+    joblib.Parallel(n_jobs=-1)(joblib.delayed(_mend)(page, terms) for page in pages)
     _copies(app, out / "_sources" / "notebooks")
     (out / "index.html").write_text(REDIRECT.format(config=app.config), encoding="utf-8")
+
+
+def _mend(page: Path, terms: Mapping[str, str]) -> None:
+    text = page.read_text(encoding="utf-8")
+    page.write_text(mended(text, page.parent, terms, chapter=page.parent.name == "notebooks"), encoding="utf-8")
 
 
 def _copies(app: Sphinx, folder: Path) -> None:

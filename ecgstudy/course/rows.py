@@ -21,15 +21,14 @@ It is one of
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from ecgstudy.book import report
-from ecgstudy.data.simulator import synthetic
 from ecgstudy.paths import RESULTS
-from ecgstudy.studies import leaderboard
 from ecgstudy.text import printable
+
+# Whoever renders a quiz has its numbers already, and shall not wait for torch: what they come from is imported late.
+if TYPE_CHECKING:
+    import pandas as pd
 
 TABLES = {name: f"{name}.csv" for name in ("ablations", "audit", "beats", "leaderboard", "realism")}
 TABLES["explanations"] = "explanations.csv.gz"
@@ -41,14 +40,36 @@ class RowError(ValueError):
     """A number that no row gives. The message says which number, and why."""
 
 
+def _real() -> int:
+    from ecgstudy.studies import leaderboard
+
+    return len(leaderboard.records_of("real"))
+
+
+def _folds() -> int:
+    from ecgstudy.studies import leaderboard
+
+    return leaderboard.BOARDS["real"].folds
+
+
 def _few() -> int:
     """Simulated records that a network of the small board learns from: all but one of its folds."""
+    from ecgstudy.studies import leaderboard
+
     folds = leaderboard.BOARDS["synthetic"].folds
     return 100 * round(len(leaderboard.records_of("synthetic")) * (folds - 1) / folds / 100)
 
 
 def _many() -> int:
+    from ecgstudy.studies import leaderboard
+
     return leaderboard.LARGE - len(leaderboard.records_of("synthetic-large"))
+
+
+def _disagreement() -> float:
+    from ecgstudy.data.simulator import synthetic
+
+    return synthetic.DISAGREEMENT
 
 
 def _doubles() -> int:
@@ -59,17 +80,19 @@ def _doubles() -> int:
 
 # Counts that stand in no table of numbers.
 FACTS: dict[str, Callable[[], float]] = {
-    "real records": lambda: len(leaderboard.records_of("real")),
-    "folds of the real records": lambda: leaderboard.BOARDS["real"].folds,
+    "real records": _real,
+    "folds of the real records": _folds,
     "simulated records, few": _few,
     "simulated records, many": _many,
-    "labels read as another": lambda: synthetic.DISAGREEMENT,
+    "labels read as another": _disagreement,
     "signals under more than one name": _doubles,
 }
 
 
 @lru_cache
-def _table(name: str) -> pd.DataFrame:
+def _table(name: str) -> "pd.DataFrame":
+    import pandas as pd
+
     return pd.read_csv(RESULTS / _known(name, TABLES, "table"), dtype=str, keep_default_na=False)
 
 
@@ -79,7 +102,7 @@ def _known(name: Any, known: Mapping[str, Any], what: str) -> Any:
     return known[name]
 
 
-def _fitting(name: str, where: Mapping[str, Any]) -> pd.DataFrame:
+def _fitting(name: str, where: Mapping[str, Any]) -> "pd.DataFrame":
     table = _table(name)
     overall = {"class": ""} if "class" in table else {}
     for column, value in (overall | dict(where)).items():
@@ -139,6 +162,8 @@ def text(number: Mapping[str, Any]) -> str:
     style, digits = number.get("show", "number"), int(number.get("digits", 2))
     if style not in STYLES:
         raise RowError(f"a number is shown as {', '.join(STYLES)}, and not {style!r}")
+    from ecgstudy.book import report
+
     value, *ends = values(number)
     if style == "interval":
         if len(ends) != 2:
