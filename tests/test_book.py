@@ -16,6 +16,7 @@ import papermill
 import pytest
 from typer.testing import CliRunner
 
+from ecgstudy import workers
 from ecgstudy.book import build, computed, execute, explorer, game, live, own_ecg
 from ecgstudy.cli import app
 from ecgstudy.course import notebooks, quizzes
@@ -363,6 +364,19 @@ def test_a_tuple_is_a_list_and_nothing_else_is_unchanged(monkeypatch, tmp_path):
     assert given[0][0] == {"profile": "smoke", "losses": ["focal", "macro-F1"]}
     with pytest.raises(ProfileError, match="'losses' takes a list"):
         build.run_notebooks("smoke", ["08_ablations"], {"losses": {"focal"}})
+
+
+def test_chapters_that_train_come_first_and_of_the_others_the_long_ones(monkeypatch, tmp_path):
+    monkeypatch.setattr(build, "build_folder", lambda profile: tmp_path)
+    given = []
+    monkeypatch.setattr(workers, "work_off", lambda jobs, number: given.extend(jobs) or iter(()))
+    build.run_notebooks("demo")
+    chapters = [job for job in given if job.name in build.notebook_names()]
+    assert len(chapters) == len(build.notebook_names())
+    first = [bool(job.after) for job in chapters]
+    assert first == sorted(first, reverse=True) and any(first) and not all(first)
+    lengths = [(NOTEBOOKS / f"{job.name}.ipynb").stat().st_size for job in chapters if not job.after]
+    assert lengths == sorted(lengths, reverse=True)
 
 
 def test_the_table_of_contents_names_every_page():

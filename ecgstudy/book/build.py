@@ -207,9 +207,10 @@ def _work_off(todo: Mapping[str, tuple[SimpleNamespace, tuple[Any, ...]]], worke
 
     tasks = {name: planned(name, values) for name, (values, _) in todo.items()}
     made = jobs(task for some in tasks.values() for task in some)
-    # Chapters that train come first, each right after its trainings; the others fill what is left.
+    # Chapters that train come first, each right after its trainings; the others fill what is left, the long ones first.
+    length = {name: (0 if tasks.get(name) else about[0].stat().st_size) for name, (_, about) in todo.items()}
     order: dict[str, Job] = {}
-    for name in sorted(todo, key=lambda name: not tasks.get(name)):
+    for name in sorted(todo, key=lambda name: (not tasks.get(name), -length[name])):
         for task in in_order(tasks.get(name, ())):
             order[made[task].name] = made[task]
         needed = tuple(dict.fromkeys(made[task].name for task in tasks.get(name, ())))
