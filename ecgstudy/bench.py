@@ -349,13 +349,21 @@ def in_both(
                 if first:
                     subprocess.run(first, cwd=clone, env=environment, check=True, stdout=subprocess.DEVNULL)
                 start = time.perf_counter()
+                said = Path(folder) / f"{commit}.log"
                 # A session of its own: what is stopped are all of its processes.
-                process = subprocess.Popen(
-                    command, cwd=clone, env=environment, stdout=subprocess.DEVNULL, start_new_session=True
-                )
+                with said.open("wb") as out:
+                    process = subprocess.Popen(
+                        command,
+                        cwd=clone,
+                        env=environment,
+                        stdout=out,
+                        stderr=subprocess.STDOUT,
+                        start_new_session=True,
+                    )
                 try:
                     code = process.wait(timeout=longest * 60 * minutes[0] if minutes else None)
                     if code:
+                        print(*said.read_text(errors="replace").splitlines()[-30:], sep="\n", file=sys.stderr)
                         raise subprocess.CalledProcessError(code, command)
                 except subprocess.TimeoutExpired:
                     stopped = ", stopped before its end"

@@ -293,6 +293,7 @@ NOT_WHOLE = {
     ("training.py", "_write"),  # into what `train` and `mean_of` write whole
     ("07_beat_gradcam.ipynb", ""),  # calls single_beats.save, which writes whole
     ("pages.py", "_finish"),  # _build
+    ("pages.py", "_mend"),  # the same
     ("pages.py", "_copies"),  # the same
     ("grading.py", "run"),  # a temporary folder
     ("slides.py", "stage"),  # the same
