@@ -363,7 +363,7 @@ def in_both(
                 try:
                     code = process.wait(timeout=longest * 60 * minutes[0] if minutes else None)
                     if code:
-                        print(*said.read_text(errors="replace").splitlines()[-30:], sep="\n", file=sys.stderr)
+                        print(*said.read_text(encoding="utf-8", errors="replace").splitlines()[-30:], sep="\n", file=sys.stderr)
                         raise subprocess.CalledProcessError(code, command)
                 except subprocess.TimeoutExpired:
                     stopped = ", stopped before its end"

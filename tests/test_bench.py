@@ -167,7 +167,7 @@ def test_a_gpu_gives_a_row_for_each_system(monkeypatch, tmp_path, capsys):
 def test_what_fails_is_no_row_and_its_last_lines_are_told(repository, capfd):
     with pytest.raises(subprocess.CalledProcessError):
         bench.make("fails")
-    assert "make: *** [Makefile:5: fails] Error 1" in capfd.readouterr().err
+    assert "[Makefile:5: fails] Error 1" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(("both", "reached"), [(1.0, 2.0), (2.0, 1.0)])
