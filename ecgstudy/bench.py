@@ -363,7 +363,8 @@ def in_both(
                 try:
                     code = process.wait(timeout=longest * 60 * minutes[0] if minutes else None)
                     if code:
-                        print(*said.read_text(encoding="utf-8", errors="replace").splitlines()[-30:], sep="\n", file=sys.stderr)
+                        lines = said.read_text(encoding="utf-8", errors="replace").splitlines()
+                        print(*lines[-30:], sep="\n", file=sys.stderr)
                         raise subprocess.CalledProcessError(code, command)
                 except subprocess.TimeoutExpired:
                     stopped = ", stopped before its end"
