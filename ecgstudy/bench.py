@@ -5,12 +5,12 @@ two processes are measured against one, also ``apart``, what two that share noth
 measured, or those that are named: ``python -m ecgstudy.bench reading training``. Only when named: ``cohort_memory``
 (five minutes, 5 GB of disk); ``cohort_shards`` (two idle cores); ``cohort_build_torch_ecg``, which wants
 the package torch-ecg beside ours; ``explain`` and ``explain_page``, which want deepecgkit; ``gpu_training``, which
-wants a GPU (a row for each of the six systems, see ``bench_gpu``); ``workflow``, which wants Snakemake (``make
-env-cluster``) and two cores that do nothing else; ``book``, ``book_busy``, ``real_book`` and ``suite``, which run make
-in two fresh clones of this repository: as it is committed, and as it was at ``BEFORE`` (an hour or more each, on a
-machine that does nothing else, ``book`` without recordings as a newcomer has it); ``chapter`` and ``chapter_busy``,
-which do the same with one chapter by papermill; ``simulation_before`` and ``pretraining``, which run both packages in
-this environment, one thread each (minutes).
+wants a GPU (a row for each of the six systems, see ``bench_gpu``); ``workflow``, which wants Snakemake
+(``make env-cluster``) and two cores that do nothing else; ``book``, ``book_busy``, ``real_book`` and ``suite``, which
+run make in two fresh clones of this repository: as it is committed, and as it was at ``BEFORE`` (an hour or more each,
+on a machine that does nothing else, ``book`` without recordings as a newcomer has it); ``chapter`` and
+``chapter_busy``, which do the same with one chapter by papermill; ``simulation_before`` and ``pretraining``, which run
+both packages in this environment, one thread each (minutes).
 """
 
 import copy

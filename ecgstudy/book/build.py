@@ -207,10 +207,11 @@ def _work_off(todo: Mapping[str, tuple[SimpleNamespace, tuple[Any, ...]]], worke
 
     tasks = {name: planned(name, values) for name, (values, _) in todo.items()}
     made = jobs(task for some in tasks.values() for task in some)
-    # Chapters that train come first, each right after its trainings; the others fill what is left, the long ones first.
-    length = {name: (0 if tasks.get(name) else about[0].stat().st_size) for name, (_, about) in todo.items()}
+    # Chapters that train come first, each right after its trainings; the others fill what is left, the long ones first:
+    # the longer its file, the longer a notebook takes.
+    length = {name: 0 if tasks.get(name) else about[0].stat().st_size for name, (_, about) in todo.items()}
     order: dict[str, Job] = {}
-    for name in sorted(todo, key=lambda name: (not tasks.get(name), -length[name])):
+    for name in sorted(todo, key=lambda name: (length[name] > 0, -length[name])):
         for task in in_order(tasks.get(name, ())):
             order[made[task].name] = made[task]
         needed = tuple(dict.fromkeys(made[task].name for task in tasks.get(name, ())))

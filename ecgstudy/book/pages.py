@@ -16,6 +16,7 @@ from sphinx.config import Config
 from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
 
+from ecgstudy import workers
 from ecgstudy.book.markup import definitions, mended
 from ecgstudy.book.readable import citation, readable
 
@@ -155,7 +156,7 @@ def _finish(app: Sphinx, exception: Exception | None) -> None:
     terms = definitions(glossary.read_text(encoding="utf-8")) if glossary.exists() else {}
     pages = [page for page in out.rglob("*.html") if "_static" not in page.relative_to(out).parts]
     # Sphinx writes the pages in one process, since not all of its extensions can do with more.
-    joblib.Parallel(n_jobs=-1)(joblib.delayed(_mend)(page, terms) for page in pages)
+    joblib.Parallel(n_jobs=workers.processes())(joblib.delayed(_mend)(page, terms) for page in pages)
     _copies(app, out / "_sources" / "notebooks")
     (out / "index.html").write_text(REDIRECT.format(config=app.config), encoding="utf-8")
 
