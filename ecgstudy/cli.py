@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from ecgstudy import __version__
+from ecgstudy import __version__, threads
 from ecgstudy.course.cli import course
 from ecgstudy.data.manifest import DataError
 from ecgstudy.paths import RESULTS, data_root, needs_checkout, own_cohorts, written_whole
@@ -97,7 +97,8 @@ def main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Prepare the terminal."""
+    """Prepare the terminal and this process."""
+    threads.one_each()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a locale that has no é must not end a command

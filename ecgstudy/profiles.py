@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from ecgstudy import threads
 from ecgstudy.paths import NOTEBOOKS, own_cohorts
 
 PROFILES = ("smoke", "class", "demo", "real", "paper")
@@ -272,6 +273,8 @@ def _in_each_profile(value: Any) -> list[Any]:
 def settings(notebook: str, namespace: Mapping[str, Any]) -> SimpleNamespace:
     """Parameters of a notebook: those passed with ``-p``, else the profile's.
 
+    From here on its process has one thread (``threads.one_each``).
+
     Parameters
     ----------
     notebook
@@ -286,6 +289,7 @@ def settings(notebook: str, namespace: Mapping[str, Any]) -> SimpleNamespace:
         for an unknown profile, for a parameter the notebook does not know (papermill would only warn), and for a
         value that a parameter does not take.
     """
+    threads.one_each()
     given = {
         name: value
         for name, value in namespace.items()

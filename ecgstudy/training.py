@@ -390,7 +390,7 @@ def machine() -> str:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch work with one thread, as every training does: see ``workers``. A run is the same on any machine."""
+    """Let torch work with one thread, as every training does: see ``threads``. A run is the same on any machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,7 +1,6 @@
 """Work side by side: processes of one thread each, the order in which jobs are done, and what is seen of them.
 
-A training has one thread. Two of them beside a busy core take five to eight times as long, for each waits for the other
-at every layer. What uses many cores is many trainings at a time.
+A training has one thread (see ``threads``). What uses many cores is many trainings at a time.
 """
 
 import os
@@ -23,10 +22,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from tqdm import tqdm
 
+from ecgstudy import threads
 from ecgstudy.text import printable
 
 _MEMORY = 2 * 2**30  # bytes that a worker may need: torch and its libraries, a cohort's inputs, a network
-_ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 Report = Callable[[str, int, int, str, str], None]  # job, done, of how many, what is counted, what else to show
 
 
@@ -136,7 +135,7 @@ def _begin(queue: Any) -> None:
     if hasattr(os, "setpgrp"):
         os.setpgrp()
     # Before torch is loaded, and for kernels, which are processes of their own.
-    os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
+    os.environ.update(threads.ONE)
     if "torch" in sys.modules:  # by the program that started this
         sys.modules["torch"].set_num_threads(1)
 

@@ -27,6 +27,7 @@ from typing import Any
 
 import psutil
 
+from ecgstudy import threads
 from ecgstudy.course.checks import chapters, check_exercise, checks_of
 from ecgstudy.paths import BrokenError, code_hash, files_below, read_json, written_whole
 from ecgstudy.profiles import nearest
@@ -296,10 +297,9 @@ def _environment(folder: Path) -> dict[str, str]:
     home = str(folder)
     own = {"HOME": home, "TMPDIR": home, "IPYTHONDIR": f"{home}/ipython", "ECGSTUDY_CACHE": f"{home}/cache"}
     own["MPLCONFIGDIR"] = f"{home}/matplotlib"
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     # The package that grades is the one that is graded with, from wherever it was imported.
     path = os.pathsep.join([str(_HERE.parents[1]), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
-    return {**kept, **own, **threads, "PYTHONPATH": path, "MPLBACKEND": "Agg", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**kept, **own, **threads.ONE, "PYTHONPATH": path, "MPLBACKEND": "Agg", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def _watch(guard: subprocess.Popen, pipe: int, folder: Path, limits: Limits, stop: threading.Event) -> Ran:
