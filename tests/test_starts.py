@@ -17,11 +17,14 @@ OWN = "Local evidence"
 
 def test_each_fold_of_each_start_is_one_task_and_a_start_is_a_point_of_the_curve():
     tasks = starts.tasks(OWN)
-    assert len(set(tasks)) == 5 * 5
+    assert len(set(tasks)) == 5 * 5 + 3 + 3
     every = in_order(tasks)
     first = [task for task in every if task.function is starts.start]
     assert [task.arguments[1] for task in first] == [*starts.SEEDS] and set(transfer.SEEDS) < set(starts.SEEDS)
-    assert len(every) == 25 + 5 + 5 + 1  # networks, starts, their records, the real ones
+    # Networks, starts, their records, the real ones; trees, theirs, the real ones at their rate; ECGMasters.
+    assert len(every) == 25 + 5 + 5 + 1 + 3 + 3 + 1 + 3 and set(tasks[28:]) < {*curve.tasks("ECGMaster")}
+    seen = [task.arguments[1] for task in tasks[25:28]]
+    assert {one.seed for one in seen} == {*transfer.SEEDS} and {one.fs for one in seen} == {transfer.FS}
     assert (curve.USUAL, transfer.ALL) in curve.POINTS
 
 
@@ -35,14 +38,16 @@ def answers():
         seen: rng.random((5, *targets.shape)) + knows * targets
         for seen, knows in zip(starts.SEEN, (0.2, 0.4, 0.3), strict=True)
     }
-    return records, found, rng.random(targets.shape) + 0.3 * targets
+    trees, blind, other = (rng.random(targets.shape) + knows * targets for knows in (0.3, 0.1, 0.2))
+    return records, found, trees, blind, other
 
 
 def test_scores_are_those_of_scikit_learn(answers):
-    records, found, trees = answers
+    records, found, trees, blind, other = answers
     targets = records[list(CLASSES)].to_numpy()
+    beside = {(transfer.SIMULATED, "blind"): [blind], (transfer.MIDWAY, "everything"): [other, trees, blind]}
     rows = (
-        starts.scored(found, trees, records, repeats=60)
+        starts.scored(found, trees, records, beside, repeats=60)
         .set_index(["seen", "who", "measure", "class"])["value"]
         .sort_index()
     )
@@ -58,6 +63,11 @@ def test_scores_are_those_of_scikit_learn(answers):
         assert rows[seen, starts.TOGETHER, transfer.LESS_TREES, ""] == pytest.approx(together - area(trees))
         both = area((each.mean(axis=0) + trees) / 2)
         assert rows[seen, starts.WITH_TREES, transfer.AUROC, ""] == pytest.approx(both)
+    no_real = (found[transfer.SIMULATED].mean(axis=0) + blind) / 2
+    assert rows[transfer.SIMULATED, "blind", transfer.AUROC, ""] == pytest.approx(area(no_real))
+    assert not {(seen, "blind") for seen in starts.SEEN[1:]} & {key[:2] for key in rows.index}
+    everything = (found[transfer.MIDWAY].mean(axis=0) + other + trees + blind) / 4
+    assert rows[transfer.MIDWAY, "everything", transfer.AUROC, ""] == pytest.approx(area(everything))
     less = rows[transfer.MIDWAY, starts.ONE, starts.LESS_ALONE, ""]
     assert less == pytest.approx(
         np.mean([area(p) for p in found[transfer.MIDWAY]]) - np.mean([area(p) for p in found[transfer.SIMULATED]])
@@ -108,4 +118,4 @@ def test_networks_answer_the_fold_that_they_have_not_seen(tmp_path, monkeypatch)
     assert len(found) == 3
     firsts = [starts.start(OWN, seed) for seed in starts.SEEDS]
     tenth = [transfer.simulated(transfer.ALL, seed, 100, 30).made().folds(10, 0) == 0 for seed in starts.SEEDS]
-    assert curve._on_simulated(firsts)["n"].item() == np.sum(tenth)
+    assert sum(len(first.predictions) for first in firsts) == np.sum(tenth)

@@ -109,23 +109,29 @@ def test_the_curve_is_drawn_and_told():
     assert told["curve_trees_unlabelled_NSR"] == report.number(areas[transfer.TREES, 18_000, transfer.WIDEST, "NSR"], 3)
     gain = areas["Local evidence", 18_000, transfer.ALL, ""] - areas["Local evidence", 2000, transfer.ALL, ""]
     assert float(told["curve_own_gain"].split()[0]) == pytest.approx(gain, abs=6e-4)
-    assert len(pages.curve_by_class(rows, "Curve.").data) == 10 * 2
+    assert len(pages.curve_by_class(rows, "Curve.").data) == 10 * len(curve.ENTRIES)
     # What the chapter says of it.
     less = rows[(rows["measure"] == curve.LESS) & (rows["class"] == "")].set_index(["reader", "records", "variety"])
-    for reader in curve.ENTRIES:
+    for reader in curve.ENTRIES[:2]:
         more = less.loc[(reader, 2000, transfer.ALL)]
         assert more["low"] < 0 < more["high"] and abs(more["value"]) < 0.02
-    trees, own = (less.loc[(reader, 18_000, transfer.WIDEST), "value"] for reader in curve.ENTRIES)
-    assert trees > 0.01 and abs(own) < 0.01
-    simulated = rows[rows["measure"] == curve.ON_SIMULATED].sort_values("records")["value"]
-    assert simulated.is_monotonic_increasing and len(simulated) == 4
+    assert less.loc[("ECGMaster", 2000, transfer.ALL), "high"] < 0
+    most = [areas[reader, 18_000, transfer.ALL, ""] for reader in curve.ENTRIES]
+    assert most[2] == max(most)
+    trees, own, ecgmaster = (less.loc[(reader, 18_000, transfer.WIDEST), "value"] for reader in curve.ENTRIES)
+    assert trees > 0.01 and abs(own) < 0.01 and abs(ecgmaster) < 0.01
+    for reader in curve.ENTRIES[1:]:
+        simulated = rows[(rows["measure"] == curve.ON_SIMULATED) & (rows["reader"] == reader)].sort_values("records")
+        assert simulated["value"].is_monotonic_increasing and len(simulated) == 4
 
 
 def test_five_starts_are_drawn_and_told():
     rows = starts.committed()
     figure = pages.by_start(rows, 0.9)
     labels = sorted(figure.axes[0].get_yticklabels(), key=lambda label: -label.get_position()[1])
-    rows_of_it = [one for seen in starts.SEEN for one in (seen, starts.ONE, starts.TOGETHER, starts.WITH_TREES)]
+    usual = [starts.ONE, starts.TOGETHER, starts.WITH_TREES]
+    more = [starts.NONE_REAL, starts.ALL_SIMULATED], [starts.EVERYTHING], []
+    rows_of_it = [one for seen, others in zip(starts.SEEN, more, strict=True) for one in (seen, *usual, *others)]
     assert [label.get_text() for label in labels] == rows_of_it
     means = (
         rows[rows["class"] == ""].set_index(["who", "seen", "measure", "tested"])[["value", "low", "high"]].sort_index()
@@ -148,6 +154,19 @@ def test_five_starts_are_drawn_and_told():
     assert level["low"] < 0 < level["high"]
     for measure in (transfer.LESS_TREES, starts.LESS_ONE):
         assert held.loc[(starts.WITH_TREES, transfer.MIDWAY, measure), "low"] > 0
+    less = held.loc[(starts.NONE_REAL, transfer.SIMULATED, transfer.LESS_TREES)]
+    assert less["low"] < 0 < less["high"] and less["value"] > 0
+    assert (
+        held.loc[(starts.EVERYTHING, transfer.MIDWAY, transfer.AUROC), "value"]
+        < (held.loc[(starts.WITH_TREES, transfer.MIDWAY, transfer.AUROC), "value"])
+    )
+    assert (
+        held.loc[(starts.ALL_SIMULATED, transfer.SIMULATED, transfer.AUROC), "value"]
+        < (held.loc[(starts.NONE_REAL, transfer.SIMULATED, transfer.AUROC), "value"])
+    )
+    classes = rows[(rows["tested"] == starts.HELD_OUT) & (rows["who"] == starts.NONE_REAL)]
+    classes = classes[classes["measure"] == transfer.LESS_TREES].set_index("class")
+    assert classes.loc["I-AVB", "low"] > 0 > classes.loc["NSR", "high"]
     best = leaderboard.committed("real")
     best = best[(best["metric"] == "AUROC") & (best["class"] == "")]["value"].max()
     assert means.loc[(starts.WITH_TREES, transfer.MIDWAY, transfer.AUROC, starts.ALL_RECORDS), "value"] > best

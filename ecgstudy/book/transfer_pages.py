@@ -142,13 +142,14 @@ def by_records(rows: pd.DataFrame) -> Figure:
     """Draw the macro-AUROC of readers after each number of simulated records, with the unlabelled hearts beside."""
     shown = rows[(rows["measure"] == transfer.AUROC) & (rows["class"] == "")]
     figure, ax = plt.subplots(figsize=(7, 3.4))
-    for (reader, some), (marker, color) in zip(shown.groupby("reader", sort=False), plots.SERIES, strict=False):
+    for place, (reader, some) in enumerate(shown.groupby("reader", sort=False)):
+        marker, color = plots.SERIES[place]
         for variety, line, named in ((transfer.ALL, "-", reader), (transfer.WIDEST, "", f"{reader}, with unlabelled")):
             points = some[some["variety"] == variety].sort_values("records")
             ends = np.abs(points[["low", "high"]].to_numpy().T - points["value"].to_numpy())
-            aside = 1.0 if reader == transfer.TREES else 1.06  # so that no bar hides another
+            aside = 1.06**place  # so that no bar hides another
             ax.errorbar(
-                points["records"] * aside * (1 if line else 1.12),
+                points["records"] * aside * (1 if line else 1.2),
                 points["value"],
                 yerr=ends,
                 color=color,
@@ -175,7 +176,7 @@ def of_curve(rows: pd.DataFrame) -> dict[str, str]:
     The point with unlabelled hearts is ``<reader>_unlabelled``.
     """
     found = {}
-    for key, reader in (("trees", transfer.TREES), ("own", "Local evidence")):
+    for key, reader in (("trees", transfer.TREES), ("own", "Local evidence"), ("ecgmaster", "ECGMaster")):
         for records, variety in curve.POINTS:
             for name in ("", *CLASSES):
                 where = {"reader": reader, "records": records, "variety": variety, "class": name}
@@ -184,10 +185,11 @@ def of_curve(rows: pd.DataFrame) -> dict[str, str]:
                 found[place] = number_of(rows, measure=transfer.AUROC, **where)
                 if (records, variety) != (curve.USUAL, transfer.ALL):
                     found[f"{place}_more"] = interval_of(rows, measure=curve.LESS, **where)
-    less = row_of(rows, reader="Local evidence", records=2000, measure=curve.LESS, **{"class": ""})  # of fewer
-    found["curve_own_gain"] = report.interval(-less["value"], -less["high"], -less["low"], digits=3)
-    for row in rows[rows["measure"] == curve.ON_SIMULATED].itertuples():
-        found[f"curve_simulated_{row.records}"] = report.number(row.value, 3)
+        less = row_of(rows, reader=reader, records=2000, measure=curve.LESS, **{"class": ""})  # of fewer
+        found[f"curve_{key}_gain"] = report.interval(-less["value"], -less["high"], -less["low"], digits=3)
+        on_simulated = rows[(rows["measure"] == curve.ON_SIMULATED) & (rows["reader"] == reader)]
+        for row in on_simulated.itertuples():
+            found[f"curve_{key}_simulated_{row.records}"] = report.number(row.value, 3)
     return found
 
 
@@ -215,6 +217,8 @@ def by_start(rows: pd.DataFrame, trees: float) -> Figure:
 def of_starts(rows: pd.DataFrame) -> dict[str, str]:
     """What the prose says: ``<who>_<seen><measure>``, on all folds with ``_all`` at the end."""
     whose = {"one": several_starts.ONE, "five": several_starts.TOGETHER, "five_trees": several_starts.WITH_TREES}
+    whose |= {"no_real": several_starts.NONE_REAL, "no_real_more": several_starts.ALL_SIMULATED}
+    whose["everything"] = several_starts.EVERYTHING
     measures = MEASURES | {"_less_one": several_starts.LESS_ONE, "_less_alone": several_starts.LESS_ALONE}
     means = rows[rows["class"] == ""].set_index(["who", "seen", "measure", "tested"])[["value", "low", "high"]]
     found = {}
@@ -225,6 +229,13 @@ def of_starts(rows: pd.DataFrame) -> dict[str, str]:
                     if (called, seen, measure, tested) in means.index:
                         numbers = means.loc[(called, seen, measure, tested)]
                         found[f"{who}_{short}{end}{last}"] = report.interval(*numbers, digits=3)
+    in_class = rows[(rows["tested"] == several_starts.HELD_OUT) & rows["measure"].isin(measures.values())]
+    in_class = in_class.set_index(["who", "measure", "class"])[["value", "low", "high"]].sort_index()
+    for name in ("I-AVB", "NSR"):
+        less = in_class.loc[(several_starts.NONE_REAL, transfer.LESS_TREES, name)]
+        found[f"no_real_{name}_less_trees"] = report.interval(*less, digits=3)
+    for who, name in (("no_real", "STD"), ("no_real_more", "STD"), ("everything", "STE")):
+        found[f"{who}_{name}"] = report.interval(*in_class.loc[(whose[who], transfer.AUROC, name)], digits=3)
     return found
 
 

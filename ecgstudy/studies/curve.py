@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ecgstudy import training
-from ecgstudy.data.cohort import real_cohort
+from ecgstudy import metrics, training
+from ecgstudy.data.cohort import Cohort, real_cohort
 from ecgstudy.paths import RESULTS
 from ecgstudy.studies import leaderboard, put_rows, read_committed, transfer
 from ecgstudy.studies.trainings import Task
@@ -25,7 +25,7 @@ from ecgstudy.systems.catalogue import by_name
 TABLE = RESULTS / "curve.csv"
 NUMBERS = transfer.NUMBERS
 ENTRY = "reader"
-ENTRIES = (transfer.TREES, "Local evidence")
+ENTRIES = (transfer.TREES, "Local evidence", "ECGMaster")
 USUAL = leaderboard.STARTS[leaderboard.VARIED]["records"]
 POINTS = (*((number, transfer.ALL) for number in (1000, 2000, 6000, USUAL)), (USUAL, transfer.WIDEST))
 LESS, ON_SIMULATED = f"AUROC less {USUAL:,} records", "AUROC on simulated records"
@@ -62,7 +62,9 @@ def keep(reader: str, found: Sequence[Any]) -> None:
             [training.predict(run.system, run.network(), real, there) for run in trained] if trained else some
         )
         if trained and point[1] == transfer.ALL:  # where each record has a label
-            tables.append(_on_simulated(trained).assign(variety=[point]))
+            cohorts = [transfer.simulated(point[1], seed, real.fs, point[0]).made() for seed in transfer.SEEDS]
+            areas = [_area(run, cohort) for run, cohort in zip(trained, cohorts, strict=True)]
+            tables.append(_on_simulated(areas, sum(len(run.predictions) for run in trained)).assign(variety=[point]))
     usual = (USUAL, transfer.ALL)
     tables.append(transfer.scored(read, real.labels[there], real.table["patient_id"].iloc[there], usual, LESS))
     rows = pd.concat(tables, ignore_index=True)
@@ -75,13 +77,18 @@ def keep(reader: str, found: Sequence[Any]) -> None:
     put_rows(TABLE, rows, committed(), ENTRY, ENTRIES, COLUMNS)
 
 
-def _on_simulated(runs: Sequence[training.Run]) -> pd.DataFrame:
-    """The row of what trainings scored on the simulated records that chose their epoch."""
-    scores = np.array([run.log["valid"].max() for run in runs])
-    half = stats.t.ppf(0.975, len(runs) - 1) * scores.std(ddof=1) / len(runs) ** 0.5
-    tested = sum(len(run.predictions) for run in runs)  # no record was kept for a test
-    ends = {"value": scores.mean(), "low": scores.mean() - half, "high": min(scores.mean() + half, 1)}
-    about = {"measure": ON_SIMULATED, "class": "", "n": tested, "positives": tested, "trainings": len(runs)}
+def _area(run: training.Run, cohort: Cohort) -> float:
+    """Macro-AUROC on the simulated records that chose the epoch; none was kept for a test."""
+    records = run.predictions["record"].to_numpy()
+    return float(metrics.macro_auroc(cohort.labels[records], run.probabilities(records)))
+
+
+def _on_simulated(areas: Sequence[float], tested: int) -> pd.DataFrame:
+    """The row of what trainings scored on simulated records."""
+    number, mean = len(areas), np.mean(areas)
+    half = stats.t.ppf(0.975, number - 1) * np.std(areas, ddof=1) / number**0.5
+    ends = {"value": mean, "low": mean - half, "high": min(mean + half, 1)}
+    about = {"measure": ON_SIMULATED, "class": "", "n": tested, "positives": tested, "trainings": number}
     return pd.DataFrame([ends | about])
 
 

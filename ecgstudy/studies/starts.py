@@ -3,10 +3,12 @@
 ``ecgstudy train --part starts`` writes ``results/starts.csv``. Each start is a training on as many varied simulated
 records as the leaderboard's networks saw, with other hearts and another seed; from each of them a network is
 fine-tuned on the real records of all folds but one, and *midway* is the mean of the weights before and after. The
-table has one of five trainings, with intervals that know patients and trainings, and the five together.
+table has one of five trainings, with intervals that know patients and trainings, and the five together, also with
+others: with the leaderboard's trees, which learned from real records; with trees, and with trees and the ECGMasters of
+the curve, that have seen none; and with both kinds of trees and the leaderboard's other networks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,8 @@ from ecgstudy import metrics, training
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.paths import RESULTS
 from ecgstudy.studies import curve, leaderboard, put_rows, read_committed, transfer
-from ecgstudy.studies.trainings import Records, Task
+from ecgstudy.studies.trainings import Records, Task, anew
+from ecgstudy.systems import catalogue
 
 TABLE = RESULTS / "starts.csv"
 NUMBERS = transfer.NUMBERS
@@ -27,6 +30,10 @@ SEEDS = (11, 12, 13, 14, 15)  # of records and training; the first three are tho
 SEEN = (transfer.SIMULATED, transfer.MIDWAY, transfer.BOTH)
 HELD_OUT, ALL_RECORDS = "held out", "all folds"
 ONE, TOGETHER, WITH_TREES = "one of five", "five together", "five and the trees"
+NONE_REAL = "five and trees on simulated records"  # which, too, have seen no real one
+ALL_SIMULATED = "these and ECGMaster"
+EVERYTHING = "all networks and all trees"  # with the leaderboard's other systems midway
+ALSO = "ECGMaster"  # the curve's other network
 LESS_ALONE, LESS_ONE = f"AUROC less {transfer.SIMULATED}", "AUROC less one of five"
 COLUMNS = ("reader", "seen", "who", "tested", "measure", "class", *NUMBERS, "n", "positives", "trainings", "run")
 
@@ -63,7 +70,7 @@ def _places() -> list[tuple[int, int]]:
 
 
 def tasks(reader: str) -> list[Task]:
-    """One a fine-tuned network, which needs its start."""
+    """One a fine-tuned network, which needs its start; then trees and networks that have seen no real record."""
     fs = curve.system_of(reader).fs
     real = leaderboard.records_wanted("real", fs).task
     made = []
@@ -71,7 +78,13 @@ def tasks(reader: str) -> list[Task]:
         first = Task(f"{reader}, start {member + 1}", start, (reader, SEEDS[member]), (_first(fs, SEEDS[member]).task,))
         note = f"{reader}, start {member + 1}, fold {fold + 1}"
         made.append(Task(note, fine_tune, (reader, member, fold), (real, first)))
-    return made
+    real = leaderboard.records_wanted("real", transfer.FS).task
+    for seed in transfer.SEEDS:
+        records = transfer.simulated(transfer.WIDEST, seed, transfer.FS, curve.USUAL)
+        note = f"{transfer.TREES}, {records.records:,} records, {seed}"
+        made.append(Task(note, anew, (transfer.read_by_trees, records, True), (real, records.task)))
+    also = curve.system_of(ALSO)
+    return [*made, *(transfer.task(also, _first(also.fs, seed)) for seed in transfer.SEEDS)]
 
 
 def read(reader: str, tuned: Sequence[training.Run]) -> dict[str, Array]:
@@ -93,7 +106,11 @@ def read(reader: str, tuned: Sequence[training.Run]) -> dict[str, Array]:
 
 
 def scored(
-    found: dict[str, Array], trees: Array, records: pd.DataFrame, repeats: int = transfer.REPEATS
+    found: Mapping[str, Array],
+    trees: Array,
+    records: pd.DataFrame,
+    beside: Mapping[tuple[str, str], Sequence[Array]],
+    repeats: int = transfer.REPEATS,
 ) -> pd.DataFrame:
     """Rows of one of the trainings and of all together, on some real records.
 
@@ -102,9 +119,11 @@ def scored(
     found
         Probabilities (trainings, records, classes) by what was seen, as ``read`` gives them.
     trees
-        Those of trees (records, classes).
+        Those of trees on real records, (records, classes).
     records
         patient_id and the nine labels of each record.
+    beside
+        Others, (records, classes) each, whose mean with all trainings is scored too: what was seen, and their name.
     """
     targets, patients = records[list(CLASSES)].to_numpy(dtype=bool), records["patient_id"]
     one = transfer.scored(found, targets, patients, transfer.SIMULATED, LESS_ALONE)
@@ -120,7 +139,12 @@ def scored(
         single = singles[0]._replace(
             value=np.mean([s.value for s in singles], axis=0), samples=np.mean([s.samples for s in singles], axis=0)
         )
-        for who, p in ((TOGETHER, each.mean(axis=0)), (WITH_TREES, (each.mean(axis=0) + trees) / 2)):
+        mean = each.mean(axis=0)
+        together = {TOGETHER: mean, WITH_TREES: (mean + trees) / 2}
+        for (where, who), others in beside.items():
+            if where == seen:
+                together[who] = np.mean([mean, *others], axis=0)
+        for who, p in together.items():
             area = sampled(p)
             measured: dict[str, metrics.Interval | metrics.Difference] = {
                 transfer.AUROC: area.interval(),
@@ -137,14 +161,27 @@ def scored(
 
 def keep(reader: str, found: Sequence[Any]) -> None:
     """Write the rows of a reader in the place of those that it had; ``found`` is what its ``tasks`` gave, in order."""
-    records = leaderboard.records_of("real")
-    answers, trees = read(reader, found), leaderboard.answers_of("real")[transfer.TREES][0]
+    records, networks = leaderboard.records_of("real"), len(_places())
+    tuned, blind, also = found[:networks], found[networks : -len(transfer.SEEDS)], found[-len(transfer.SEEDS) :]
+    answers = read(reader, tuned)
+    board = {name: p for name, (p, _) in leaderboard.answers_of("real").items()}
+    trees, real = board[transfer.TREES], leaderboard.cohort_of("real", also[0].system.fs)
+    trees_alone = np.mean(blind, axis=0)
+    also_alone = np.mean([training.predict(r.system, r.network(), real, np.arange(len(real))) for r in also], axis=0)
+    systems = [cls.name for cls in catalogue.with_chapter() if cls.name != reader]
+    others = np.mean([board[name + leaderboard.MIDWAY] for name in systems], axis=0)
+    beside = {
+        (transfer.SIMULATED, NONE_REAL): (trees_alone,),
+        (transfer.SIMULATED, ALL_SIMULATED): (trees_alone, also_alone),
+        (transfer.MIDWAY, EVERYTHING): (trees, trees_alone, others),
+    }
     tables = []
     for tested, there in ((HELD_OUT, ~transfer.development(records)), (ALL_RECORDS, np.ones(len(records), dtype=bool))):
         here = {seen: each[:, there] for seen, each in answers.items()}
-        tables.append(scored(here, trees[there], records[there]).assign(tested=tested))
+        those = {key: [p[there] for p in some] for key, some in beside.items()}
+        tables.append(scored(here, trees[there], records[there], those).assign(tested=tested))
     rows = pd.concat(tables, ignore_index=True).assign(reader=reader)
-    rows["run"] = leaderboard.name_of_all([run.folder.name for run in found])
+    rows["run"] = leaderboard.name_of_all([run.folder.name for run in tuned])
     put_rows(TABLE, rows, committed(), ENTRY, ENTRIES, COLUMNS)
 
 

@@ -103,11 +103,11 @@ def simulated(variety: str, seed: int, fs: float, records: int | None = None) ->
     return Records("synthetic", fs, records or RECORDS, 1, seed, VARIETIES[variety])
 
 
-def read_by_trees(first: Records) -> Array:
-    """Probabilities (records, classes) of real development records by trees that saw simulated ones alone."""
+def read_by_trees(first: Records, every: bool = False) -> Array:
+    """Probabilities (records, classes) of real records, the development ones or all, by trees that saw none of them."""
     cohort, real = first.made(), real_cohort(first.fs)
     trees = FeatureBaseline().fit(cohort, np.arange(len(cohort)))
-    return trees.predict(real, np.flatnonzero(development(real.table)))
+    return trees.predict(real, np.flatnonzero(development(real.table) | every))
 
 
 def train_system(system: System, first: Records, *, only_open: bool = False) -> training.Run | None:
