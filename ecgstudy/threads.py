@@ -12,9 +12,14 @@ from collections.abc import Mapping
 ONE: Mapping[str, str] = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
+def one() -> None:
+    """Give one thread to this process and to each that it starts."""
+    os.environ.update(ONE)
+    if "torch" in sys.modules:  # by the program that started this
+        sys.modules["torch"].set_num_threads(1)
+
+
 def one_each() -> None:
-    """Give one thread to this process and to each that it starts, unless the environment already says how many."""
+    """Do so unless the environment already says how many."""
     if "OMP_NUM_THREADS" not in os.environ:
-        os.environ.update(ONE)
-        if "torch" in sys.modules:  # by the program that started this
-            sys.modules["torch"].set_num_threads(1)
+        one()

@@ -134,10 +134,7 @@ def _begin(queue: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "setpgrp"):
         os.setpgrp()
-    # Before torch is loaded, and for kernels, which are processes of their own.
-    os.environ.update(threads.ONE)
-    if "torch" in sys.modules:  # by the program that started this
-        sys.modules["torch"].set_num_threads(1)
+    threads.one()  # before torch is loaded, and for kernels, which are processes of their own
 
     def report(*progress: Any) -> None:
         global _last

@@ -1,5 +1,7 @@
 """Five starts of one system, each with simulated records of its own."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -73,6 +75,44 @@ def test_scores_are_those_of_scikit_learn(answers):
         np.mean([area(p) for p in found[transfer.MIDWAY]]) - np.mean([area(p) for p in found[transfer.SIMULATED]])
     )
     assert (transfer.SIMULATED, starts.ONE, starts.LESS_ALONE, "") not in rows.index
+
+
+def test_what_stands_beside_the_five_is_kept_under_its_name(answers, tmp_path, monkeypatch):
+    records, found, trees, blind, other = answers
+    targets, also = records[list(CLASSES)].to_numpy(), 0.5 * (trees + blind)
+    kept = pd.DataFrame({column: ["x"] for column in starts.COLUMNS}).assign(reader=OWN)
+    board = {transfer.TREES: (trees, None)}
+    systems = ("CNN-GAP", "xECGNet", "BUTTeam", "ECGMaster")
+    board |= {
+        name + leaderboard.MIDWAY: (p, None) for name, p in zip(systems, [other, other, other, trees], strict=True)
+    }
+    run = SimpleNamespace(system=SmallGAPSystem(), network=lambda: None, folder=tmp_path)
+    for module, name, value in (
+        (starts, "TABLE", tmp_path / "starts.csv"),
+        (starts, "committed", lambda: kept),
+        (starts, "read", lambda reader, tuned: found),
+        (leaderboard, "records_of", lambda board: records),
+        (leaderboard, "answers_of", lambda _: board),
+        (leaderboard, "cohort_of", lambda board, fs: targets),
+        (training, "predict", lambda system, network, cohort, there: also),
+        (transfer, "development", lambda table: np.arange(len(table)) % 3 == 0),
+        (transfer, "REPEATS", 20),
+    ):
+        monkeypatch.setattr(module, name, value)
+    starts.keep(OWN, [*[run] * 25, *[blind - 0.1, blind, blind + 0.1], *[run] * 3])
+    rows = pd.read_csv(tmp_path / "starts.csv", keep_default_na=False).set_index(["tested", "seen", "who"])
+    rows = rows[(rows["measure"] == transfer.AUROC) & (rows["class"] == "")]["value"].astype(float)
+    alone, midway = (found[seen].mean(axis=0) for seen in (transfer.SIMULATED, transfer.MIDWAY))
+    joined = {
+        (transfer.SIMULATED, starts.NONE_REAL): (alone + blind) / 2,
+        (transfer.SIMULATED, starts.ALL_SIMULATED): (alone + blind + also) / 3,
+        (transfer.MIDWAY, starts.EVERYTHING): (midway + trees + blind + 0.75 * other + 0.25 * trees) / 4,
+    }
+    third = np.arange(60) % 3 == 0
+    for tested, there in ((starts.HELD_OUT, ~third), (starts.ALL_RECORDS, third | ~third), (starts.DEVELOPMENT, third)):
+        for key, p in joined.items():
+            area = np.mean([roc_auc_score(targets[there, k], p[there, k]) for k in range(9)])
+            assert rows[tested, *key] == pytest.approx(area, abs=1e-4)
 
 
 @pytest.mark.slow

@@ -164,6 +164,9 @@ def test_five_starts_are_drawn_and_told():
         held.loc[(starts.ALL_SIMULATED, transfer.SIMULATED, transfer.AUROC), "value"]
         < (held.loc[(starts.NONE_REAL, transfer.SIMULATED, transfer.AUROC), "value"])
     )
+    before = means.xs((transfer.AUROC, starts.DEVELOPMENT), level=("measure", "tested"))["value"]
+    assert before[starts.EVERYTHING, transfer.MIDWAY] == before.max()
+    assert before[starts.ALL_SIMULATED, transfer.SIMULATED] > before[starts.NONE_REAL, transfer.SIMULATED]
     classes = rows[(rows["tested"] == starts.HELD_OUT) & (rows["who"] == starts.NONE_REAL)]
     classes = classes[classes["measure"] == transfer.LESS_TREES].set_index("class")
     assert classes.loc["I-AVB", "low"] > 0 > classes.loc["NSR", "high"]
