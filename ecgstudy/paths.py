@@ -409,10 +409,27 @@ def _crc32(file: Path, *_: int) -> str:
 
 
 def write_compact(frame: "pd.DataFrame", path: Path) -> None:
-    """Write a table of answers as Parquet without its index, floating-point columns by byte planes.
+    """Write a table of answers as Parquet without its index: the same values and types in as few bytes as it can.
 
-    That takes a half to two thirds of the bytes of pandas' default, which looks for repeats where there are none.
+    Floating-point columns go by byte planes, whole numbers by their differences, and all else by its repeats. Left out
+    are statistics and pandas' own notes, longer than a small table and read by nobody. That halves pandas' default.
     """
-    numbers = [name for name, kind in frame.dtypes.items() if kind.kind == "f"]
-    texts = [name for name in frame if name not in numbers]
-    frame.to_parquet(path, index=False, compression="zstd", use_dictionary=texts, use_byte_stream_split=numbers)
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    encoding = {}
+    for name, kind in zip(table.column_names, table.schema.types, strict=True):
+        if pa.types.is_floating(kind):
+            encoding[name] = "BYTE_STREAM_SPLIT"
+        elif pa.types.is_int32(kind) or pa.types.is_int64(kind):
+            encoding[name] = "DELTA_BINARY_PACKED"
+    pq.write_table(
+        table,
+        path,
+        compression="zstd",
+        compression_level=19,
+        use_dictionary=[name for name in table.column_names if name not in encoding],
+        column_encoding=encoding,
+        write_statistics=False,
+    )

@@ -276,7 +276,17 @@ def test_any_change_of_what_is_sealed_is_noticed(tmp_path, harm):
         read_sealed(about)
 
 
-WRITERS = {"to_csv", "to_parquet", "to_json", "write_text", "write_bytes", "savefig", "save_file", "save"}
+WRITERS = {
+    "to_csv",
+    "to_parquet",
+    "write_table",
+    "to_json",
+    "write_text",
+    "write_bytes",
+    "savefig",
+    "save_file",
+    "save",
+}
 # What is written elsewhere than under results/ and the caches, or inside of a block of a caller's.
 NOT_WHOLE = {
     ("paths.py", "write_compact"),

@@ -7,15 +7,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from safetensors.torch import save_file
 
 from ecgstudy import training
 from ecgstudy.data.cohort import Cohort
 from ecgstudy.data.labels import CLASSES
-from ecgstudy.paths import RESULTS, written_whole
+from ecgstudy.paths import RESULTS, write_compact, written_whole
 from ecgstudy.profiles import profile_values
 from ecgstudy.studies import ablations, chapters
 from ecgstudy.studies.trainings import Ensemble, Records, Task, in_order
@@ -86,7 +83,7 @@ def _shipped(run: training.Run, cohort: Cohort) -> Path:
         # Half precision is enough for a probability, and takes half the bytes.
         p = training.predict(run.system, network, cohort, table["record"].to_numpy())
         table[list(CLASSES)] = p.astype(np.float16).astype(np.float32)
-        _write_small(table, partial / "predictions.parquet")
+        write_compact(table, partial / "predictions.parquet")
         scores, thresholds = {}, np.zeros(0)
         for part, rows in table.groupby("split"):
             targets, probabilities = cohort.labels[rows["record"]], rows[list(CLASSES)].to_numpy()
@@ -102,12 +99,3 @@ def _shipped(run: training.Run, cohort: Cohort) -> Path:
             (partial / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
         run.log.to_csv(partial / "log.csv", index=False)
     return RESULTS / "runs" / run.folder.name
-
-
-def _write_small(frame: pd.DataFrame, path: Path) -> None:
-    """Write a short table as ``paths.write_compact`` does, without statistics and notes that are longer than it."""
-    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
-    numbers = [name for name, kind in frame.dtypes.items() if kind.kind == "f"]
-    texts = [name for name in frame if name not in numbers]
-    options = {"use_dictionary": texts, "use_byte_stream_split": numbers, "write_statistics": False}
-    pq.write_table(table, path, compression="zstd", **options)
