@@ -205,3 +205,20 @@ def test_source_baseline_by_hand():
     expected[1] = [(1 + 1) / 5, (2 + 1) / 5, *[1 / 5] * 7]
     expected[2] = [(1 + 1) / 3, *[1 / 3] * 8]
     np.testing.assert_allclose(baselines.source_baseline(cohort, train, test), expected, rtol=1e-6)
+
+
+def test_trees_grow_again_from_what_is_kept():
+    cohort = synthetic_cohort(140, 100)
+    learned, asked = np.arange(100), np.arange(100, 140)
+    trees = baselines.FeatureBaseline(trees=60).fit(cohort, learned)
+    kept = trees.kept()
+    np.testing.assert_allclose(kept["inputs"], trees.inputs, rtol=1e-3, atol=1e-3)
+    assert kept["labels"].shape == (100, 9) and sum(part.nbytes for part in kept.values()) < 80_000
+    first, again = (baselines.FeatureBaseline(trees=60).grown_from(kept).predict(cohort, asked) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    # A measure in half precision may fall on the other side of a tree's question, and change its vote.
+    before = trees.predict(cohort, asked)
+    assert np.abs(first - before).max() < 0.2 and np.corrcoef(first.ravel(), before.ravel())[0, 1] > 0.99
+    # What is kept of other records grows other trees.
+    other = baselines.FeatureBaseline(trees=60).fit(cohort, asked).kept()
+    assert np.abs(baselines.FeatureBaseline(trees=60).grown_from(other).predict(cohort, asked) - first).max() > 0.2

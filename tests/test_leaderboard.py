@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 from ecgstudy import metrics, studies, training
 from ecgstudy.data import cohort
@@ -359,3 +360,20 @@ def test_an_answer_that_is_not_there_yet_names_its_command():
             FileNotFoundError, match='has no answer on the board real yet: ecgstudy train "Residual" --part real'
         ):
             leaderboard.card_of("real", entry)
+
+
+def test_the_trees_that_ship_are_those_of_the_real_records(real_data, monkeypatch):
+    monkeypatch.setenv("ECGSTUDY_DATA", str(real_data))
+    real = leaderboard.cohort_of("real", 100)
+    found = FeatureBaseline(trees=1).fit(real, np.arange(len(real))).kept()
+    committed = load_file(leaderboard.TREES_KEPT)
+    records = leaderboard.records_of("real")
+    np.testing.assert_array_equal(committed["labels"], records[list(CLASSES)].to_numpy())
+    # A beat that is found a sample later has other measures; another machine may find a few so.
+    assert np.isclose(found["inputs"], committed["inputs"], rtol=2e-3, atol=2e-3).mean() > 0.999
+    np.testing.assert_allclose(found["mean"], committed["mean"], atol=1e-3)
+    # All but one fold of them answer the last much as the committed answer does, which has its own components.
+    fold, (answer, _) = records["fold"].to_numpy(), leaderboard.answers_of("real")["features and trees"]
+    part = {"inputs": committed["inputs"][fold > 0], "labels": committed["labels"][fold > 0]}
+    grown = FeatureBaseline().grown_from(committed | part).predict(real, np.flatnonzero(fold == 0))
+    assert np.corrcoef(grown.ravel(), answer[fold == 0].ravel())[0, 1] > 0.95

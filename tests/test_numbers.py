@@ -136,6 +136,8 @@ def of_transfer():
     )
     yield f"the mean of five such networks and the trees scores {limits(five, 3)}, {limits(less, 3)} "
     yield "more than the trees, and is the best of the study."
+    pair = several.loc[(starts.ALL_RECORDS, starts.ONE_WITH_TREES, transfer.AUROC)].tolist()
+    yield f"One network and the trees score {limits(pair, 3)}; such a pair ships"
     without = starts.committed().set_index(["who", "tested", "measure", "class"])[ENDS].sort_index()
     without = without.loc[(starts.NONE_REAL, starts.HELD_OUT)]
     score, less = (without.loc[(measure, "")].tolist() for measure in (transfer.AUROC, transfer.LESS_TREES))

@@ -574,6 +574,38 @@ def test_shipped_networks_answer_the_nine_as_they_are(folder, tables):
         own_scores.zero_shot("nine", ["ECGMastr"])
 
 
+def test_trees_ship_too_alone_and_beside_a_network(folder, tables):
+    own.add_cohort("nine", folder, labels=tables / "nine.csv")
+    rows = own_scores.zero_shot("nine", [own_scores.BOTH, own_scores.TREES], repeats=20)
+    assert list(rows["entry"].unique()) == [own_scores.BOTH, own_scores.TREES]
+    runs = leaderboard.runs_of("real", own_scores.NETWORK)
+    made, coarse = (own.cohort_of("nine", fs, tell=False) for fs in (runs[0].system.fs, 100))
+    every = np.arange(len(made))
+    network = np.mean([training.predict(run.system, run.network(), made, every) for run in runs], axis=0)
+    trees = leaderboard.shipped_trees().predict(coarse, every)
+    there = [c for c in range(9) if made.labels[:, c].any()]
+    values = rows[rows["class"] == ""].set_index(["entry", "metric"])["value"]
+    answers = {name: frame for name, (frame, _) in leaderboard.answers_of("real").items()}
+    labels = leaderboard.records_of("real")[list(CLASSES)].to_numpy(dtype=bool)
+    mean = (answers[own_scores.NETWORK] + answers[own_scores.TREES]) / 2
+    for entry, p, answered in (
+        (own_scores.TREES, trees, answers[own_scores.TREES]),
+        (own_scores.BOTH, (network + trees) / 2, mean),
+    ):
+        expected = np.mean([roc_auc_score(made.labels[:, c], p[:, c]) for c in there])
+        assert values[entry, "AUROC"] == pytest.approx(expected, abs=1e-6)
+        # The thresholds are the best for what the folds of the real cohort answered: none near by has a higher F1.
+        thresholds = own_scores.thresholds_of(entry)
+        for c, threshold in enumerate(thresholds):
+            best, *others = (
+                f1_score(labels[:, c], answered[:, c] >= t) for t in (threshold, threshold - 0.05, threshold + 0.05)
+            )
+            assert best >= max(others)
+        called = p >= thresholds
+        expected = np.mean([f1_score(made.labels[:, c], called[:, c], zero_division=0) for c in there])
+        assert values[entry, "F1"] == pytest.approx(expected, abs=1e-6)
+
+
 @pytest.mark.slow
 def test_the_commands_of_the_page_run_as_they_stand(folder, tables, tmp_path, monkeypatch):
     monkeypatch.setattr(build, "build_folder", lambda profile: tmp_path / "_build" / profile)
@@ -596,6 +628,7 @@ def test_the_commands_of_the_page_run_as_they_stand(folder, tables, tmp_path, mo
         assert "wide QRS" in pages[name] and "irregular" in pages[name]
     assert ">PVC<" not in pages["04_xecgnet"]
     assert re.search(r"ECGMaster\s+mean of classes\s+30", said["ecgstudy score nine"])
+    assert re.search(r"midway, and trees\s+mean of classes\s+30", said["ecgstudy score nine"])
     assert "wide QRS" in said['ecgstudy score mine --train "features and trees"']
     assert list(own_cohorts()) == ["nine"]
 

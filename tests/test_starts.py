@@ -63,6 +63,8 @@ def test_scores_are_those_of_scikit_learn(answers):
         assert rows[seen, starts.TOGETHER, transfer.AUROC, ""] == pytest.approx(together) and together > one
         assert rows[seen, starts.TOGETHER, starts.LESS_ONE, ""] == pytest.approx(together - one)
         assert rows[seen, starts.TOGETHER, transfer.LESS_TREES, ""] == pytest.approx(together - area(trees))
+        pair = np.mean([area((p + trees) / 2) for p in each])
+        assert rows[seen, starts.ONE_WITH_TREES, transfer.AUROC, ""] == pytest.approx(pair)
         both = area((each.mean(axis=0) + trees) / 2)
         assert rows[seen, starts.WITH_TREES, transfer.AUROC, ""] == pytest.approx(both)
     no_real = (found[transfer.SIMULATED].mean(axis=0) + blind) / 2

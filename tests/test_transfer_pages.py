@@ -129,7 +129,7 @@ def test_five_starts_are_drawn_and_told():
     rows = starts.committed()
     figure = pages.by_start(rows, 0.9)
     labels = sorted(figure.axes[0].get_yticklabels(), key=lambda label: -label.get_position()[1])
-    usual = [starts.ONE, starts.TOGETHER, starts.WITH_TREES]
+    usual = [starts.ONE, starts.ONE_WITH_TREES, starts.TOGETHER, starts.WITH_TREES]
     more = [starts.NONE_REAL, starts.ALL_SIMULATED], [starts.EVERYTHING], []
     rows_of_it = [one for seen, others in zip(starts.SEEN, more, strict=True) for one in (seen, *usual, *others)]
     assert [label.get_text() for label in labels] == rows_of_it
@@ -143,6 +143,8 @@ def test_five_starts_are_drawn_and_told():
     assert told["one_both_less_alone"] == report.interval(
         *means.loc[(starts.ONE, transfer.BOTH, starts.LESS_ALONE, starts.HELD_OUT)], digits=3
     )
+    pair = means.loc[(starts.ONE_WITH_TREES, transfer.MIDWAY, transfer.AUROC)]
+    assert told["one_trees_midway"] == report.interval(*pair.loc[starts.HELD_OUT], digits=3)
     # What the chapter says of them.
     held = means.xs(starts.HELD_OUT, level="tested")
     trees = row_of_trees()

@@ -217,8 +217,8 @@ def by_start(rows: pd.DataFrame, trees: float) -> Figure:
 def of_starts(rows: pd.DataFrame) -> dict[str, str]:
     """What the prose says: ``<who>_<seen><measure>``, on all folds with ``_all`` at the end."""
     whose = {"one": several_starts.ONE, "five": several_starts.TOGETHER, "five_trees": several_starts.WITH_TREES}
-    whose |= {"no_real": several_starts.NONE_REAL, "no_real_more": several_starts.ALL_SIMULATED}
-    whose["everything"] = several_starts.EVERYTHING
+    whose |= {"one_trees": several_starts.ONE_WITH_TREES, "no_real": several_starts.NONE_REAL}
+    whose |= {"no_real_more": several_starts.ALL_SIMULATED, "everything": several_starts.EVERYTHING}
     measures = MEASURES | {"_less_one": several_starts.LESS_ONE, "_less_alone": several_starts.LESS_ALONE}
     means = rows[rows["class"] == ""].set_index(["who", "seen", "measure", "tested"])[["value", "low", "high"]]
     found = {}

@@ -29,6 +29,7 @@ from ecgstudy.systems.catalogue import by_name
 OTHERS = {
     "explanations_trial.csv.gz": "ecgstudy train --part trial --again",
     "unlike.safetensors": "ecgstudy train --part unlike --again",
+    "trees.safetensors": 'ecgstudy train "features and trees" --part real --again',
     "audit.csv": "ecgstudy data audit",
     "beats.csv": "ecgstudy run 07_beat_gradcam --profile real -p draws=8000 -p seeds=5 -p arm_seeds=2 -p save=true",
     "bench.json": "make bench",
@@ -134,6 +135,7 @@ def check_others() -> Iterator[Check]:
     """The files that are made from recordings or measured: whether such a table can be so."""
     faults: dict[str, Callable[..., list[str]]] = {
         "unlike.safetensors": intact.arrays_faults,
+        "trees.safetensors": intact.arrays_faults,
         "audit.csv": intact.audit_faults,
         "bench.json": intact.bench_faults,
         "attack.json": intact.attack_faults,

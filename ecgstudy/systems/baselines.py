@@ -5,6 +5,7 @@ principal components of each lead's median beat. Extremely randomised trees (Geu
 Learning 2006; 63:3-42) decide. The choice of features is ours.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Self
 
@@ -173,9 +174,25 @@ class FeatureBaseline:
 
         beats = cohort_features(cohort)[1][records]
         kept = min(self.components, len(records))
-        self.axes = [PCA(kept, svd_solver="full").fit(beats[:, lead]) for lead in range(beats.shape[1])]
-        self.forest.fit(self._inputs(cohort, records), cohort.labels[records])
+        found = [PCA(kept, svd_solver="full").fit(beats[:, lead]) for lead in range(beats.shape[1])]
+        self.mean = np.stack([pca.mean_ for pca in found])
+        self.axes = np.stack([pca.components_ for pca in found])
+        return self._grow(self._inputs(cohort, records), cohort.labels[records])
+
+    def _grow(self, inputs: Array, labels: NDArray[np.bool_]) -> Self:
+        self.inputs, self.labels = inputs, labels
+        self.forest.fit(inputs, labels)
         return self
+
+    def kept(self) -> dict[str, NDArray]:
+        """What the trees can be grown from again: inputs (records, features), in half precision, labels, components."""
+        inputs, labels = self.inputs.astype(np.float16), self.labels.astype(np.uint8)
+        return {"inputs": inputs, "labels": labels, "mean": self.mean, "axes": self.axes}
+
+    def grown_from(self, kept: Mapping[str, NDArray]) -> Self:
+        """Grow the trees from what ``kept`` gave: a second for a thousand records, and the same trees each time."""
+        self.mean, self.axes = kept["mean"], kept["axes"]
+        return self._grow(kept["inputs"].astype(np.float32), kept["labels"].astype(bool))
 
     def predict(self, cohort: Cohort, records: NDArray[np.intp]) -> NDArray[np.float32]:
         """Probabilities (records, classes)."""
@@ -186,7 +203,9 @@ class FeatureBaseline:
 
     def _inputs(self, cohort: Cohort, records: NDArray[np.intp]) -> NDArray[np.float32]:
         table, beats = cohort_features(cohort)
-        scores = [pca.transform(beats[records, lead]) for lead, pca in enumerate(self.axes)]
+        scores = []
+        for lead, (mean, axes) in enumerate(zip(self.mean, self.axes, strict=True)):
+            scores.append(beats[records, lead] @ axes.T - mean @ axes.T)
         return np.hstack([table.to_numpy()[records], *scores]).astype(np.float32)
 
 
