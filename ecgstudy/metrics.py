@@ -795,6 +795,7 @@ def interval_over_trainings(
         (trainings, ...): the score of each, from two trainings up.
     resampled
         (repeats, ...): the mean over all trainings, of patients drawn with replacement; NaN where it is undefined.
+        Where it always is, so is the interval.
     patients
         How many there are.
 
@@ -811,7 +812,8 @@ def interval_over_trainings(
         )
     value = scores.mean(axis=0)
     trained = scores.var(axis=0, ddof=1) / len(scores)
-    tested = np.nanvar(drawn, axis=0, ddof=1)
+    known = (~np.isnan(drawn)).sum(axis=0) > 1
+    tested = np.where(known, np.nanvar(np.where(known, drawn, 0.0), axis=0, ddof=1), np.nan)
     both = trained + tested
     with np.errstate(invalid="ignore", divide="ignore"):
         freedom = both**2 / (trained**2 / (len(scores) - 1) + tested**2 / (patients - 1))

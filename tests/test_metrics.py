@@ -718,3 +718,13 @@ def test_an_interval_over_trainings_needs_two_of_each():
         metrics.interval_over_trainings(np.ones((2, 3)), np.ones((9, 2)), 5)
     same = metrics.interval_over_trainings(np.full((5, 2), 0.5), np.full((9, 2), 0.5), 5)
     assert same.low.tolist() == same.high.tolist() == [0.5, 0.5]
+
+
+def test_an_interval_over_trainings_of_what_is_not_defined_is_not_defined():
+    rng = np.random.default_rng(0)
+    scores, drawn = rng.random((5, 2)), rng.random((9, 2))
+    alone = metrics.interval_over_trainings(scores[:, :1], drawn[:, :1], 7)
+    scores[:, 1] = drawn[:, 1] = np.nan
+    both = metrics.interval_over_trainings(scores, drawn, 7)
+    assert both.low[0] == alone.low[0] and both.high[0] == alone.high[0]
+    assert np.isnan([both.value[1], both.low[1], both.high[1], both.p[1]]).all()

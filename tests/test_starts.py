@@ -1,6 +1,7 @@
 """Five starts of one system, each with simulated records of its own."""
 
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,16 @@ from ecgstudy.studies.trainings import in_order
 from ecgstudy.systems.small_gap import SmallGAPSystem
 
 OWN = "Local evidence"
+
+
+class SimpleCohort(NamedTuple):
+    """What is asked of a cohort here."""
+
+    table: pd.DataFrame
+    labels: np.ndarray
+
+    def __len__(self):
+        return len(self.labels)
 
 
 def test_each_fold_of_each_start_is_one_task_and_a_start_is_a_point_of_the_curve():
@@ -88,11 +99,17 @@ def test_what_stands_beside_the_five_is_kept_under_its_name(answers, tmp_path, m
     board |= {
         name + leaderboard.MIDWAY: (p, None) for name, p in zip(systems, [other, other, other, trees], strict=True)
     }
+    # Forty records of another hospital, where nobody has the last class.
+    abroad = np.where(np.arange(9) < 8, targets[:40], False)
+    elsewhere = {("ludb",): SimpleCohort(records[["patient_id"]][:40], abroad)}
     run = SimpleNamespace(system=SmallGAPSystem(), network=lambda: None, folder=tmp_path)
     for module, name, value in (
         (starts, "TABLE", tmp_path / "starts.csv"),
         (starts, "committed", lambda: kept),
         (starts, "read", lambda reader, tuned: found),
+        (starts, "real_cohort", lambda fs, sources: elsewhere[sources]),
+        (starts, "read_elsewhere", lambda reader, tuned, cohort: {seen: each[:, :40] for seen, each in found.items()}),
+        (leaderboard, "shipped_trees", lambda: SimpleNamespace(predict=lambda cohort, there: trees[there])),
         (leaderboard, "records_of", lambda board: records),
         (leaderboard, "answers_of", lambda _: board),
         (leaderboard, "cohort_of", lambda board, fs: targets),
@@ -115,6 +132,13 @@ def test_what_stands_beside_the_five_is_kept_under_its_name(answers, tmp_path, m
         for key, p in joined.items():
             area = np.mean([roc_auc_score(targets[there, k], p[there, k]) for k in range(9)])
             assert rows[tested, *key] == pytest.approx(area, abs=1e-4)
+    for seen, who, p in (
+        (transfer.MIDWAY, starts.TOGETHER, midway[:40]),
+        (transfer.MIDWAY, starts.WITH_TREES, (midway + trees)[:40]),
+        (transfer.REAL, transfer.TREES, trees[:40]),
+    ):
+        area = np.mean([roc_auc_score(abroad[:, k], p[:, k]) for k in range(8)])
+        assert rows[starts.ELSEWHERE, seen, who] == pytest.approx(area, abs=1e-4)
 
 
 @pytest.mark.slow
@@ -158,6 +182,15 @@ def test_networks_answer_the_fold_that_they_have_not_seen(tmp_path, monkeypatch)
                 half, training.predict(system, network, cohort, mine), atol=0.02
             )  # in eight bits
     assert len(found) == 3
+    other = synthetic_cohort(12, 100, seconds=6, seed=9)
+    abroad, every = starts.read_elsewhere(OWN, tuned, other), np.arange(12)
+    for member in range(2):
+        both = [training.predict(system, run.network(), other, every) for run in tuned[2 * member : 2 * member + 2]]
+        np.testing.assert_allclose(abroad[transfer.BOTH][member], np.mean(both, axis=0), atol=1e-6)
+        first = training.predict(system, starts.start(OWN, starts.SEEDS[member]).network(), other, every)
+        np.testing.assert_allclose(abroad[transfer.SIMULATED][member], first, atol=1e-6)
+        halfway = abroad[transfer.MIDWAY][member]
+        assert np.abs(halfway - first).max() > 1e-4 and np.abs(halfway - np.mean(both, axis=0)).max() > 1e-4
     firsts = [starts.start(OWN, seed) for seed in starts.SEEDS]
     tenth = [transfer.simulated(transfer.ALL, seed, 100, 30).made().folds(10, 0) == 0 for seed in starts.SEEDS]
     assert sum(len(first.predictions) for first in firsts) == np.sum(tenth)

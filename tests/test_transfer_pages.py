@@ -127,7 +127,7 @@ def test_the_curve_is_drawn_and_told():
 
 def test_five_starts_are_drawn_and_told():
     rows = starts.committed()
-    figure = pages.by_start(rows, 0.9)
+    figure = pages.by_start(rows)
     labels = sorted(figure.axes[0].get_yticklabels(), key=lambda label: -label.get_position()[1])
     usual = [starts.ONE, starts.ONE_WITH_TREES, starts.TOGETHER, starts.WITH_TREES]
     more = [starts.NONE_REAL, starts.ALL_SIMULATED], [starts.EVERYTHING], []
@@ -172,9 +172,34 @@ def test_five_starts_are_drawn_and_told():
     classes = rows[(rows["tested"] == starts.HELD_OUT) & (rows["who"] == starts.NONE_REAL)]
     classes = classes[classes["measure"] == transfer.LESS_TREES].set_index("class")
     assert classes.loc["I-AVB", "low"] > 0 > classes.loc["NSR", "high"]
+    # What it says of LUDB.
+    figure = pages.by_start(rows, starts.ELSEWHERE)
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert sorted(labels) == sorted([*starts.SEEN, *3 * usual])
+    there = (
+        rows[rows["tested"] == starts.ELSEWHERE].set_index(["who", "seen", "measure", "class"])[NUMBERS].sort_index()
+    )
+    by_trees = there.loc[(transfer.TREES, transfer.REAL, transfer.AUROC, "")]
+    assert told["trees_ludb"] == report.interval(*by_trees, digits=3)
+    areas = there.xs((transfer.AUROC, ""), level=("measure", "class")).drop(transfer.TREES, level="who")
+    assert len(areas) == 12 and areas["value"].min() > by_trees["value"] + 0.02
+    assert areas["value"].max() - areas["value"].min() < 0.015
+    for seen in (transfer.MIDWAY, transfer.BOTH):
+        change = there.loc[(starts.ONE, seen, starts.LESS_ALONE, "")]
+        assert change["low"] < 0 < change["high"]
+    less = there.xs((starts.TOGETHER, transfer.SIMULATED, transfer.LESS_TREES))
+    assert less.loc["", "low"] > 0 and less.loc["I-AVB", "low"] > 0
+    assert [name for name in less.index if less.loc[name, "low"] > 0.01] == ["I-AVB"]
+    positives = rows[rows["tested"] == starts.ELSEWHERE].groupby("class")["positives"].first()
+    assert positives["RBBB"] == positives["LBBB"] == positives.min() and len(positives) == 1 + 7
+    assert told["n_any_ludb"] == str(positives[""]) and positives["NSR"] > 0.8 * positives[""]
+    assert rows.loc[rows["tested"] == starts.ELSEWHERE, "n"].eq(200).all()
     best = leaderboard.committed("real")
     best = best[(best["metric"] == "AUROC") & (best["class"] == "")]["value"].max()
     assert means.loc[(starts.WITH_TREES, transfer.MIDWAY, transfer.AUROC, starts.ALL_RECORDS), "value"] > best
+
+
+NUMBERS = ["value", "low", "high"]
 
 
 def row_of_trees():

@@ -198,11 +198,10 @@ def area(rows: pd.DataFrame, reader: str, seen: str) -> float:
     return float(row_of(rows, reader=reader, seen=seen, measure=transfer.AUROC, **{"class": ""})["value"])
 
 
-def by_start(rows: pd.DataFrame, trees: float) -> Figure:
-    """Draw the macro-AUROC of one of five trainings and of the five together on held-out records, by what they saw."""
-    shown = rows[
-        (rows["measure"] == transfer.AUROC) & (rows["class"] == "") & (rows["tested"] == several_starts.HELD_OUT)
-    ]
+def by_start(rows: pd.DataFrame, tested: str = several_starts.HELD_OUT) -> Figure:
+    """Draw the macro-AUROC of one of five trainings and of the five together by what they saw, beside the trees'."""
+    shown = rows[(rows["measure"] == transfer.AUROC) & (rows["class"] == "") & (rows["tested"] == tested)]
+    trees = float(row_of(shown, who=transfer.TREES)["value"])
     return plots.forest(
         pd.concat([shown[shown["seen"] == seen] for seen in several_starts.SEEN]),
         names="who",
@@ -214,8 +213,11 @@ def by_start(rows: pd.DataFrame, trees: float) -> Figure:
     )
 
 
+TESTED = {"": several_starts.HELD_OUT, "_all": several_starts.ALL_RECORDS, "_ludb": several_starts.ELSEWHERE}
+
+
 def of_starts(rows: pd.DataFrame) -> dict[str, str]:
-    """What the prose says: ``<who>_<seen><measure>``, on all folds with ``_all`` at the end."""
+    """What the prose says: ``<who>_<seen><measure>``, on all folds with ``_all`` at the end, on LUDB with ``_ludb``."""
     whose = {"one": several_starts.ONE, "five": several_starts.TOGETHER, "five_trees": several_starts.WITH_TREES}
     whose |= {"one_trees": several_starts.ONE_WITH_TREES, "no_real": several_starts.NONE_REAL}
     whose |= {"no_real_more": several_starts.ALL_SIMULATED, "everything": several_starts.EVERYTHING}
@@ -225,7 +227,7 @@ def of_starts(rows: pd.DataFrame) -> dict[str, str]:
     for who, called in whose.items():
         for short, seen in SEEN.items():
             for end, measure in measures.items():
-                for last, tested in (("", several_starts.HELD_OUT), ("_all", several_starts.ALL_RECORDS)):
+                for last, tested in TESTED.items():
                     if (called, seen, measure, tested) in means.index:
                         numbers = means.loc[(called, seen, measure, tested)]
                         found[f"{who}_{short}{end}{last}"] = report.interval(*numbers, digits=3)
@@ -234,6 +236,16 @@ def of_starts(rows: pd.DataFrame) -> dict[str, str]:
     for name in ("I-AVB", "NSR"):
         less = in_class.loc[(several_starts.NONE_REAL, transfer.LESS_TREES, name)]
         found[f"no_real_{name}_less_trees"] = report.interval(*less, digits=3)
+    there = rows[rows["tested"] == several_starts.ELSEWHERE].set_index(["who", "seen", "measure", "class"])
+    there = there[["value", "low", "high"]].sort_index()
+    by_trees = there.loc[(transfer.TREES, transfer.REAL, transfer.AUROC)]
+    alone = there.loc[(several_starts.TOGETHER, transfer.SIMULATED)]
+    found["trees_ludb"] = report.interval(*by_trees.loc[""], digits=3)
+    found["trees_NSR_ludb"] = report.interval(*by_trees.loc["NSR"], digits=3)
+    found["five_alone_NSR_ludb"] = report.interval(*alone.loc[(transfer.AUROC, "NSR")], digits=3)
+    found["five_alone_I-AVB_less_trees_ludb"] = report.interval(*alone.loc[(transfer.LESS_TREES, "I-AVB")], digits=3)
+    positives = rows[rows["tested"] == several_starts.ELSEWHERE].groupby("class")["positives"].first()
+    found |= {f"n_{name or 'any'}_ludb": str(number) for name, number in positives.items()}
     for who, name in (("no_real", "STD"), ("no_real_more", "STD"), ("everything", "STE")):
         found[f"{who}_{name}"] = report.interval(*in_class.loc[(whose[who], transfer.AUROC, name)], digits=3)
     return found

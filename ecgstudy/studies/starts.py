@@ -5,7 +5,8 @@ records as the leaderboard's networks saw, with other hearts and another seed; f
 fine-tuned on the real records of all folds but one, and *midway* is the mean of the weights before and after. The
 table has one of five trainings, with intervals that know patients and trainings, and the five together, also with
 others: with the leaderboard's trees, which learned from real records; with trees, and with trees and the ECGMasters of
-the curve, that have seen none; and with both kinds of trees and the leaderboard's other networks.
+the curve, that have seen none; and with both kinds of trees and the leaderboard's other networks. On LUDB, from which
+none of them has learned, a start answers with the mean of its five networks, and the trees are those that ship.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ecgstudy import metrics, training
+from ecgstudy.data.cohort import Cohort, real_cohort
 from ecgstudy.data.labels import CLASSES
 from ecgstudy.paths import RESULTS
 from ecgstudy.studies import curve, leaderboard, put_rows, read_committed, transfer
@@ -28,7 +30,7 @@ ENTRY = "reader"
 ENTRIES = ("Local evidence",)  # the best of the leaderboard
 SEEDS = (11, 12, 13, 14, 15)  # of records and training; the first three are those of the curve
 SEEN = (transfer.SIMULATED, transfer.MIDWAY, transfer.BOTH)
-HELD_OUT, ALL_RECORDS, DEVELOPMENT = "held out", "all folds", "development"
+HELD_OUT, ALL_RECORDS, DEVELOPMENT, ELSEWHERE = "held out", "all folds", "development", "LUDB"
 ONE, TOGETHER, WITH_TREES = "one of five", "five together", "five and the trees"
 ONE_WITH_TREES = "one of five and the trees"  # as `studies.own_scores` ships it, with another start
 NONE_REAL = "five and trees on simulated records"  # which, too, have seen no real one
@@ -106,6 +108,25 @@ def read(reader: str, tuned: Sequence[training.Run]) -> dict[str, Array]:
     return found
 
 
+def read_elsewhere(reader: str, tuned: Sequence[training.Run], cohort: Cohort) -> dict[str, Array]:
+    """Probabilities (members, records, classes) of records that no network has learned from, by what was seen.
+
+    After real records, a member is the mean of its networks, one of each fold.
+    """
+    system = tuned[0].system
+    real, every = leaderboard.cohort_of("real", system.fs), np.arange(len(cohort))
+    fold_of, folds = leaderboard.fold_of("real", real), leaderboard.BOARDS["real"].folds
+    found = {seen: np.zeros((len(SEEDS), *cohort.labels.shape), np.float32) for seen in SEEN}
+    for (member, fold), run in zip(_places(), tuned, strict=True):
+        first = start(reader, SEEDS[member])
+        assert first is not None
+        split = training.member_splits(system, real, np.flatnonzero(fold_of == fold), len(SEEDS))[member]
+        halfway = training.mean_of((first, run), real, split)
+        for seen, network in ((transfer.SIMULATED, first), (transfer.MIDWAY, halfway), (transfer.BOTH, run)):
+            found[seen][member] += training.predict(system, network.network(), cohort, every) / folds
+    return found
+
+
 def scored(
     found: Mapping[str, Array],
     trees: Array,
@@ -137,6 +158,8 @@ def scored(
         return metrics.resampled(transfer.class_areas, targets, p, patients.to_numpy(), repeats)
 
     of_trees = sampled(trees)
+    alone = pd.DataFrame({"class": ["", *CLASSES], **of_trees.interval()._asdict()})
+    tables.append(alone.assign(seen=transfer.REAL, who=transfer.TREES, measure=transfer.AUROC, trainings=1))
     for seen, each in found.items():
         singles = [sampled(p) for p in each]
         # The mean score of the members on each resample, which is what one of them scores.
@@ -187,6 +210,11 @@ def keep(reader: str, found: Sequence[Any]) -> None:
         found_there = scored(here, trees[there], records[there], those).assign(tested=tested)
         # They have too few of most classes to say more than the mean.
         tables.append(found_there[found_there["class"] == ""] if tested == DEVELOPMENT else found_there)
+    elsewhere = [real_cohort(fs, sources=("ludb",)) for fs in (tuned[0].system.fs, 100)]
+    its_trees = leaderboard.shipped_trees().predict(elsewhere[1], np.arange(len(elsewhere[1])))
+    its_records = elsewhere[0].table[["patient_id"]].assign(**dict(zip(CLASSES, elsewhere[0].labels.T, strict=True)))
+    found_there = scored(read_elsewhere(reader, tuned, elsewhere[0]), its_trees, its_records, {})
+    tables.append(found_there[found_there["value"].notna()].assign(tested=ELSEWHERE))
     rows = pd.concat(tables, ignore_index=True).assign(reader=reader)
     rows["run"] = leaderboard.name_of_all([run.folder.name for run in tuned])
     put_rows(TABLE, rows, committed(), ENTRY, ENTRIES, COLUMNS)
