@@ -370,7 +370,7 @@ def test_the_trees_that_ship_are_those_of_the_real_records(real_data, monkeypatc
     records = leaderboard.records_of("real")
     np.testing.assert_array_equal(committed["labels"], records[list(CLASSES)].to_numpy())
     # A beat that is found a sample later has other measures; another machine may find a few so.
-    assert np.isclose(found["inputs"], committed["inputs"], rtol=2e-3, atol=2e-3).mean() > 0.999
+    assert np.isclose(found["inputs"], committed["inputs"], rtol=2e-3, atol=2e-3).mean() > 0.99
     np.testing.assert_allclose(found["mean"], committed["mean"], atol=1e-3)
     # All but one fold of them answer the last much as the committed answer does, which has its own components.
     fold, (answer, _) = records["fold"].to_numpy(), leaderboard.answers_of("real")["features and trees"]
