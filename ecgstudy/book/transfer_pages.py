@@ -243,7 +243,9 @@ def of_starts(rows: pd.DataFrame) -> dict[str, str]:
     found["trees_ludb"] = report.interval(*by_trees.loc[""], digits=3)
     found["trees_NSR_ludb"] = report.interval(*by_trees.loc["NSR"], digits=3)
     found["five_alone_NSR_ludb"] = report.interval(*alone.loc[(transfer.AUROC, "NSR")], digits=3)
-    found["five_alone_I-AVB_less_trees_ludb"] = report.interval(*alone.loc[(transfer.LESS_TREES, "I-AVB")], digits=3)
+    for name in ("I-AVB", "RBBB"):
+        less = alone.loc[(transfer.LESS_TREES, name)]
+        found[f"five_alone_{name}_less_trees_ludb"] = report.interval(*less, digits=3)
     positives = rows[rows["tested"] == several_starts.ELSEWHERE].groupby("class")["positives"].first()
     found |= {f"n_{name or 'any'}_ludb": str(number) for name, number in positives.items()}
     for who, name in (("no_real", "STD"), ("no_real_more", "STD"), ("everything", "STE")):

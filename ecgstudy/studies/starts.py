@@ -9,7 +9,7 @@ the curve, that have seen none; and with both kinds of trees and the leaderboard
 none of them has learned, a start answers with the mean of its five networks, and the trees are those that ship.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -90,21 +90,32 @@ def tasks(reader: str) -> list[Task]:
     return [*made, *(transfer.task(also, _first(also.fs, seed)) for seed in transfer.SEEDS)]
 
 
+def _runs(
+    reader: str, tuned: Sequence[training.Run]
+) -> Iterator[tuple[int, NDArray[np.intp], dict[str, training.Run]]]:
+    """Member, the records that it has not seen, and its run after each of ``SEEN``; ``tuned`` in order of tasks."""
+    system = tuned[0].system
+    cohort = leaderboard.cohort_of("real", system.fs)
+    fold_of = leaderboard.fold_of("real", cohort)
+    for (member, fold), run in zip(_places(), tuned, strict=True):
+        first, test = start(reader, SEEDS[member]), np.flatnonzero(fold_of == fold)
+        assert first is not None
+        split = training.member_splits(system, cohort, test, len(SEEDS))[member]
+        halfway = training.mean_of((first, run), cohort, split)
+        yield member, test, {transfer.SIMULATED: first, transfer.MIDWAY: halfway, transfer.BOTH: run}
+
+
 def read(reader: str, tuned: Sequence[training.Run]) -> dict[str, Array]:
     """Probabilities (members, records, classes) of the real records by what was seen; ``tuned`` in order of tasks."""
     system = tuned[0].system
     cohort = leaderboard.cohort_of("real", system.fs)
-    every, fold_of = np.arange(len(cohort)), leaderboard.fold_of("real", cohort)
     found = {seen: np.zeros((len(SEEDS), *cohort.labels.shape), np.float32) for seen in SEEN}
-    for (member, fold), run in zip(_places(), tuned, strict=True):
-        first, test = start(reader, SEEDS[member]), np.flatnonzero(fold_of == fold)
-        assert first is not None
-        if fold == 0:
-            found[transfer.SIMULATED][member] = training.predict(system, first.network(), cohort, every)
-        split = training.member_splits(system, cohort, test, len(SEEDS))[member]
-        halfway = training.mean_of((first, run), cohort, split)
-        found[transfer.MIDWAY][member, test] = halfway.probabilities(test)
-        found[transfer.BOTH][member, test] = run.probabilities(test)
+    for member, test, runs in _runs(reader, tuned):
+        found[transfer.SIMULATED][member, test] = training.predict(
+            system, runs[transfer.SIMULATED].network(), cohort, test
+        )
+        for seen in (transfer.MIDWAY, transfer.BOTH):
+            found[seen][member, test] = runs[seen].probabilities(test)
     return found
 
 
@@ -113,17 +124,11 @@ def read_elsewhere(reader: str, tuned: Sequence[training.Run], cohort: Cohort) -
 
     After real records, a member is the mean of its networks, one of each fold.
     """
-    system = tuned[0].system
-    real, every = leaderboard.cohort_of("real", system.fs), np.arange(len(cohort))
-    fold_of, folds = leaderboard.fold_of("real", real), leaderboard.BOARDS["real"].folds
+    every, folds = np.arange(len(cohort)), leaderboard.BOARDS["real"].folds
     found = {seen: np.zeros((len(SEEDS), *cohort.labels.shape), np.float32) for seen in SEEN}
-    for (member, fold), run in zip(_places(), tuned, strict=True):
-        first = start(reader, SEEDS[member])
-        assert first is not None
-        split = training.member_splits(system, real, np.flatnonzero(fold_of == fold), len(SEEDS))[member]
-        halfway = training.mean_of((first, run), real, split)
-        for seen, network in ((transfer.SIMULATED, first), (transfer.MIDWAY, halfway), (transfer.BOTH, run)):
-            found[seen][member] += training.predict(system, network.network(), cohort, every) / folds
+    for member, _, runs in _runs(reader, tuned):
+        for seen, run in runs.items():
+            found[seen][member] += training.predict(run.system, run.network(), cohort, every) / folds
     return found
 
 
