@@ -8,9 +8,9 @@ the package torch-ecg beside ours; ``explain`` and ``explain_page``, which want 
 wants a GPU (a row for each of the six systems, see ``bench_gpu``); ``workflow``, which wants Snakemake
 (``make env-cluster``) and two cores that do nothing else; ``book``, ``book_busy``, ``real_book`` and ``suite``, which
 run make in two fresh clones of this repository: as it is committed, and as it was at ``BEFORE`` (an hour or more each,
-on a machine that does nothing else, ``book`` without recordings as a newcomer has it); ``chapter`` and
-``chapter_busy``, which do the same with one chapter by papermill; ``simulation_before`` and ``pretraining``, which run
-both packages in this environment, one thread each (minutes).
+``book_busy`` two and a half, on a machine that does nothing else, ``book`` without recordings as a newcomer has it);
+``chapter`` and ``chapter_busy``, which do the same with one chapter by papermill; ``simulation_before`` and
+``pretraining``, which run both packages in this environment, one thread each (minutes).
 """
 
 import copy

@@ -321,6 +321,9 @@ def of_protocol():
 
 def of_rerun():
     yield "Python 3.11 or newer"
+    bench = json.loads((RESULTS / "bench.json").read_text())
+    quiet, busy = (round(bench[name]["ours"]) for name in ("book", "book_busy"))
+    yield f"(AMX) took {quiet} minutes, and {busy} beside a program that kept one of them busy"
     yield f"memory: {workers._MEMORY >> 30} GiB each"
     yield f"this study reads, {len(audit.committed()):,} in all."
     yield f"Philips Sierra {min(sierra_xml._SUPPORTED_VERSIONS)} to {max(sierra_xml._SUPPORTED_VERSIONS)} "
